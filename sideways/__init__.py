@@ -1,0 +1,40 @@
+"""Sideways and Skip-Sideways: training a deep network on a video stream without ever stopping for a backward pass."""
+
+from sideways.backend import backend_name, synchronise, to_device, to_host, use_backend
+from sideways.errors import InputError
+from sideways.layers import *  # noqa: F403
+from sideways.layers import __all__ as _layers
+from sideways.layers.check import LayerReport, check_layer
+from sideways.losses import Loss, MeanSquaredError, SoftmaxCrossEntropy
+from sideways.network import Network, Unit
+from sideways.optimizers import SGD, Adam, Optimizer
+from sideways.rules import *  # noqa: F403
+from sideways.rules import __all__ as _rules
+from sideways.schedules import Constant, Cosine, Step, WarmUp
+
+__version__ = "0.1.0"
+
+__all__ = [
+    *_layers,
+    *_rules,
+    "SGD",
+    "Adam",
+    "Constant",
+    "Cosine",
+    "InputError",
+    "LayerReport",
+    "Loss",
+    "MeanSquaredError",
+    "Network",
+    "Optimizer",
+    "SoftmaxCrossEntropy",
+    "Step",
+    "Unit",
+    "WarmUp",
+    "backend_name",
+    "check_layer",
+    "synchronise",
+    "to_device",
+    "to_host",
+    "use_backend",
+]

@@ -1,0 +1,222 @@
+"""The only file that knows NumPy from CuPy: the array namespace, transfers, memory, seeds, strided windows.
+
+Layers, losses, rules and optimizers ask here for everything an array library does differently from another. They take
+their namespace from the arrays they are given (`namespace(x)`), so host and device networks can live side by side.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy
+
+from sideways.errors import InputError
+
+Array = Any  # a numpy.ndarray or a cupy.ndarray
+Shape = tuple[int, ...]
+
+BACKENDS = ("numpy", "cupy")
+_current: ModuleType = numpy
+
+
+def use_backend(name: str) -> None:
+    """Choose where new networks live: `"numpy"` (the default) or `"cupy"`. `SIDEWAYS_BACKEND` does the same at import.
+
+    Raises `InputError` for an unknown name, when CuPy is not installed and when there is no GPU it can use.
+    """
+    global _current
+    if name not in BACKENDS:
+        raise InputError(f"unknown backend {name!r}: choose one of {', '.join(BACKENDS)}")
+    _current = numpy if name == "numpy" else _load_cupy()
+
+
+def _load_cupy() -> ModuleType:
+    try:
+        cupy = importlib.import_module("cupy")
+    except ImportError:
+        raise InputError(
+            "backend 'cupy': CuPy is not installed; pip install 'sideways[cuda12]' or 'sideways[cuda13]'"
+        ) from None
+    try:
+        devices = cupy.cuda.runtime.getDeviceCount()
+    except Exception as error:  # CuPy raises its own CUDARuntimeError, or a loader error where the driver is missing
+        raise InputError(
+            f"backend 'cupy': CuPy is installed but finds no usable GPU ({error}); install the NVIDIA driver"
+        ) from None
+    if devices == 0:
+        raise InputError("backend 'cupy': CuPy is installed but this machine shows no GPU; check nvidia-smi")
+    return cupy
+
+
+def backend_name() -> str:
+    """The name of the backend on which new networks are built."""
+    return _current.__name__
+
+
+def namespace(array: Array) -> ModuleType:
+    """The library that made this array: `numpy` or `cupy`."""
+    return numpy if isinstance(array, numpy.ndarray) else _current
+
+
+def to_device(values: Any, dtype: Any = None) -> Array:
+    """A C-contiguous array of the current backend; no copy is made where none is needed."""
+    return _current.ascontiguousarray(_current.asarray(values, dtype=dtype))
+
+
+def to_host(array: Array) -> numpy.ndarray:
+    """The values as a NumPy array (waits for the device to finish computing them)."""
+    return array.get() if hasattr(array, "get") else numpy.asarray(array)
+
+
+def synchronise() -> None:
+    """Wait until the device has done all that was asked of it; nothing to do for NumPy."""
+    if _current is not numpy:
+        _current.cuda.get_current_stream().synchronize()
+
+
+def finite(values: Any) -> bool:
+    """Whether host values hold no NaN and no infinity. Device arrays pass unseen: looking would stall the device."""
+    return not isinstance(values, numpy.ndarray) or bool(numpy.isfinite(values).all())
+
+
+# Memory ---------------------------------------------------------------------------------------------------------------
+
+
+class Pool:
+    """Recycles the memory of host arrays, as CuPy's pool does on the device.
+
+    Fresh pages cost more than the arithmetic of a small layer, so memory is handed out again as soon as nobody holds an
+    array in it: a block is free when the pool's own list is all that refers to it. An array from the pool is therefore
+    an ordinary array; whoever keeps it, keeps it intact. One thread only.
+    """
+
+    smallest = 4096  # bytes; below, NumPy's own allocator is as fast
+    alignment = 64  # bytes: a cache line, and every block alike
+    idle_limit = 1 << 28  # bytes kept although nobody uses them
+
+    def __init__(self) -> None:
+        self.blocks: dict[int, list[numpy.ndarray]] = {}
+        self.misses = 0  # how often new memory was needed: constant once training is in its steady state
+        self.recycling = True  # False: plain allocations, so that a memory profiler sees each one come and go
+
+    def empty(self, shape: Shape, dtype: Any) -> numpy.ndarray:
+        dtype = numpy.dtype(dtype)
+        size = dtype.itemsize
+        for extent in shape:
+            size *= extent
+        if size < self.smallest or not self.recycling:
+            return numpy.empty(shape, dtype)
+        blocks = self.blocks.setdefault(size, [])
+        for block in blocks:
+            if sys.getrefcount(block) == 3:  # the list, this loop's name and the argument of getrefcount
+                break
+        else:
+            block = self._allocate(size)
+            self.blocks.setdefault(size, []).append(block)
+        offset = -block.ctypes.data % self.alignment
+        return numpy.ndarray(shape, dtype, block, offset)
+
+    def _allocate(self, size: int) -> numpy.ndarray:
+        self.misses += 1
+        idle = [(key, i) for key, blocks in self.blocks.items() for i in range(len(blocks)) if self._idle(blocks, i)]
+        if sum(key for key, _ in idle) > self.idle_limit:
+            self.blocks = {
+                key: [blocks[i] for i in range(len(blocks)) if not self._idle(blocks, i)]
+                for key, blocks in self.blocks.items()
+            }
+        return numpy.empty(size + self.alignment, numpy.uint8)
+
+    @staticmethod
+    def _idle(blocks: list[numpy.ndarray], index: int) -> bool:
+        return sys.getrefcount(blocks[index]) == 2  # the list and the argument of getrefcount
+
+
+pool = Pool()
+
+
+def empty(like: Array, shape: Shape | None = None, dtype: Any = None) -> Array:
+    """An uninitialised, C-contiguous array beside `like` (same library, and same shape and dtype unless given)."""
+    shape = like.shape if shape is None else shape
+    dtype = like.dtype if dtype is None else dtype
+    if isinstance(like, numpy.ndarray):
+        return pool.empty(shape, dtype)
+    return _current.empty(shape, dtype)
+
+
+def zeros(like: Array, shape: Shape | None = None, dtype: Any = None) -> Array:
+    """As `empty`, filled with zeros."""
+    array = empty(like, shape, dtype)
+    array.fill(0)
+    return array
+
+
+def contiguous(array: Array) -> Array:
+    """The array itself if it is C-contiguous, else a C-contiguous copy."""
+    if array.flags.c_contiguous:
+        return array
+    copy = empty(array)
+    copy[...] = array
+    return copy
+
+
+# Shapes and sums ------------------------------------------------------------------------------------------------------
+
+
+def windows(x: Array, kernel: tuple[int, int], stride: tuple[int, int]) -> Array:
+    """All windows of a batch of images, as a view (nothing is copied).
+
+    x (N, H, W, C) → (N, Ho, Wo, kh, kw, C) with Ho = (H - kh) // stride + 1, and Wo alike.
+    """
+    (n, h, w, c), (kh, kw), (sh, sw) = x.shape, kernel, stride
+    step_n, step_h, step_w, step_c = x.strides
+    shape = (n, (h - kh) // sh + 1, (w - kw) // sw + 1, kh, kw, c)
+    strides = (step_n, step_h * sh, step_w * sw, step_h, step_w, step_c)
+    return namespace(x).lib.stride_tricks.as_strided(x, shape, strides)
+
+
+def column_sums(x: Array) -> Array:
+    """Σ over all axes but the last: x (…, C) → (C,).
+
+    Written as the product 1ᵀ X, which BLAS reads once at memory speed; `sum(axis=0)` adds row by row.
+    """
+    rows = x.reshape(-1, x.shape[-1])
+    return namespace(x).ones(rows.shape[0], x.dtype) @ rows
+
+
+# Randomness -----------------------------------------------------------------------------------------------------------
+
+
+def stable_hash(*key: Any) -> int:
+    """64 bits that depend on the key alone: the same in every process, on every machine."""
+    return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "little")
+
+
+def generator(*key: Any) -> numpy.random.Generator:
+    """A host random generator seeded by a stable hash of the key."""
+    return numpy.random.default_rng(stable_hash(*key))
+
+
+def uniform(like: Array, key: int) -> Array:
+    """Numbers in [0, 1) of the shape and library of `like`, each a pure function of (key, its flat position).
+
+    The finaliser of splitmix64 (Steele, Lea and Flood, 2014) over a counter, computed where the array lives.
+    """
+    xp = namespace(like)
+    bits = xp.arange(1, like.size + 1, dtype=xp.uint64)
+    bits *= xp.uint64(0x9E3779B97F4A7C15)
+    bits += xp.uint64(key)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        bits ^= bits >> xp.uint64(shift)
+        bits *= xp.uint64(factor)
+    bits ^= bits >> xp.uint64(31)
+    # The upper 24 bits: exact in float32.
+    return ((bits >> xp.uint64(40)).astype(like.dtype) * 2.0**-24).reshape(like.shape)
+
+
+if "SIDEWAYS_BACKEND" in os.environ:
+    use_backend(os.environ["SIDEWAYS_BACKEND"])

@@ -1,0 +1,30 @@
+"""Hand-written layers: the forward and the gradient maths of each, side by side."""
+
+from sideways.layers.activation import LeakyReLU, ReLU, Sigmoid, Square, Tanh
+from sideways.layers.base import Layer, Sequential
+from sideways.layers.conv import Conv2D
+from sideways.layers.dense import Dense, Flatten
+from sideways.layers.dropout import Dropout
+from sideways.layers.norm import BatchNorm
+from sideways.layers.pool import AveragePool2D, GlobalAveragePool, MaxPool2D, Upsample2D
+from sideways.layers.shortcut import Shortcut
+
+__all__ = [
+    "AveragePool2D",
+    "BatchNorm",
+    "Conv2D",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "GlobalAveragePool",
+    "Layer",
+    "LeakyReLU",
+    "MaxPool2D",
+    "ReLU",
+    "Sequential",
+    "Shortcut",
+    "Sigmoid",
+    "Square",
+    "Tanh",
+    "Upsample2D",
+]

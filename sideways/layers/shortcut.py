@@ -1,0 +1,77 @@
+"""A path around some layers inside one unit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy
+
+from sideways.backend import Array, Shape, empty, namespace
+from sideways.errors import InputError
+from sideways.layers.base import Gradients, Layer, Sequential
+
+
+class Shortcut(Sequential):
+    """Layers with a path around them: both meet in the same tick, so nothing is integrated in time (He et al., 2016).
+
+    forward     y  = H(x) + P(x)               H the layers; P the identity, or the layers of `projection`
+    backward    dx = J_Hᵀ dy + J_Pᵀ dy
+
+    Parameters: `"i.<name>"` of layer i, `"projection.i.<name>"` of layer i of the projection.
+    """
+
+    def __init__(self, layers: Iterable[Layer], projection: Iterable[Layer] = ()):
+        super().__init__(layers)
+        self.projection = Sequential(projection)
+
+    def initialise(self, rng: numpy.random.Generator, dtype: str) -> None:
+        super().initialise(rng, dtype)
+        self.projection.initialise(rng, dtype)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        straight, around = super().output_shape(shape), self.projection.output_shape(shape)
+        if straight != around:
+            raise InputError(
+                f"its layers give {straight}, the path around them {around}; "
+                f"a projection such as [Conv2D({shape[-1]}, {straight[-1]}, kernel=1)] makes them fit"
+            )
+        return straight
+
+    def multiply_adds(self, shape: Shape) -> int:
+        return super().multiply_adds(shape) + self.projection.multiply_adds(shape)
+
+    def skip_input_gradient(self) -> None:
+        super().skip_input_gradient()
+        self.projection.skip_input_gradient()
+
+    def forward(self, x: Array, train: bool = True) -> tuple[Array, Any]:
+        straight, saved = super().forward(x, train)
+        around, saved_around = self.projection.forward(x, train)
+        return namespace(x).add(straight, around, out=empty(straight)), [saved, saved_around]
+
+    def backward(self, dy: Array, saved: Any) -> tuple[Array, Gradients]:
+        straight, gradients = super().backward(dy, saved[0])
+        around, of_projection = self.projection.backward(dy, saved[1])
+        gradients.update({f"projection.{name}": gradient for name, gradient in of_projection.items()})
+        if not self.input_gradient:
+            return None, gradients
+        return namespace(dy).add(straight, around, out=empty(straight)), gradients
+
+    def observe(self, saved: Any) -> None:
+        super().observe(saved[0])
+        self.projection.observe(saved[1])
+
+    def at(self, tick: int, first_sample: int) -> None:
+        super().at(tick, first_sample)
+        self.projection.at(tick, first_sample)
+
+    @property
+    def parameters(self) -> dict[str, Array]:
+        around = {f"projection.{name}": value for name, value in self.projection.parameters.items()}
+        return super().parameters | around
+
+    @property
+    def state(self) -> dict[str, Array]:
+        around = {f"projection.{name}": value for name, value in self.projection.state.items()}
+        return super().state | around

@@ -1,0 +1,87 @@
+"""Losses: a number to make small, and its gradient with respect to the network's output."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+
+from sideways.backend import Array, Shape, empty, namespace
+from sideways.errors import InputError
+
+
+class Loss:
+    """`loss(output, target)` returns (value, gradient): a number without axes, and an array of the output's shape."""
+
+    def check(self, target: Any, output_shape: Shape) -> numpy.ndarray:
+        """The target as a host array of the right type, refused with `InputError` if it does not fit the output."""
+        raise NotImplementedError
+
+    def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
+        raise NotImplementedError
+
+
+class SoftmaxCrossEntropy(Loss):
+    """The mean surprise at the right class, from logits; targets are class indices (N,).
+
+    value       L  = (1/N) Σₙ (log Σⱼ e^{zₙⱼ} - Σⱼ qₙⱼ zₙⱼ)       z (N, K);  q = (1 - s) onehot(target) + s / K
+    gradient    dz = (softmax(z) - q) / N
+
+    The largest logit is subtracted first, so that no exponential overflows. s: label smoothing, in [0, 1).
+    """
+
+    def __init__(self, label_smoothing: float = 0.0):
+        if not 0 <= label_smoothing < 1:
+            raise InputError(f"label_smoothing lies in [0, 1), not {label_smoothing}")
+        self.label_smoothing = label_smoothing
+
+    def check(self, target: Any, output_shape: Shape) -> numpy.ndarray:
+        labels = numpy.asarray(target)
+        if len(output_shape) != 2:
+            raise InputError(f"SoftmaxCrossEntropy needs logits (N, classes), the network's output is {output_shape}")
+        batch, classes = output_shape
+        if labels.shape != (batch,) or labels.dtype.kind not in "iu":
+            raise InputError(
+                f"targets must be {batch} class indices, one integer per sample; got {labels.dtype} {labels.shape}"
+            )
+        if labels.size and not (0 <= labels.min() and labels.max() < classes):
+            wrong = labels[(labels < 0) | (labels >= classes)][0]
+            raise InputError(f"label {wrong} is outside the classes 0 … {classes - 1} of the network's output")
+        return labels.astype(numpy.int64, copy=False)
+
+    def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
+        xp, (n, k), s = namespace(output), output.shape, self.label_smoothing
+        z = output - output.max(axis=1, keepdims=True)
+        exponentials = xp.exp(z)
+        total = exponentials.sum(axis=1, keepdims=True)
+        rows = xp.arange(n)
+        surprise = xp.log(total[:, 0]) - (1 - s) * z[rows, target] - s * z.mean(axis=1)
+        gradient = exponentials / total
+        gradient -= s / k
+        gradient[rows, target] -= 1 - s
+        gradient /= n
+        return surprise.mean(), gradient
+
+
+class MeanSquaredError(Loss):
+    """The mean squared difference; targets have the output's shape.
+
+    value       L  = (1/M) Σ (y - target)²          M numbers in y (N, …)
+    gradient    dy = 2 (y - target) / M
+    """
+
+    def check(self, target: Any, output_shape: Shape) -> numpy.ndarray:
+        values = numpy.asarray(target)
+        if values.shape != output_shape:
+            raise InputError(f"targets must have the output's shape {output_shape}, not {values.shape}")
+        if not numpy.isfinite(values).all():
+            raise InputError("the target holds numbers that are not finite")
+        return values
+
+    def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
+        xp = namespace(output)
+        gradient = xp.subtract(output, target, out=empty(output))
+        flat = gradient.reshape(-1)
+        value = (flat @ flat) / flat.size
+        gradient *= 2 / flat.size
+        return value, gradient

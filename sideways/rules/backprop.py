@@ -1,0 +1,90 @@
+"""Backpropagation of one frame: the same graph with zero-tick edges, locked from frame to update."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sideways.backend import Array
+from sideways.losses import Loss
+from sideways.network import FRAME, Network
+from sideways.rules.rule import Evaluation, Rule, Tick, add_up, pairs
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """An exact gradient: the loss, the output(s) of the top, and unit → key → array."""
+
+    loss: Array
+    output: Any
+    gradients: dict[str, dict[str, Array]]
+
+
+def backprop(network: Network, loss: Loss, frame: Any, target: Any) -> Gradients:
+    """The exact gradient of the loss of one frame, with all edges taking no time.
+
+    frame (N, H, W, C), target as the loss wants it. A pure function: no running statistics, no optimizer.
+    """
+    rule = Backprop(network, loss)
+    frame = rule.check_frame(frame)
+    activations, saved = forward_all(network, frame, train=True)
+    output = activations[network.top.name]
+    value, gradient = loss(output, rule.check_target(target, len(frame)))
+    return Gradients(value, output, backward_all(network, gradient, saved))
+
+
+class Backprop(Rule):
+    """Ordinary training, one frame at a time: the network waits until the gradient has come back.
+
+    Trained and evaluated with zero-tick edges: every frame is answered in its own tick. A clip ends nothing but, with
+    `update_every="clip"`, the averaging.
+    """
+
+    def tick(self, frame: Any, target: Any) -> Tick:
+        frame = self.check_frame(frame)
+        self.batch = len(frame)
+        target = self.check_target(target, self.batch)
+        for unit in self.network.units.values():
+            unit.at(self.ticks, 0)
+        activations, saved = forward_all(self.network, frame, train=True)
+        output = activations[self.network.top.name]
+        loss, gradient = self.loss(output, target)
+        gradients = backward_all(self.network, gradient, saved)
+        for name, unit in self.network.units.items():
+            unit.observe(saved[name])
+            self.learn(unit, gradients[name])
+        self.clock += 1
+        self.ticks += 1
+        return Tick(loss, output, gradients)
+
+    def evaluate(self, frames: Any, targets: Any = None) -> Evaluation:
+        evaluation = Evaluation([], [], 0)
+        for frame, target in pairs(frames, targets):
+            frame = self.check_frame(frame)
+            activations, _ = forward_all(self.network, frame, train=False)
+            evaluation.outputs.append(activations[self.network.top.name])
+            if target is not None:
+                value, _ = self.loss(evaluation.outputs[-1], self.check_target(target, len(frame)))
+                evaluation.losses.append(value)
+        return evaluation
+
+
+def forward_all(network: Network, frame: Array, train: bool) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Each unit once, from the frame to the top: the activations, and what each unit saved."""
+    activations, saved = {FRAME: frame}, {}
+    for name, unit in network.units.items():
+        activations[name], saved[name] = unit.forward(activations, train)
+    return activations, saved
+
+
+def backward_all(network: Network, gradient: Array, saved: dict[str, Any]) -> dict[str, dict[str, Array]]:
+    """Each unit once, from the top's gradient to the frame: unit → key → dθ."""
+    messages: dict[tuple[str, str], Array] = {}
+    gradients = {}
+    for name in reversed(network.units):
+        if name != network.top.name:
+            gradient = add_up([messages.pop((consumer, name)) for consumer in network.consumers[name]])
+        sent, gradients[name] = network.units[name].backward(gradient, saved[name])
+        for j, message in sent.items():
+            messages[name, j] = message
+    return {name: gradients[name] for name in network.units}

@@ -1,0 +1,128 @@
+"""Backpropagation through time: the exact gradient of the ticking network, by storing everything.
+
+It is what Sideways approximates. Its memory grows with the length of the clip.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from sideways.backend import Array, empty
+from sideways.errors import InputError
+from sideways.losses import Loss
+from sideways.network import Network
+from sideways.optimizers import Optimizer
+from sideways.rules.backprop import Gradients
+from sideways.rules.mailbox import Mailbox
+from sideways.rules.rule import Evaluation, Rule, Tick, add_up, check_delay, pairs
+from sideways.rules.sideways import evaluate_ticking, forward
+
+
+def bptt(network: Network, loss: Loss, frames: Any, targets: Any, target_delay: int | None = None) -> Gradients:
+    """The exact gradient of Σ of the losses at the ticks D-1 … T-1 of the ticking network.
+
+    frames (T, N, H, W, C), targets one per frame, target_delay as for `Sideways`. A pure function; `output` is the list
+    of the top's activations at these ticks. Raises `InputError` for a clip shorter than the depth: it has no loss.
+    """
+    rule = BPTT(network, loss, target_delay=target_delay)
+    ticks = [rule.unroll(frame, target) for frame, target in pairs(frames, targets)]
+    gradients = rule.roll_up()
+    losses = [tick.loss for tick in ticks if tick.loss is not None]
+    return Gradients(sum(losses[1:], losses[0]), [tick.output for tick in ticks if tick.output is not None], gradients)
+
+
+class BPTT(Rule):
+    """The ticking network trained by its exact gradient: one update at the end of each clip.
+
+    The update uses the gradient divided by the number of losses, so that rates mean the same as for `Sideways` with
+    `update_every="clip"`. Clips are flushed: frames under way at the end of a clip are dropped.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        loss: Loss,
+        optimizer: Optimizer | None = None,
+        update_every: int | str = "clip",
+        target_delay: int | None = None,
+    ):
+        if update_every != "clip":
+            raise InputError(f"BPTT knows the gradient only when a clip is over: update_every='clip', not {update_every!r}")
+        super().__init__(network, loss, optimizer, update_every)
+        self.target_delay = check_delay(target_delay, network)
+        self.reset()
+
+    def reset(self) -> None:
+        super().reset()
+        self._mailbox = Mailbox()
+        self._targets: deque[Array] = deque(maxlen=self.target_delay + 1)
+        self._saved: list[dict[str, Any]] = []  # tick → unit → saved
+        self._loss_gradients: dict[int, Array] = {}  # tick → dL/d(output)
+
+    def tick(self, frame: Any, target: Any) -> Tick:
+        """Run one tick forward and store it; the gradients come when the clip ends."""
+        for unit in self.network.units.values():
+            unit.at(self.ticks, 0)
+        tick = self.unroll(frame, target)
+        for name, saved in self._saved[-1].items():
+            self.network.units[name].observe(saved)
+        self.ticks += 1
+        return tick
+
+    def end_clip(self) -> None:
+        losses = len(self._loss_gradients)
+        for name, gradients in self.roll_up().items():
+            for gradient in gradients.values():
+                gradient *= 1 / losses
+            self.learn(self.network.units[name], gradients)
+        super().end_clip()
+
+    def evaluate(self, frames: Any, targets: Any = None) -> Evaluation:
+        return evaluate_ticking(self, frames, targets, self.target_delay)
+
+    def unroll(self, frame: Any, target: Any) -> Tick:
+        """The forward half of tick t, everything stored."""
+        network, t = self.network, self.clock
+        checked = self.check_frame(frame)
+        self.batch = len(checked)
+        frame = empty(checked)
+        frame[...] = checked  # stored until the clip ends: the caller may reuse its own
+        self._targets.append(self.check_target(target, self.batch))
+        self._saved.append({})
+        for name, unit in network.units.items():
+            output, saved = forward(network, unit, t, frame, self._mailbox, train=True)
+            if output is not None:
+                self._saved[t][name] = saved
+        self._mailbox.deliver()
+        self.clock += 1
+        if output is None:  # the last unit is the top: the network still fills
+            return Tick(None, None)
+        loss, self._loss_gradients[t] = self.loss(output, self._targets[0])
+        return Tick(loss, output)
+
+    def roll_up(self) -> dict[str, dict[str, Array]]:
+        """The backward pass through all stored ticks, last to first: unit → key → dθ, summed over ticks."""
+        network = self.network
+        if not self._loss_gradients:
+            raise InputError(f"a clip of {self.clock} frames has no loss: the network's depth is {network.depth}")
+        totals: dict[str, dict[str, Array]] = {}
+        arriving: dict[tuple[str, str], Array] = {}  # messages made at t+1, whose edges end at t
+        for t in range(self.clock - 1, -1, -1):
+            leaving = {}
+            saved_at_t = self._saved.pop()
+            for name, saved in saved_at_t.items():
+                gradients = [arriving[c, name] for c in network.consumers[name] if (c, name) in arriving]
+                if name == network.top.name:
+                    gradients = [self._loss_gradients[t]]
+                if not gradients:  # what the unit did at t reaches no loss of this clip
+                    continue
+                messages, own = network.units[name].backward(add_up(gradients), saved)
+                leaving.update({(name, j): message for j, message in messages.items()})
+                if name not in totals:
+                    totals[name] = own
+                else:
+                    for key, gradient in own.items():
+                        totals[name][key] += gradient
+            arriving = leaving
+        return {name: totals[name] for name in network.units if name in totals}

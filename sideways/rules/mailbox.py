@@ -1,0 +1,35 @@
+"""The mailbox: messages between units, sent in one tick and read in the next.
+
+A rule knows only these four methods; a mailbox that carries messages between processes has the same ones.
+"""
+
+from __future__ import annotations
+
+from sideways.backend import Array
+
+
+class Mailbox:
+    """Messages within one process, kept by reference: the sender made a fresh array, and nobody writes into it.
+
+    Between any two units goes at most one message per tick and direction, so (sender, receiver) names it.
+    """
+
+    def __init__(self) -> None:
+        self._readable: dict[tuple[str, str], Array] = {}  # sent at the last tick
+        self._sent: dict[tuple[str, str], Array] = {}  # sent at this tick: not to be read before the next
+
+    def send(self, sender: str, receiver: str, message: Array) -> None:
+        """Post a message of this tick."""
+        self._sent[sender, receiver] = message
+
+    def receive(self, sender: str, receiver: str) -> Array:
+        """The message that was sent at the last tick: read-only, intact until this tick is over."""
+        return self._readable[sender, receiver]
+
+    def deliver(self) -> None:
+        """End the tick: what was sent becomes readable, what was readable is gone."""
+        self._readable, self._sent = self._sent, {}
+
+    def clear(self) -> None:
+        """Drop all messages under way (a flush)."""
+        self._readable, self._sent = {}, {}

@@ -1,0 +1,161 @@
+"""What the rules share: the door where frames and targets come in, the updates, and what they return."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sideways.backend import Array, empty, finite, namespace, to_device
+from sideways.errors import InputError
+from sideways.losses import Loss
+from sideways.network import Network, Unit
+from sideways.optimizers import Optimizer
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What one tick gave. Its arrays belong to the caller."""
+
+    loss: Array | None  # the mean loss of the batch; None while the network fills, and where the top is elsewhere
+    output: Array | None  # the top's activation (N, …), or None likewise
+    gradients: dict[str, dict[str, Array]] = field(default_factory=dict)  # unit → key → array, of units that ran backward
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The outputs of a clip, one per tick from `first_tick` on, and their losses (empty without targets)."""
+
+    outputs: list[Array]
+    losses: list[Array]
+    first_tick: int
+
+
+class Rule:
+    """A learning rule: frames and targets in, updated parameters out.
+
+    network, loss: what is trained, and on what.
+    optimizer: a template, copied for each unit; None keeps the parameters frozen.
+    update_every: average the gradients of this many ticks before each update, counted per unit and across clips;
+        `"clip"`: one update at the end of each clip, with the mean of the gradients made since the last.
+    """
+
+    def __init__(
+        self, network: Network, loss: Loss, optimizer: Optimizer | None = None, update_every: int | str = 1
+    ):
+        if update_every != "clip" and (not isinstance(update_every, int) or update_every < 1):
+            raise InputError(f"update_every must be a positive number of ticks or 'clip', not {update_every!r}")
+        for name in optimizer.rates if optimizer else ():
+            if name not in network.units:
+                raise InputError(f"a learning-rate factor names unit {name!r}; the units are {', '.join(network.units)}")
+        self.network, self.loss, self.update_every = network, loss, update_every
+        self.optimizers = {name: optimizer.for_unit(name) for name in network.units} if optimizer else {}
+        self.ticks = 0  # all ticks so far: what learning-rate schedules and dropout count
+        self.clock = 0  # ticks since the stream or clip began: the t of the static schedule
+        self.batch: int | None = None  # samples per frame in this clip
+        self._sums: dict[str, dict[str, Array]] = {}  # unit → sum of the gradients since its last update
+        self._counts: dict[str, int] = {}  # unit → how many they are
+
+    # To be written by each rule
+
+    def tick(self, frame: Any, target: Any) -> Tick:
+        """One step of the clock: a batch of frames (N, H, W, C) comes in, with the targets that belong to it.
+
+        Raises `InputError` for a wrong shape, numbers that are not finite and targets that do not fit.
+        """
+        raise NotImplementedError
+
+    def evaluate(self, frames: Any, targets: Any = None) -> Evaluation:
+        """Run a clip forward, not training: frames (T, N, H, W, C), targets one per frame. Touches no training state."""
+        raise NotImplementedError
+
+    # The clip
+
+    def end_clip(self) -> None:
+        """The clip is over: make the update that waits for it, and start afresh."""
+        if self.update_every == "clip":
+            for name in self._counts:
+                self._update(self.network.units[name])
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what is under way and start the schedule at t = 0 (a flush). Parameters, optimizers, sums stay."""
+        self.clock = 0
+        self.batch = None
+
+    # The door
+
+    def check_frame(self, frame: Any) -> Array:
+        """The frame on the device, of the network's dtype, or `InputError`."""
+        shape = getattr(frame, "shape", None)
+        if shape is None or len(shape) != len(self.network.input_shape) + 1 or shape[1:] != self.network.input_shape:
+            expected = ", ".join(map(str, ("N", *self.network.input_shape)))
+            raise InputError(f"a frame must be an array of shape ({expected}), got {shape or type(frame).__name__}")
+        if shape[0] == 0 or (self.batch is not None and shape[0] != self.batch):
+            raise InputError(f"the batch changes within a clip: {self.batch or 'at least one'} samples expected, got {shape[0]}")
+        if not finite(frame):
+            raise InputError(f"frame {self.clock} of the clip holds numbers that are not finite")
+        return to_device(frame, self.network.dtype)
+
+    def check_target(self, target: Any, batch: int) -> Array:
+        """The target on the device, or `InputError`."""
+        return to_device(self.loss.check(target, (batch, *self.network.output_shape)))
+
+    # The update
+
+    def learn(self, unit: Unit, gradients: dict[str, Array]) -> None:
+        """Step 3 of the tick: the unit's parameters from its own gradients, at once or when enough are averaged."""
+        if not self.optimizers:
+            return
+        if self.update_every == 1:
+            self.optimizers[unit.name].update(unit.parameters, gradients, self.ticks)
+            return
+        self._counts[unit.name] = self._counts.get(unit.name, 0) + 1
+        sums = self._sums.setdefault(unit.name, {})
+        for key, gradient in gradients.items():
+            if key in sums:
+                sums[key] += gradient
+            else:
+                sums[key] = empty(gradient)
+                sums[key][...] = gradient
+        if self._counts[unit.name] == self.update_every:
+            self._update(unit)
+
+    def _update(self, unit: Unit) -> None:
+        count, sums = self._counts[unit.name], self._sums[unit.name]
+        if not count:
+            return
+        for total in sums.values():
+            total *= 1 / count
+        self.optimizers[unit.name].update(unit.parameters, sums, self.ticks)
+        for total in sums.values():
+            total.fill(0)
+        self._counts[unit.name] = 0
+
+
+def add_up(messages: Sequence[Array]) -> Array:
+    """The sum of a unit's incoming gradients, all collected, first to last: the order decides the last bits."""
+    first, *others = messages
+    if not others:
+        return first
+    total = namespace(first).add(first, others[0], out=empty(first))
+    for message in others[1:]:
+        total += message
+    return total
+
+
+def check_delay(target_delay: int | None, network: Network) -> int:
+    """The delay from a frame to the tick whose loss uses its target; by default the latency."""
+    delay = network.latency if target_delay is None else target_delay
+    if not isinstance(delay, int) or not 0 <= delay <= network.latency:
+        raise InputError(f"target_delay must be 0 … {network.latency} (the network's latency), not {target_delay}")
+    return delay
+
+
+def pairs(frames: Any, targets: Any) -> Iterable[tuple[Any, Any]]:
+    """(frame, target) of each tick of a clip; targets None gives None with every frame."""
+    if targets is None:
+        return ((frame, None) for frame in frames)
+    if len(frames) != len(targets):
+        raise InputError(f"a clip needs one target per frame: {len(frames)} frames, {len(targets)} targets")
+    return zip(frames, targets, strict=True)

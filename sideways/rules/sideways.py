@@ -1,0 +1,171 @@
+"""Sideways: the tick. Every unit runs on what reached it, and nothing waits.
+
+The maths of one tick is in `Sideways.tick`, step by step; the same code runs with any mailbox, so the units may as well
+live in several processes. Sources: Malinowski et al., CVPR 2020 (chains) and CVPR 2021 (skip edges).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from sideways.backend import Array
+from sideways.errors import InputError
+from sideways.losses import Loss
+from sideways.network import FRAME, Network, Unit
+from sideways.optimizers import Optimizer
+from sideways.rules.mailbox import Mailbox
+from sideways.rules.rule import Evaluation, Rule, Tick, add_up, check_delay, pairs
+from sideways.rules.trace import Trace, trace
+
+
+class Sideways(Rule):
+    """Depth-parallel training: gradients are pulled through the Jacobians of the newest activations.
+
+    network, loss, optimizer, update_every: as for every `Rule`.
+    target_delay: the loss at tick t uses the target that came at t - target_delay, 0 … latency; by default the latency,
+        so the top is asked about the oldest frame it sees.
+    boundary: `"flush"`: a clip ends with its frames; `"stream"`: the next clip follows with no gap.
+    units: the names of the units that live in this process (all, by default); the others are reached by `mailbox`.
+    first_sample: the place of this batch's first sample in the whole batch, where replicas share it.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        loss: Loss,
+        optimizer: Optimizer | None = None,
+        update_every: int | str = 1,
+        target_delay: int | None = None,
+        boundary: str = "flush",
+        mailbox: Mailbox | None = None,
+        units: Iterable[str] | None = None,
+        first_sample: int = 0,
+    ):
+        super().__init__(network, loss, optimizer, update_every)
+        if boundary not in ("flush", "stream"):
+            raise InputError(f"unknown clip boundary {boundary!r}: choose 'flush' or 'stream'")
+        self.target_delay = check_delay(target_delay, network)
+        self.boundary = boundary
+        self.mailbox = Mailbox() if mailbox is None else mailbox
+        self.units = [network.units[name] for name in (network.units if units is None else units)]
+        self.first_sample = first_sample
+        self.targets: deque[Array] = deque(maxlen=self.target_delay + 1)  # the oldest is the one that the loss uses
+
+    def tick(self, frame: Any, target: Any) -> Tick:
+        """One step of the clock: each unit runs forward once and backward once, on messages of the tick before.
+
+        frame (N, H, W, C); target: what the loss wants for this frame. A process without a unit that reads the frame
+        passes None for it, one without the top passes None for the target.
+        """
+        network, t = self.network, self.clock
+        if frame is not None:
+            frame = self.check_frame(frame)
+            self.batch = frame.shape[0]
+        if target is not None:
+            self.targets.append(self.check_target(target, len(target)))
+        loss = output = None
+        pseudo_gradients = {}
+
+        for unit in self.units:
+            # 1. Forward: aᵢ[t] = Hᵢ(uᵢ[t]; θᵢ), with uᵢ[t] merged from the aⱼ[t-1]; it overwrites what the unit held.
+            unit.at(self.ticks, self.first_sample)
+            activation, saved = forward(network, unit, t, frame, self.mailbox, train=True)
+            if activation is None:
+                continue
+            unit.observe(saved)
+            if unit is network.top:
+                output = activation
+
+            # 2. Backward: the gradients sent at t-1, pulled through the Jacobian of Hᵢ at uᵢ[t], the newest input.
+            if t < network.first_backward[unit.name]:
+                continue
+            if unit is network.top:
+                loss, gradient = self.loss(activation, self._target_of_this_tick())
+            else:
+                gradient = add_up([self.mailbox.receive(c, unit.name) for c in network.consumers[unit.name]])
+            messages, pseudo_gradients[unit.name] = unit.backward(gradient, saved)
+            for j, message in messages.items():
+                if t >= network.first_backward[j] - 1:  # what is sent earlier nobody would read
+                    self.mailbox.send(unit.name, j, message)
+
+            # 3. Update: θᵢ from its own pseudo-gradient; this tick's forward and backward both used the old value.
+            self.learn(unit, pseudo_gradients[unit.name])
+
+        self.mailbox.deliver()
+        self.clock += 1
+        self.ticks += 1
+        return Tick(loss, output, pseudo_gradients)
+
+    def _target_of_this_tick(self) -> Array:
+        if len(self.targets) <= self.target_delay:
+            raise InputError(f"tick {self.clock} needs the target given {self.target_delay} ticks before: give one per frame")
+        return self.targets[0]
+
+    def end_clip(self) -> None:
+        """The clip is over: make the update that waits for it; under `"flush"`, drop the frames under way.
+
+        Raises `InputError` for a flushed clip that was too short to train every unit.
+        """
+        shortest = 2 * self.network.depth - 1
+        if self.boundary == "flush" and self.clock < shortest:
+            raise InputError(
+                f"a clip of {self.clock} frames trains no bottom unit of a network of depth {self.network.depth}: "
+                f"at least {shortest} are needed, or boundary='stream'"
+            )
+        clock, batch = self.clock, self.batch
+        super().end_clip()
+        if self.boundary == "stream":
+            self.clock, self.batch = clock, batch
+
+    def reset(self) -> None:
+        """Flush: empty the mailboxes, drop the delayed targets, start the schedule at t = 0 again."""
+        super().reset()
+        self.mailbox.clear()
+        self.targets.clear()
+
+    def evaluate(self, frames: Any, targets: Any = None) -> Evaluation:
+        """Run a clip through the ticking network, forward only, with a mailbox of its own.
+
+        frames (T, N, H, W, C), targets one per frame. There is one output per tick from the latency on; its loss uses
+        the target given target_delay ticks before. Touches no training state.
+        """
+        return evaluate_ticking(self, frames, targets, self.target_delay)
+
+    def trace(self) -> dict[str, Trace]:
+        """What met in each unit at the last tick: see `Trace`."""
+        return trace(self.network, self.clock - 1)
+
+
+def forward(
+    network: Network, unit: Unit, t: int, frame: Array | None, mailbox: Mailbox, train: bool
+) -> tuple[Array | None, Any]:
+    """Step 1 of tick t for one unit: (activation, saved), or (None, None) before its first forward."""
+    if t < network.first_forward[unit.name]:
+        return None, None
+    inputs = {j: frame if j == FRAME else mailbox.receive(j, unit.name) for j in unit.inputs}
+    activation, saved = unit.forward(inputs, train)
+    for consumer in network.consumers[unit.name]:
+        if t >= network.first_forward[consumer] - 1:  # what is sent earlier nobody would read
+            mailbox.send(unit.name, consumer, activation)
+    return activation, saved
+
+
+def evaluate_ticking(rule: Rule, frames: Any, targets: Any, target_delay: int) -> Evaluation:
+    """`Sideways.evaluate`, which also serves BPTT: both train the ticking network."""
+    network, mailbox = rule.network, Mailbox()
+    evaluation = Evaluation([], [], network.latency)
+    delayed: deque[Array] = deque(maxlen=target_delay + 1)
+    for t, (frame, target) in enumerate(pairs(frames, targets)):
+        frame = rule.check_frame(frame)
+        if target is not None:
+            delayed.append(rule.check_target(target, len(frame)))
+        for unit in network.units.values():
+            activation, _ = forward(network, unit, t, frame, mailbox, train=False)
+        mailbox.deliver()
+        if activation is not None:  # the top is the last unit
+            evaluation.outputs.append(activation)
+            if target is not None:
+                evaluation.losses.append(rule.loss(activation, delayed[0])[0])
+    return evaluation

@@ -1,0 +1,137 @@
+"""All that is needed to repeat a run: one `Config`, read from a recipe, changed by options, written as config.json."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sideways.data import Task, make_task
+from sideways.errors import InputError
+from sideways.losses import SoftmaxCrossEntropy
+from sideways.models import build_model
+from sideways.network import Network
+from sideways.optimizers import SGD, Adam, Optimizer
+from sideways.rules import BPTT, Backprop, Rule, Sideways
+from sideways.schedules import Constant, Cosine, Step, WarmUp
+
+RULES = {"sideways": Sideways, "backprop": Backprop, "bptt": BPTT}
+OPTIMIZERS = {"sgd": SGD, "adam": Adam}
+SCHEDULES = ("constant", "step", "cosine")
+
+
+@dataclass
+class Config:
+    """One run. The tables `optimizer` and `schedule` hold a `name` and that class's own options.
+
+    clips: how many batches of clips to train on; batch: samples in each. A tick is one frame of all samples.
+    evaluation_clips: batches of held-out clips for each evaluation; evaluate_every: clips between evaluations while
+        training (0: only at the end).
+    rates: unit → factor on its learning rate (0 freezes it).
+    """
+
+    model: str = "vgg5-skip"
+    rule: str = "sideways"
+    task: str = "waves"
+    clips: int = 250
+    batch: int = 32
+    update_every: int | str = "clip"
+    boundary: str = "flush"
+    target_delay: int | None = None
+    label_smoothing: float = 0.0
+    evaluation_clips: int = 20
+    evaluate_every: int = 0
+    seed: int = 1
+    dtype: str = "float32"
+    backend: str = "numpy"
+    threads: int = 1
+    summary: str = ""
+    model_options: dict[str, Any] = field(default_factory=dict)
+    task_options: dict[str, Any] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=lambda: {"name": "adam", "learning_rate": 2e-3})
+    schedule: dict[str, Any] = field(default_factory=lambda: {"name": "constant"})
+    rates: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("clips", "batch", "evaluation_clips", "threads"):
+            if not isinstance(value := getattr(self, name), int) or value < 1:
+                raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")
+        if not isinstance(self.evaluate_every, int) or self.evaluate_every < 0:
+            raise InputError(f"evaluate_every must be a number of clips, or 0 for never, not {self.evaluate_every!r}")
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise InputError(f"seed must be a whole number of at least 0, not {self.seed!r}")
+
+    @classmethod
+    def from_tables(cls, tables: dict[str, Any], source: str) -> Config:
+        """A config from a recipe's tables; `source` names them in errors."""
+        known = {entry.name: entry for entry in dataclasses.fields(cls)}
+        for key, value in tables.items():
+            if key not in known:
+                raise InputError(f"{source} has no setting {key!r}; settings are {', '.join(known)}")
+            is_table = known[key].default is dataclasses.MISSING
+            if is_table != isinstance(value, dict):
+                raise InputError(f"{source}: {key} must be {'a table' if is_table else 'a single value'}, not {value!r}")
+        return cls(**tables)
+
+    def to_tables(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The parts of a run, built and checked against each other."""
+
+    task: Task
+    network: Network
+    rule: Rule
+
+
+def build(config: Config) -> Run:
+    """Everything a config names. Raises `InputError` for whatever cannot be, before anything is written."""
+    task = make_task(config.task, seed=config.seed, **config.task_options)
+    network = build_model(
+        config.model, task.frame_shape, len(task.classes), config.seed, config.dtype, **config.model_options
+    )
+    if config.rule not in RULES:
+        raise InputError(f"unknown rule {config.rule!r}: choose one of {', '.join(RULES)}")
+    options: dict[str, Any] = {"update_every": config.update_every}
+    if config.rule == "sideways":
+        options["boundary"] = config.boundary
+        if config.boundary == "flush" and task.length < 2 * network.depth - 1:
+            raise InputError(
+                f"clips of {task.length} frames train no bottom unit of {config.model}, whose depth is {network.depth}: "
+                f"at least {2 * network.depth - 1} are needed (--set task_options.length=…), or --boundary stream"
+            )
+    if config.rule in ("sideways", "bptt"):
+        options["target_delay"] = config.target_delay
+    loss = SoftmaxCrossEntropy(config.label_smoothing)
+    rule = RULES[config.rule](network, loss, _optimizer(config, config.clips * task.length), **options)
+    return Run(task, network, rule)
+
+
+def _optimizer(config: Config, ticks: int) -> Optimizer:
+    options = dict(config.optimizer)
+    name = options.pop("name", None)
+    if name not in OPTIMIZERS:
+        raise InputError(f"unknown optimizer {name!r}: choose one of {', '.join(OPTIMIZERS)}")
+    try:
+        return OPTIMIZERS[name](**options, schedule=_schedule(config, ticks), rates=config.rates)
+    except TypeError as error:
+        raise InputError(f"optimizer {name!r}: {error}") from None
+
+
+def _schedule(config: Config, ticks: int) -> Callable[[int], float]:
+    """The schedule of a run of this many ticks; `warm_up` (ticks) goes before any of them."""
+    options = dict(config.schedule)
+    name, warm_up = options.pop("name", "constant"), options.pop("warm_up", 0)
+    if name not in SCHEDULES:
+        raise InputError(f"unknown schedule {name!r}: choose one of {', '.join(SCHEDULES)}")
+    try:
+        schedule: Constant | Step | Cosine = (
+            Constant(**options) if name == "constant" else Step(**options) if name == "step"
+            else Cosine(**{"ticks": ticks, **options})
+        )
+    except TypeError as error:
+        raise InputError(f"schedule {name!r}: {error}") from None
+    return WarmUp(warm_up, schedule) if warm_up else schedule

@@ -1,0 +1,64 @@
+"""Makes scikit-video 1.1.11 (2018, the newest on PyPI) read video on today's NumPy, with the ffmpeg that pip installed.
+
+Its modules get the type names that NumPy 1.24 removed (the global `numpy` is left alone), its paths point at
+imageio-ffmpeg's program, and its `ffprobe`, a program that imageio-ffmpeg does not bring, becomes a function that asks
+imageio-ffmpeg. scikit-video 1.2 and later need none of this for NumPy, and have it left out.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import imageio_ffmpeg
+import numpy
+import skvideo
+
+
+class _OldNumPy(SimpleNamespace):
+    """NumPy with the aliases that scikit-video 1.1 uses."""
+
+    int, float, bool, object = int, float, bool, object
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(numpy, name)
+
+
+def _probe(filename: str) -> dict[str, dict[str, str]]:
+    """What scikit-video asks of ffprobe, from imageio-ffmpeg; no frame count, so that it reads to the end."""
+    about = metadata(filename)
+    width, height = about["size"]
+    return {
+        "video": {"@width": str(width), "@height": str(height), "@r_frame_rate": str(about["fps"]), "@nb_frames": "0"}
+    }
+
+
+def metadata(filename: str) -> dict[str, Any]:
+    """imageio-ffmpeg's description of a video: `size` (width, height, as shown), `fps`, `duration` (s), …
+
+    Raises `OSError` or `RuntimeError` for what is no video.
+    """
+    frames = imageio_ffmpeg.read_frames(filename)
+    try:
+        return next(frames)
+    finally:
+        frames.close()
+
+
+def _adapt() -> None:
+    path, program = os.path.split(imageio_ffmpeg.get_ffmpeg_exe())
+    skvideo._FFMPEG_PATH, skvideo._FFMPEG_APPLICATION, skvideo._HAS_FFMPEG = path, program, 1
+    skvideo.scan_ffmpeg()
+    importlib.import_module("skvideo.io")  # only now: its modules copy the paths when they are imported
+    skvideo.io.ffmpeg.ffprobe = _probe
+    if tuple(int(part) for part in skvideo.__version__.split(".")[:2]) < (1, 2):
+        for name, module in list(sys.modules.items()):
+            if name.startswith("skvideo.") and getattr(module, "np", None) is numpy:
+                module.np = _OldNumPy()  # type: ignore[attr-defined]
+
+
+_adapt()
+FFmpegReader = skvideo.io.FFmpegReader

@@ -1,0 +1,80 @@
+"""What a source of training data is: a task that makes clips, each a pure function of its number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy
+
+from sideways.errors import InputError
+
+SPLITS = ("train", "test")
+
+DIRECTIONS = ("right", "down", "left", "up")
+DIAGONALS = ("right", "down-right", "down", "down-left", "left", "up-left", "up", "up-right")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """T ticks of a batch of N samples."""
+
+    frames: numpy.ndarray  # (T, N, H, W, C) float32, C-contiguous
+    targets: numpy.ndarray  # (T, N) int64 class indices, one per frame
+
+
+class Task:
+    """A source of labelled clips.
+
+    `clip` is a pure function of (seed, split, index): so any process can make any clip, in any order, and a run that
+    is stopped and resumed sees what it would have seen. Sample k of a clip depends on (seed, split, index, k) alone.
+    A subclass sets `frame_shape` (H, W, C), `classes` and `length` (T), and writes `samples`.
+    """
+
+    frame_shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+
+    def __init__(self, seed: int, length: int):
+        if not isinstance(length, int) or length < 1:
+            raise InputError(f"a clip needs at least one frame, not length={length!r}")
+        self.seed, self.length = seed, length
+
+    def clip(self, split: str, index: int, batch: int, part: slice = slice(None)) -> Clip:
+        """Clip number `index` of a split (`"train"` or `"test"`) with `batch` samples, or the samples `part` of it."""
+        if split not in SPLITS:
+            raise InputError(f"unknown split {split!r}: choose 'train' or 'test'")
+        generators = [
+            numpy.random.default_rng([self.seed, SPLITS.index(split), index, k]) for k in range(batch)[part]
+        ]
+        frames, labels = self.samples(split, generators)
+        return Clip(
+            numpy.ascontiguousarray(frames.swapaxes(0, 1), dtype=numpy.float32),
+            numpy.tile(labels.astype(numpy.int64), (self.length, 1)),
+        )
+
+    def samples(
+        self, split: str, generators: list[numpy.random.Generator]
+    ) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """One sample for each generator: frames (N, T, H, W, C), labels (N,)."""
+        raise NotImplementedError
+
+
+def check_motion(directions: int, speed: float) -> tuple[str, ...]:
+    """The names of the directions, or `InputError`."""
+    if directions not in (4, 8):
+        raise InputError(f"directions must be 4 or 8, not {directions!r}")
+    if not 0 <= speed < float("inf"):
+        raise InputError(f"the speed must not be negative, in pixels per frame: {speed}")
+    return DIRECTIONS if directions == 4 else DIAGONALS
+
+
+def velocities(labels: numpy.ndarray, directions: int, speed: float) -> numpy.ndarray:
+    """(N, 2): pixels per frame to the right and down, of the same length for all directions."""
+    angles = labels * (2 * numpy.pi / directions)
+    return speed * numpy.stack([numpy.cos(angles), numpy.sin(angles)], axis=-1)
+
+
+def standardised(frames: numpy.ndarray) -> numpy.ndarray:
+    """Each sample (N, T, H, W, C) with mean 0 and variance 1 over its own frames (a blank one stays 0)."""
+    axes = tuple(range(1, frames.ndim))
+    centred = frames - frames.mean(axis=axes, keepdims=True)
+    return centred / numpy.maximum(centred.std(axis=axes, keepdims=True), 1e-6)

@@ -1,0 +1,211 @@
+"""Networks by name: `build_model("vgg8-skip", input_shape, classes)`.
+
+A model is a list of stages, one after the other. `…-skip` adds edges that jump over stages, so that frames of different
+ticks meet; `…-shortcut` is the control: the same kind of path, but inside each unit, where no tick passes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sideways.backend import Shape
+from sideways.errors import InputError
+from sideways.layers import (
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Flatten,
+    GlobalAveragePool,
+    Layer,
+    MaxPool2D,
+    ReLU,
+    Sequential,
+    Shortcut,
+    Square,
+    Tanh,
+)
+from sideways.network import FRAME, Network, Unit
+
+ACTIVATIONS: dict[str, Callable[[], Layer]] = {"relu": ReLU, "tanh": Tanh, "square": Square}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A unit to be: its name, and its layers once the shape of its merged input is known."""
+
+    name: str
+    layers: Callable[[Shape], list[Layer]]
+
+
+def mlp(classes: int, hidden: Sequence[int] = (64, 64, 64), activation: str = "relu", shortcut: bool = False):
+    """Dense layers on the flattened frame: dense1 … and the classifier, a unit each."""
+
+    def layers(width: int) -> Callable[[Shape], list[Layer]]:
+        def build(shape: Shape) -> list[Layer]:
+            flat = [Flatten()] if len(shape) > 1 else []
+            inputs = Flatten().output_shape(shape)[0]
+            dense: Layer = Dense(inputs, width)
+            if shortcut:
+                dense = Shortcut([dense], [] if inputs == width else [Dense(inputs, width)])
+            return [*flat, dense, _activation(activation)]
+
+        return build
+
+    stages = [Stage(f"dense{i + 1}", layers(width)) for i, width in enumerate(hidden)]
+    return [*stages, _classifier(classes)]
+
+
+def vgg5(
+    classes: int, width: int = 16, norm: bool = True, merging: str = "square", pool: int = 2, shortcut: bool = False
+):
+    """The small one, for frames of 16 to 32 pixels: four 3×3 convolutions and a dense classifier.
+
+    conv1 (max-pooled), conv2, conv3: `width` channels; conv4: twice as many, and the activation `merging` where the
+    skip edge of vgg5-skip ends: `"square"` makes products of two moments (motion energy), `"relu"` does not.
+    """
+    return [
+        Stage("conv1", _convolution(width, norm, "relu", pool, shortcut)),
+        Stage("conv2", _convolution(width, norm, "relu", 1, shortcut)),
+        Stage("conv3", _convolution(width, norm, "relu", 1, shortcut)),
+        Stage("conv4", _convolution(2 * width, norm, merging, 1, shortcut)),
+        _classifier(classes, name="head"),
+    ]
+
+
+def vgg8(classes: int, width: int = 64, norm: bool = False, shortcut: bool = False):
+    """Eight units: 3×3 convolutions of 64-128-256-256-512 channels (for width 64), max-pooling after the first four,
+    global average pooling after the fifth, two dense layers of 512 and the classifier."""
+    channels = [width, 2 * width, 4 * width, 4 * width, 8 * width]
+    stages = [
+        Stage(f"conv{i + 1}", _convolution(c, norm, "relu", 2 if i < 4 else 0, shortcut)) for i, c in enumerate(channels)
+    ]
+    return [
+        *stages,
+        Stage("dense6", lambda shape: [Dense(shape[0], 8 * width), ReLU()]),
+        Stage("dense7", lambda shape: [Dense(shape[0], 8 * width), ReLU()]),
+        _classifier(classes),
+    ]
+
+
+def _convolution(
+    outputs: int, norm: bool, activation: str, pool: int, shortcut: bool
+) -> Callable[[Shape], list[Layer]]:
+    """A 3×3 convolution, normalised or not, its activation, and a pool (0: a global average)."""
+
+    def build(shape: Shape) -> list[Layer]:
+        inputs = shape[-1]
+        linear: list[Layer] = [Conv2D(inputs, outputs, kernel=3), *([BatchNorm(outputs)] if norm else [])]
+        if shortcut:
+            linear = [Shortcut(linear, [] if inputs == outputs else [Conv2D(inputs, outputs, kernel=1)])]
+        pooling: list[Layer] = [GlobalAveragePool()] if pool == 0 else [MaxPool2D(pool)] if pool > 1 else []
+        return [*linear, _activation(activation), *pooling]
+
+    return build
+
+
+def _classifier(classes: int, name: str = "classifier") -> Stage:
+    def build(shape: Shape) -> list[Layer]:
+        average = [GlobalAveragePool()] if len(shape) == 3 else []
+        return [*average, Dense(shape[-1], classes, init="glorot")]
+
+    return Stage(name, build)
+
+
+def _activation(name: str) -> Layer:
+    if name not in ACTIVATIONS:
+        raise InputError(f"unknown activation {name!r}: choose one of {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]()
+
+
+# The names -----------------------------------------------------------------------------------------------------------
+
+FAMILIES = {"mlp": mlp, "vgg5": vgg5, "vgg8": vgg8}
+DEFAULT_SKIPS = {"mlp": ("dense1>dense3",), "vgg5": ("conv1>conv4",), "vgg8": ("conv1>conv4",)}
+MODELS = {
+    name: f"{inspect.getdoc(family).splitlines()[0].rstrip('.:')}{ending}"  # type: ignore[union-attr]
+    for base, family in FAMILIES.items()
+    for name, ending in (
+        (base, ""),
+        (f"{base}-skip", f"; skip edge {', '.join(DEFAULT_SKIPS[base])}"),
+        (f"{base}-shortcut", "; a shortcut inside each unit instead (no temporal integration)"),
+    )
+}
+
+
+def build_model(name: str, input_shape: Shape, classes: int, seed: int = 0, dtype: str = "float32", **options) -> Network:
+    """The network of this name.
+
+    input_shape: one frame (H, W, C). classes: the width of the output.
+    options: those of the family (`mlp`, `vgg5`, `vgg8`); for `…-skip` also
+        skip: edges, as `["conv1>conv4", "frame>conv3"]` or one string with commas;
+        merge: `"concat"` (the default) or `"add"`.
+    Where shapes differ, a skip edge passes a max-pool, and for "add" a 1×1 convolution.
+    Raises `InputError` for unknown names and options, and for edges that cannot be.
+    """
+    if name not in MODELS:
+        raise InputError(f"unknown model {name!r}: choose one of {', '.join(MODELS)}")
+    base, _, variant = name.partition("-")
+    family = FAMILIES[base]
+    skips, merge = [], "concat"
+    known = [option for option in inspect.signature(family).parameters if option not in ("classes", "shortcut")]
+    if variant == "skip":
+        skips = _edges(options.pop("skip", DEFAULT_SKIPS[base]))
+        merge = options.pop("merge", merge)
+        known += ["skip", "merge"]
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        raise InputError(f"model {name!r} has no option {unknown[0]!r}; it has {', '.join(known)}")
+    if classes < 1:
+        raise InputError(f"a model needs at least one class, not {classes}")
+    stages = family(classes, **options, **({"shortcut": True} if variant == "shortcut" else {}))  # type: ignore[operator]
+    return Network(_wired(stages, tuple(input_shape), skips, merge), input_shape, seed, dtype)
+
+
+def _edges(skip: str | Sequence[str]) -> list[tuple[str, str]]:
+    listed = skip.split(",") if isinstance(skip, str) else skip
+    edges = [tuple(part.strip() for part in edge.split(">")) for edge in listed]
+    for edge in edges:
+        if len(edge) != 2:
+            raise InputError(f"a skip edge is written 'conv1>conv4', not {'>'.join(edge)!r}")
+    return edges  # type: ignore[return-value]
+
+
+def _wired(stages: list[Stage], input_shape: Shape, skips: list[tuple[str, str]], merge: str) -> list[Unit]:
+    """The stages as units: each reads the one before it and what the skip edges bring."""
+    names = [FRAME, *(stage.name for stage in stages)]
+    for source, consumer in skips:
+        if source not in names or consumer not in names or names.index(consumer) - names.index(source) < 2:
+            raise InputError(
+                f"skip edge {source}>{consumer}: it must jump over at least one unit, upwards, of {', '.join(names)}"
+            )
+    shapes, units = {FRAME: input_shape}, []
+    for previous, stage in zip(names, stages, strict=False):
+        sources = [previous, *(source for source, consumer in skips if consumer == stage.name)]
+        wanted = shapes[previous]
+        adapters = {source: _adapter(shapes[source], wanted, merge) for source in sources}
+        adapted = [Sequential(adapters[source]).output_shape(shapes[source]) for source in sources]
+        channels = sum(shape[-1] for shape in adapted) if merge == "concat" else wanted[-1]
+        merged = (*wanted[:-1], channels)
+        try:
+            unit = Unit(stage.name, stage.layers(merged), adapters, merge)
+            shapes[stage.name] = unit.body.output_shape(merged)
+        except InputError as error:
+            raise InputError(f"frames of {input_shape} do not suit this model: unit {stage.name!r}, {error}") from None
+        units.append(unit)
+    return units
+
+
+def _adapter(shape: Shape, wanted: Shape, merge: str) -> list[Layer]:
+    """Layers that make an activation of one shape fit to be merged into another."""
+    layers: list[Layer] = []
+    if len(shape) == 3 and len(wanted) == 1:
+        layers.append(GlobalAveragePool())
+    elif shape[:-1] != wanted[:-1]:
+        factors = (shape[0] // wanted[0], shape[1] // wanted[1])
+        layers.append(MaxPool2D(factors))
+    if merge == "add" and shape[-1] != wanted[-1]:
+        project: Layer = Conv2D(shape[-1], wanted[-1], kernel=1) if len(wanted) == 3 else Dense(shape[-1], wanted[-1])
+        layers.append(project)
+    return layers

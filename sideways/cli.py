@@ -11,13 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from sideways.backend import BACKENDS
 from sideways.config import OPTIMIZERS, RULES, Config
 from sideways.data import TASKS
 from sideways.demo import demo
-from sideways.errors import Diverged, InputError
+from sideways.errors import DivergedError, InputError
 from sideways.metrics import mean_and_spread
 from sideways.models import MODELS, build_model
 from sideways.recipes import load_recipe, recipe_names
@@ -48,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"sideways: {error}", file=sys.stderr)
         return 2
-    except Diverged as error:
+    except DivergedError as error:
         print(f"sideways: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -70,27 +68,43 @@ def _parser() -> argparse.ArgumentParser:
         help="train a network and evaluate it on held-out clips",
         description="Train a network on a task with a rule, evaluate it on held-out clips, write runs/NAME/.",
         epilog="Examples: sideways train pan-skip --seeds 3; sideways train waves-skip --rule bptt --clips 100; "
-        "sideways train pan-skip --set 'task_options.videos=[\"a.mp4\", \"b.mp4\"]' --set optimizer.name=sgd",
+        'sideways train pan-skip --set \'task_options.videos=["a.mp4", "b.mp4"]\' --set optimizer.name=sgd',
     )
-    command.add_argument("recipe", nargs="?", default="waves-skip", help="a name (see: sideways recipes) or a .toml file")
+    command.add_argument(
+        "recipe", nargs="?", default="waves-skip", help="a name (see: sideways recipes) or a .toml file"
+    )
     for name, (kind, words) in OVERRIDES.items():
         command.add_argument(f"--{name.replace('_', '-')}", type=kind, help=words, metavar=kind.__name__.upper())
     command.add_argument("--lr", type=float, help="learning rate", metavar="FLOAT")
     command.add_argument("--optimizer", help=f"optimizer: {', '.join(OPTIMIZERS)}", metavar="STR")
-    command.add_argument("--update-every", help="ticks whose gradients are averaged for an update, or 'clip'", metavar="N")
     command.add_argument(
-        "--set", action="append", default=[], metavar="TABLE.KEY=VALUE", help="any other setting of a recipe (TOML value)"
+        "--update-every", help="ticks whose gradients are averaged for an update, or 'clip'", metavar="N"
+    )
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="TABLE.KEY=VALUE",
+        help="any other setting of a recipe (TOML value)",
     )
     command.add_argument("--name", help="the run directory is runs/NAME (default: the recipe's name and a number)")
     command.add_argument("--runs", default="runs", help="where run directories are made (default: runs)", metavar="DIR")
-    command.add_argument("--seeds", type=int, default=1, help="run this many seeds, from --seed on; prints mean and spread")
-    command.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="runs side by side (default: the cores)")
+    command.add_argument(
+        "--seeds", type=int, default=1, help="run this many seeds, from --seed on; prints mean and spread"
+    )
+    command.add_argument(
+        "--processes", type=int, default=os.cpu_count() or 1, help="runs side by side (default: the cores)"
+    )
     command.set_defaults(run=_train)
 
     command = commands.add_parser("demo", help="the rules side by side, on moving waves and on real video")
     command.add_argument("--quick", action="store_true", help="a tenth of the clips: shows that it runs, learns little")
-    command.add_argument("--out", default="runs/demo", help="the directory to write (default: runs/demo)", metavar="DIR")
-    command.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="runs side by side (default: the cores)")
+    command.add_argument(
+        "--out", default="runs/demo", help="the directory to write (default: runs/demo)", metavar="DIR"
+    )
+    command.add_argument(
+        "--processes", type=int, default=os.cpu_count() or 1, help="runs side by side (default: the cores)"
+    )
     command.set_defaults(run=lambda options: demo(Path(options.out), options.quick, options.processes))
 
     command = commands.add_parser("models", help="list the networks")
@@ -101,7 +115,9 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("summary", help="a network's units: shapes, costs, and the static schedule")
     command.add_argument("model", help="a name (see: sideways models)")
-    command.add_argument("--size", type=int, nargs="+", default=[112, 112, 3], help="H W C of a frame (default: 112 112 3)")
+    command.add_argument(
+        "--size", type=int, nargs="+", default=[112, 112, 3], help="H W C of a frame (default: 112 112 3)"
+    )
     command.add_argument("--classes", type=int, default=101, help="width of the output (default: 101)")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the model")
     command.set_defaults(run=_summary)
@@ -126,14 +142,10 @@ def _train(options: argparse.Namespace) -> None:
         raise InputError("--seeds and --processes must be at least 1")
     directory = _directory(Path(options.runs), options.name, Path(options.recipe).stem)
     seeds = range(config.seed, config.seed + options.seeds)
-    jobs = [(replace(config, seed=seed), directory / f"seed-{seed}" if options.seeds > 1 else directory) for seed in seeds]
-    with tqdm(total=len(jobs) * config.clips, unit="clip", desc=directory.name, dynamic_ncols=True, disable=None) as bar:
-
-        def progress(clips: int, line: str) -> None:
-            bar.update(clips)
-            bar.set_postfix_str(line)
-
-        results = train_many(jobs, min(options.processes, len(jobs)), progress)
+    jobs = [
+        (replace(config, seed=seed), directory / f"seed-{seed}" if options.seeds > 1 else directory) for seed in seeds
+    ]
+    results = train_many(jobs, options.processes, directory.name)
     for (job, _), result in zip(jobs, results, strict=True):
         print(f"seed {job.seed}: {_in_words(result)}")
     if len(results) > 1:

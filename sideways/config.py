@@ -18,7 +18,7 @@ from sideways.schedules import Constant, Cosine, Step, WarmUp
 
 RULES = {"sideways": Sideways, "backprop": Backprop, "bptt": BPTT}
 OPTIMIZERS = {"sgd": SGD, "adam": Adam}
-SCHEDULES = ("constant", "step", "cosine")
+SCHEDULES = {"constant": Constant, "step": Step, "cosine": Cosine}
 
 
 @dataclass
@@ -71,7 +71,9 @@ class Config:
                 raise InputError(f"{source} has no setting {key!r}; settings are {', '.join(known)}")
             is_table = known[key].default is dataclasses.MISSING
             if is_table != isinstance(value, dict):
-                raise InputError(f"{source}: {key} must be {'a table' if is_table else 'a single value'}, not {value!r}")
+                raise InputError(
+                    f"{source}: {key} must be {'a table' if is_table else 'a single value'}, not {value!r}"
+                )
         return cls(**tables)
 
     def to_tables(self) -> dict[str, Any]:
@@ -100,7 +102,7 @@ def build(config: Config) -> Run:
         options["boundary"] = config.boundary
         if config.boundary == "flush" and task.length < 2 * network.depth - 1:
             raise InputError(
-                f"clips of {task.length} frames train no bottom unit of {config.model}, whose depth is {network.depth}: "
+                f"clips of {task.length} frames train no bottom unit of {config.model}, depth {network.depth}: "
                 f"at least {2 * network.depth - 1} are needed (--set task_options.length=…), or --boundary stream"
             )
     if config.rule in ("sideways", "bptt"):
@@ -127,11 +129,10 @@ def _schedule(config: Config, ticks: int) -> Callable[[int], float]:
     name, warm_up = options.pop("name", "constant"), options.pop("warm_up", 0)
     if name not in SCHEDULES:
         raise InputError(f"unknown schedule {name!r}: choose one of {', '.join(SCHEDULES)}")
+    if name == "cosine":
+        options.setdefault("ticks", ticks)
     try:
-        schedule: Constant | Step | Cosine = (
-            Constant(**options) if name == "constant" else Step(**options) if name == "step"
-            else Cosine(**{"ticks": ticks, **options})
-        )
+        schedule = SCHEDULES[name](**options)
     except TypeError as error:
         raise InputError(f"schedule {name!r}: {error}") from None
     return WarmUp(warm_up, schedule) if warm_up else schedule

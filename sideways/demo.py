@@ -6,8 +6,6 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from sideways.config import Config
 from sideways.errors import InputError
 from sideways.plots import plot_comparison
@@ -40,8 +38,7 @@ def demo(directory: Path, quick: bool, processes: int) -> None:
             clips_here = clips // QUICK if quick else clips
             evaluation = max(1, config.evaluation_clips // QUICK) if quick else config.evaluation_clips
             jobs.append((replace(config, clips=clips_here, evaluation_clips=evaluation), directory / name))
-        with tqdm(total=len(jobs) * clips_here, unit="clip", desc=title, dynamic_ncols=True, disable=None) as bar:
-            results = train_many(jobs, processes, lambda done, line, bar=bar: bar.update(done))
+        results = train_many(jobs, processes, title)
         print(f"\n{title}: {clips_here} clips of 18 frames × 32 samples, one seed\n\n{table(results)}\n")
         runs[title] = {rule: [job[1]] for rule, job in zip(RULES, jobs, strict=True)}
         chance[title] = results[0].chance

@@ -44,7 +44,7 @@ class SoftmaxCrossEntropy(Loss):
             raise InputError(
                 f"targets must be {batch} class indices, one integer per sample; got {labels.dtype} {labels.shape}"
             )
-        if labels.size and not (0 <= labels.min() and labels.max() < classes):
+        if labels.size and not (labels.min() >= 0 and labels.max() < classes):
             wrong = labels[(labels < 0) | (labels >= classes)][0]
             raise InputError(f"label {wrong} is outside the classes 0 … {classes - 1} of the network's output")
         return labels.astype(numpy.int64, copy=False)

@@ -39,7 +39,9 @@ class Stage:
     layers: Callable[[Shape], list[Layer]]
 
 
-def mlp(classes: int, hidden: Sequence[int] = (64, 64, 64), activation: str = "relu", shortcut: bool = False):
+def mlp(
+    classes: int, hidden: Sequence[int] = (64, 64, 64), activation: str = "relu", shortcut: bool = False
+) -> list[Stage]:
     """Dense layers on the flattened frame: dense1 … and the classifier, a unit each."""
 
     def layers(width: int) -> Callable[[Shape], list[Layer]]:
@@ -59,7 +61,7 @@ def mlp(classes: int, hidden: Sequence[int] = (64, 64, 64), activation: str = "r
 
 def vgg5(
     classes: int, width: int = 16, norm: bool = True, merging: str = "square", pool: int = 2, shortcut: bool = False
-):
+) -> list[Stage]:
     """The small one, for frames of 16 to 32 pixels: four 3×3 convolutions and a dense classifier.
 
     conv1 (max-pooled), conv2, conv3: `width` channels; conv4: twice as many, and the activation `merging` where the
@@ -74,12 +76,13 @@ def vgg5(
     ]
 
 
-def vgg8(classes: int, width: int = 64, norm: bool = False, shortcut: bool = False):
+def vgg8(classes: int, width: int = 64, norm: bool = False, shortcut: bool = False) -> list[Stage]:
     """Eight units: 3×3 convolutions of 64-128-256-256-512 channels (for width 64), max-pooling after the first four,
     global average pooling after the fifth, two dense layers of 512 and the classifier."""
     channels = [width, 2 * width, 4 * width, 4 * width, 8 * width]
     stages = [
-        Stage(f"conv{i + 1}", _convolution(c, norm, "relu", 2 if i < 4 else 0, shortcut)) for i, c in enumerate(channels)
+        Stage(f"conv{i + 1}", _convolution(c, norm, "relu", 2 if i < 4 else 0, shortcut))
+        for i, c in enumerate(channels)
     ]
     return [
         *stages,
@@ -121,7 +124,7 @@ def _activation(name: str) -> Layer:
 
 # The names -----------------------------------------------------------------------------------------------------------
 
-FAMILIES = {"mlp": mlp, "vgg5": vgg5, "vgg8": vgg8}
+FAMILIES: dict[str, Callable[..., list[Stage]]] = {"mlp": mlp, "vgg5": vgg5, "vgg8": vgg8}
 DEFAULT_SKIPS = {"mlp": ("dense1>dense3",), "vgg5": ("conv1>conv4",), "vgg8": ("conv1>conv4",)}
 MODELS = {
     name: f"{inspect.getdoc(family).splitlines()[0].rstrip('.:')}{ending}"  # type: ignore[union-attr]
@@ -134,7 +137,9 @@ MODELS = {
 }
 
 
-def build_model(name: str, input_shape: Shape, classes: int, seed: int = 0, dtype: str = "float32", **options) -> Network:
+def build_model(
+    name: str, input_shape: Shape, classes: int, seed: int = 0, dtype: str = "float32", **options
+) -> Network:
     """The network of this name.
 
     input_shape: one frame (H, W, C). classes: the width of the output.
@@ -159,7 +164,7 @@ def build_model(name: str, input_shape: Shape, classes: int, seed: int = 0, dtyp
         raise InputError(f"model {name!r} has no option {unknown[0]!r}; it has {', '.join(known)}")
     if classes < 1:
         raise InputError(f"a model needs at least one class, not {classes}")
-    stages = family(classes, **options, **({"shortcut": True} if variant == "shortcut" else {}))  # type: ignore[operator]
+    stages = family(classes, **options, **({"shortcut": True} if variant == "shortcut" else {}))
     return Network(_wired(stages, tuple(input_shape), skips, merge), input_shape, seed, dtype)
 
 

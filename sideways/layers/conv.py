@@ -81,9 +81,9 @@ class Conv2D(Layer):
 
     def backward(self, dy: Array, saved: Any) -> tuple[Array, Gradients]:
         x, number = saved
-        mine = self._columns is not None and number == self._forwards
-        columns = self._columns if mine else self._windows_as_rows(x)
-        self._columns = None
+        columns, self._columns = self._columns, None
+        if columns is None or number != self._forwards:  # another forward came in between
+            columns = self._windows_as_rows(x)
         rows = dy.reshape(-1, self.outputs)
         gradients = {"weight": (columns.T @ rows).reshape(self.weight.shape), "bias": column_sums(rows)}
         del columns
@@ -96,7 +96,7 @@ class Conv2D(Layer):
         return _as_rows(self.grid.pad(x), self.kernel, self.stride)
 
     def _turned(self, x: Array, dy: Array) -> Array:
-        """dx for stride 1: dy, widened so that every pixel of x meets all windows it was in, convolved with W turned."""
+        """dx for stride 1: dy, widened so that each pixel of x meets all windows it was in, convolved with W turned."""
         (kh, kw), (top, bottom, left, right) = self.kernel, self.grid.margins(x.shape[1:])
         widened = pad(dy, (kh - 1 - top, kh - 1 - bottom, kw - 1 - left, kw - 1 - right))
         turned = contiguous(self.weight[::-1, ::-1].transpose(0, 1, 3, 2))  # (kh, kw, O, C)

@@ -21,8 +21,8 @@ class BatchNorm(Layer):
     backward    dβ = Σ dy,   dγ = Σ dy x̂
                 dx = γ / √(σ² + ε) · (dy - dβ / M - x̂ dγ / M)
 
-    When not training, μ and σ² are the running statistics (updated by training ticks: r ← r + momentum (batch - r), with
-    the unbiased variance) and dx = dy γ / √(σ² + ε).
+    When not training, μ and σ² are the running statistics (updated by training ticks: r ← r + momentum (batch - r),
+    with the unbiased variance) and dx = dy γ / √(σ² + ε).
     """
 
     parameter_names = ("scale", "shift")

@@ -10,8 +10,8 @@ from sideways.layers.base import check_image
 class Grid:
     """Windows of `kernel` rows and columns, `stride` apart, over an image.
 
-    `"valid"`: windows lie inside the image, out = ⌊(in - kernel) / stride⌋ + 1. `"same"`: out = ⌈in / stride⌉, the image
-    is padded evenly and an odd row or column of padding goes to the bottom / right.
+    `"valid"`: windows lie inside the image, out = ⌊(in - kernel) / stride⌋ + 1. `"same"`: out = ⌈in / stride⌉, the
+    image is padded evenly and an odd row or column of padding goes to the bottom / right.
     """
 
     def __init__(self, kernel: tuple[int, int], stride: tuple[int, int], padding: str):
@@ -26,20 +26,16 @@ class Grid:
             return -(-extent[0] // self.stride[0]), -(-extent[1] // self.stride[1])
         if extent[0] < self.kernel[0] or extent[1] < self.kernel[1]:
             raise InputError(f"a window of {self.kernel} does not fit into {extent}; padding='same' would")
-        return tuple((e - k) // s + 1 for e, k, s in zip(extent, self.kernel, self.stride, strict=True))
+        return (extent[0] - self.kernel[0]) // self.stride[0] + 1, (extent[1] - self.kernel[1]) // self.stride[1] + 1
 
     def margins(self, shape: Shape) -> tuple[int, int, int, int]:
         """Rows of padding above and below, columns to the left and right, of an image of this shape (H, W, C)."""
         if self.padding == "valid":
             return 0, 0, 0, 0
-        (top, bottom), (left, right) = (
-            (total // 2, total - total // 2)
-            for total in (
-                max((out - 1) * stride + kernel - extent, 0)
-                for out, stride, kernel, extent in zip(self.output(shape), self.stride, self.kernel, shape[:2], strict=True)
-            )
-        )
-        return top, bottom, left, right
+        ho, wo = self.output(shape)
+        rows = max((ho - 1) * self.stride[0] + self.kernel[0] - shape[0], 0)
+        columns = max((wo - 1) * self.stride[1] + self.kernel[1] - shape[1], 0)
+        return rows // 2, rows - rows // 2, columns // 2, columns - columns // 2
 
     def pad(self, x: Array, value: float = 0.0) -> Array:
         """x with its padding around it; x itself where there is none."""

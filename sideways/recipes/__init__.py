@@ -1,4 +1,4 @@
-"""Complete runs by name: `load_recipe("pan-skip")` reads pan-skip.toml beside this file, or any TOML file by its path."""
+"""Complete runs by name: `load_recipe("pan-skip")` reads pan-skip.toml beside this file, or any TOML file."""
 
 from __future__ import annotations
 

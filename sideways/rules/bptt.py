@@ -48,7 +48,9 @@ class BPTT(Rule):
         target_delay: int | None = None,
     ):
         if update_every != "clip":
-            raise InputError(f"BPTT knows the gradient only when a clip is over: update_every='clip', not {update_every!r}")
+            raise InputError(
+                f"BPTT knows the gradient only when a clip is over: update_every='clip', not {update_every!r}"
+            )
         super().__init__(network, loss, optimizer, update_every)
         self.target_delay = check_delay(target_delay, network)
         self.reset()

@@ -19,7 +19,8 @@ class Tick:
 
     loss: Array | None  # the mean loss of the batch; None while the network fills, and where the top is elsewhere
     output: Array | None  # the top's activation (N, …), or None likewise
-    gradients: dict[str, dict[str, Array]] = field(default_factory=dict)  # unit → key → array, of units that ran backward
+    # unit → key → array, of the units whose backward ran
+    gradients: dict[str, dict[str, Array]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,14 @@ class Rule:
         `"clip"`: one update at the end of each clip, with the mean of the gradients made since the last.
     """
 
-    def __init__(
-        self, network: Network, loss: Loss, optimizer: Optimizer | None = None, update_every: int | str = 1
-    ):
+    def __init__(self, network: Network, loss: Loss, optimizer: Optimizer | None = None, update_every: int | str = 1):
         if update_every != "clip" and (not isinstance(update_every, int) or update_every < 1):
             raise InputError(f"update_every must be a positive number of ticks or 'clip', not {update_every!r}")
         for name in optimizer.rates if optimizer else ():
             if name not in network.units:
-                raise InputError(f"a learning-rate factor names unit {name!r}; the units are {', '.join(network.units)}")
+                raise InputError(
+                    f"a learning-rate factor names unit {name!r}; the units are {', '.join(network.units)}"
+                )
         self.network, self.loss, self.update_every = network, loss, update_every
         self.optimizers = {name: optimizer.for_unit(name) for name in network.units} if optimizer else {}
         self.ticks = 0  # all ticks so far: what learning-rate schedules and dropout count
@@ -66,7 +67,7 @@ class Rule:
         raise NotImplementedError
 
     def evaluate(self, frames: Any, targets: Any = None) -> Evaluation:
-        """Run a clip forward, not training: frames (T, N, H, W, C), targets one per frame. Touches no training state."""
+        """Run a clip forward: frames (T, N, H, W, C), targets one per frame. Touches no training state."""
         raise NotImplementedError
 
     # The clip
@@ -92,7 +93,9 @@ class Rule:
             expected = ", ".join(map(str, ("N", *self.network.input_shape)))
             raise InputError(f"a frame must be an array of shape ({expected}), got {shape or type(frame).__name__}")
         if shape[0] == 0 or (self.batch is not None and shape[0] != self.batch):
-            raise InputError(f"the batch changes within a clip: {self.batch or 'at least one'} samples expected, got {shape[0]}")
+            raise InputError(
+                f"the batch changes within a clip: {self.batch or 'at least one'} samples expected, got {shape[0]}"
+            )
         if not finite(frame):
             raise InputError(f"frame {self.clock} of the clip holds numbers that are not finite")
         return to_device(frame, self.network.dtype)

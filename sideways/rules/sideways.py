@@ -7,7 +7,7 @@ live in several processes. Sources: Malinowski et al., CVPR 2020 (chains) and CV
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from sideways.backend import Array
@@ -100,7 +100,9 @@ class Sideways(Rule):
 
     def _target_of_this_tick(self) -> Array:
         if len(self.targets) <= self.target_delay:
-            raise InputError(f"tick {self.clock} needs the target given {self.target_delay} ticks before: give one per frame")
+            raise InputError(
+                f"tick {self.clock} needs the target given {self.target_delay} ticks before: give one per frame"
+            )
         return self.targets[0]
 
     def end_clip(self) -> None:

@@ -48,7 +48,7 @@ def train(config: Config, directory: Path, progress: Progress = lambda clips, li
     """Train, evaluate on held-out clips, and write the run directory, which must not exist yet.
 
     Writes config.json, metrics.jsonl (one object per clip, and one per evaluation), plots/*.png, parameters.npz and
-    results.json. Raises `InputError` before anything is written, and `DivergedError` where the loss is no number any more.
+    results.json. Raises `InputError` before anything is written, `DivergedError` where the loss is no number.
     """
     with threadpool_limits(config.threads, user_api="blas"), numpy.errstate(all="ignore"):
         use_backend(config.backend)

@@ -74,7 +74,7 @@ def _finish(axes: Axes, what: str, chance: float) -> None:
     else:
         axes.set_ylabel("cross-entropy per tick (nats)")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="center right")
 
 
 def _figure(columns: int = 1) -> tuple[Figure, Any]:

@@ -69,8 +69,10 @@ def velocities(labels: numpy.ndarray, directions: int, speed: float) -> numpy.nd
     return speed * numpy.stack([numpy.cos(angles), numpy.sin(angles)], axis=-1)
 
 
-def standardised(frames: numpy.ndarray) -> numpy.ndarray:
-    """Each sample (N, T, H, W, C) with mean 0 and variance 1 over its own frames (a blank one stays 0)."""
-    axes = tuple(range(1, frames.ndim))
-    centred = frames - frames.mean(axis=axes, keepdims=True)
-    return centred / numpy.maximum(centred.std(axis=axes, keepdims=True), 1e-6)
+def standardised(frames: numpy.ndarray, least: float) -> numpy.ndarray:
+    """Each single frame of (…, H, W, C) with mean 0 and variance 1; one with a deviation below `least` stays fainter.
+
+    Frame by frame: the mean and variance of a whole clip would depend on its path, and so tell each frame of it.
+    """
+    centred = frames - frames.mean(axis=(-3, -2, -1), keepdims=True)
+    return centred / numpy.maximum(centred.std(axis=(-3, -2, -1), keepdims=True), least)

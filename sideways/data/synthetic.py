@@ -82,7 +82,7 @@ class Shapes(Task):
         distance = numpy.where(is_square, numpy.maximum(along_x, along_y), numpy.hypot(along_x, along_y))
         cover = numpy.clip(radius[:, :, None, None, None] + size / 16 + 0.5 - distance, 0, 1)  # (N, S, T, H, W)
         images = (cover * numpy.where(dark < 0.5, -1.0, 1.0)[:, :, None, None, None]).sum(axis=1)
-        return standardised(images[..., None]), labels
+        return standardised(images[..., None], least=0.1), labels
 
     def _distance(self, start: numpy.ndarray, speed: numpy.ndarray, ticks: numpy.ndarray) -> numpy.ndarray:
         """(N, S, T, pixels): how far each pixel is, along one axis of the torus, from each shape's centre."""

@@ -21,18 +21,31 @@ Array = Any  # a numpy.ndarray or a cupy.ndarray
 Shape = tuple[int, ...]
 
 BACKENDS = ("numpy", "cupy")
-_current: ModuleType = numpy
+_chosen: ModuleType | None = None
 
 
 def use_backend(name: str) -> None:
-    """Choose where new networks live: `"numpy"` (the default) or `"cupy"`. `SIDEWAYS_BACKEND` does the same at import.
+    """Choose where new networks live: `"numpy"` (the default) or `"cupy"`. `SIDEWAYS_BACKEND` does the same.
 
     Raises `InputError` for an unknown name, when CuPy is not installed and when there is no GPU it can use.
     """
-    global _current
+    global _chosen
     if name not in BACKENDS:
         raise InputError(f"unknown backend {name!r}: choose one of {', '.join(BACKENDS)}")
-    _current = numpy if name == "numpy" else _load_cupy()
+    _chosen = numpy if name == "numpy" else _load_cupy()
+
+
+def default_backend() -> str:
+    """What `SIDEWAYS_BACKEND` names, else `"numpy"`."""
+    return os.environ.get("SIDEWAYS_BACKEND", "numpy")
+
+
+def _current() -> ModuleType:
+    """The namespace chosen, by `use_backend` or, at the first need, by the environment."""
+    if _chosen is None:
+        use_backend(default_backend())
+    assert _chosen is not None
+    return _chosen
 
 
 def _load_cupy() -> ModuleType:
@@ -40,7 +53,7 @@ def _load_cupy() -> ModuleType:
         cupy = importlib.import_module("cupy")
     except ImportError:
         raise InputError(
-            "backend 'cupy': CuPy is not installed; pip install 'sideways[cuda12]' or 'sideways[cuda13]'"
+            "backend 'cupy': CuPy is not installed; pip install '.[cuda12]' or '.[cuda13]' in the clone"
         ) from None
     try:
         devices = cupy.cuda.runtime.getDeviceCount()
@@ -55,17 +68,18 @@ def _load_cupy() -> ModuleType:
 
 def backend_name() -> str:
     """The name of the backend on which new networks are built."""
-    return _current.__name__
+    return _current().__name__
 
 
 def namespace(array: Array) -> ModuleType:
     """The library that made this array: `numpy` or `cupy`."""
-    return numpy if isinstance(array, numpy.ndarray) else _current
+    return numpy if isinstance(array, numpy.ndarray) else _current()
 
 
 def to_device(values: Any, dtype: Any = None) -> Array:
     """A C-contiguous array of the current backend; no copy is made where none is needed."""
-    return _current.ascontiguousarray(_current.asarray(values, dtype=dtype))
+    xp = _current()
+    return xp.ascontiguousarray(xp.asarray(values, dtype=dtype))
 
 
 def to_host(array: Array) -> numpy.ndarray:
@@ -75,8 +89,8 @@ def to_host(array: Array) -> numpy.ndarray:
 
 def synchronise() -> None:
     """Wait until the device has done all that was asked of it; nothing to do for NumPy."""
-    if _current is not numpy:
-        _current.cuda.get_current_stream().synchronize()
+    if (xp := _current()) is not numpy:
+        xp.cuda.get_current_stream().synchronize()
 
 
 def finite(values: Any) -> bool:
@@ -145,7 +159,7 @@ def empty(like: Array, shape: Shape | None = None, dtype: Any = None) -> Array:
     dtype = like.dtype if dtype is None else dtype
     if isinstance(like, numpy.ndarray):
         return pool.empty(shape, dtype)
-    return _current.empty(shape, dtype)
+    return _current().empty(shape, dtype)
 
 
 def zeros(like: Array, shape: Shape | None = None, dtype: Any = None) -> Array:
@@ -216,7 +230,3 @@ def uniform(like: Array, key: int) -> Array:
     bits ^= bits >> xp.uint64(31)
     # The upper 24 bits: exact in float32.
     return ((bits >> xp.uint64(40)).astype(like.dtype) * 2.0**-24).reshape(like.shape)
-
-
-if "SIDEWAYS_BACKEND" in os.environ:
-    use_backend(os.environ["SIDEWAYS_BACKEND"])

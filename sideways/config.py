@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from sideways.backend import default_backend
 from sideways.data import Task, make_task
 from sideways.errors import InputError
 from sideways.losses import SoftmaxCrossEntropy
@@ -44,7 +45,7 @@ class Config:
     evaluate_every: int = 0
     seed: int = 1
     dtype: str = "float32"
-    backend: str = "numpy"
+    backend: str = default_backend()
     threads: int = 1
     summary: str = ""
     model_options: dict[str, Any] = field(default_factory=dict)

@@ -26,7 +26,7 @@ def backprop(network: Network, loss: Loss, frame: Any, target: Any) -> Gradients
     frame (N, H, W, C), target as the loss wants it. A pure function: no running statistics, no optimizer.
     """
     rule = Backprop(network, loss)
-    frame = rule.check_frame(frame)
+    frame = rule.check_frame(frame, None)
     activations, saved = forward_all(network, frame, train=True)
     output = activations[network.top.name]
     value, gradient = loss(output, rule.check_target(target, len(frame)))
@@ -41,7 +41,7 @@ class Backprop(Rule):
     """
 
     def tick(self, frame: Any, target: Any) -> Tick:
-        frame = self.check_frame(frame)
+        frame = self.check_frame(frame, self.batch)
         self.batch = len(frame)
         target = self.check_target(target, self.batch)
         for unit in self.network.units.values():
@@ -60,7 +60,7 @@ class Backprop(Rule):
     def evaluate(self, frames: Any, targets: Any = None) -> Evaluation:
         evaluation = Evaluation([], [], 0)
         for frame, target in pairs(frames, targets):
-            frame = self.check_frame(frame)
+            frame = self.check_frame(frame, len(frames[0]))
             activations, _ = forward_all(self.network, frame, train=False)
             evaluation.outputs.append(activations[self.network.top.name])
             if target is not None:

@@ -86,7 +86,7 @@ class BPTT(Rule):
     def unroll(self, frame: Any, target: Any) -> Tick:
         """The forward half of tick t, everything stored."""
         network, t = self.network, self.clock
-        checked = self.check_frame(frame)
+        checked = self.check_frame(frame, self.batch)
         self.batch = len(checked)
         frame = empty(checked)
         frame[...] = checked  # stored until the clip ends: the caller may reuse its own

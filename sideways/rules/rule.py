@@ -86,18 +86,18 @@ class Rule:
 
     # The door
 
-    def check_frame(self, frame: Any) -> Array:
-        """The frame on the device, of the network's dtype, or `InputError`."""
+    def check_frame(self, frame: Any, batch: int | None) -> Array:
+        """The frame on the device, of the network's dtype, or `InputError`. batch: how many samples it must have."""
         shape = getattr(frame, "shape", None)
         if shape is None or len(shape) != len(self.network.input_shape) + 1 or shape[1:] != self.network.input_shape:
             expected = ", ".join(map(str, ("N", *self.network.input_shape)))
             raise InputError(f"a frame must be an array of shape ({expected}), got {shape or type(frame).__name__}")
-        if shape[0] == 0 or (self.batch is not None and shape[0] != self.batch):
+        if shape[0] == 0 or (batch is not None and shape[0] != batch):
             raise InputError(
-                f"the batch changes within a clip: {self.batch or 'at least one'} samples expected, got {shape[0]}"
+                f"a frame of {shape[0]} samples; {batch or 'at least 1'} expected, the same in a whole clip"
             )
         if not finite(frame):
-            raise InputError(f"frame {self.clock} of the clip holds numbers that are not finite")
+            raise InputError("the frame holds numbers that are not finite (NaN or infinity)")
         return to_device(frame, self.network.dtype)
 
     def check_target(self, target: Any, batch: int) -> Array:

@@ -61,10 +61,10 @@ class Sideways(Rule):
         """
         network, t = self.network, self.clock
         if frame is not None:
-            frame = self.check_frame(frame)
-            self.batch = frame.shape[0]
+            frame = self.check_frame(frame, self.batch)
+            self.batch = len(frame)
         if target is not None:
-            self.targets.append(self.check_target(target, len(target)))
+            self.targets.append(self.check_target(target, self.batch or len(target)))
         loss = output = None
         pseudo_gradients = {}
 
@@ -160,7 +160,7 @@ def evaluate_ticking(rule: Rule, frames: Any, targets: Any, target_delay: int) -
     evaluation = Evaluation([], [], network.latency)
     delayed: deque[Array] = deque(maxlen=target_delay + 1)
     for t, (frame, target) in enumerate(pairs(frames, targets)):
-        frame = rule.check_frame(frame)
+        frame = rule.check_frame(frame, len(frames[0]))
         if target is not None:
             delayed.append(rule.check_target(target, len(frame)))
         for unit in network.units.values():

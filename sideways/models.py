@@ -42,7 +42,7 @@ class Stage:
 def mlp(
     classes: int, hidden: Sequence[int] = (64, 64, 64), activation: str = "relu", shortcut: bool = False
 ) -> list[Stage]:
-    """Dense layers on the flattened frame: dense1 … and the classifier, a unit each."""
+    """Dense layers on the flattened frame and a classifier: a unit each."""
 
     def layers(width: int) -> Callable[[Shape], list[Layer]]:
         def build(shape: Shape) -> list[Layer]:
@@ -62,7 +62,7 @@ def mlp(
 def vgg5(
     classes: int, width: int = 16, norm: bool = True, merging: str = "square", pool: int = 2, shortcut: bool = False
 ) -> list[Stage]:
-    """The small one, for frames of 16 to 32 pixels: four 3×3 convolutions and a dense classifier.
+    """Four 3×3 convolutions and a dense classifier: five units, for frames of 16 to 32 pixels.
 
     conv1 (max-pooled), conv2, conv3: `width` channels; conv4: twice as many, and the activation `merging` where the
     skip edge of vgg5-skip ends: `"square"` makes products of two moments (motion energy), `"relu"` does not.
@@ -77,8 +77,11 @@ def vgg5(
 
 
 def vgg8(classes: int, width: int = 64, norm: bool = False, shortcut: bool = False) -> list[Stage]:
-    """Eight units: 3×3 convolutions of 64-128-256-256-512 channels (for width 64), max-pooling after the first four,
-    global average pooling after the fifth, two dense layers of 512 and the classifier."""
+    """Five 3×3 convolutions, two dense layers and a classifier: eight units.
+
+    For width 64: 64-128-256-256-512 channels, max-pooling after the first four, global average pooling after the fifth,
+    dense layers of 512.
+    """
     channels = [width, 2 * width, 4 * width, 4 * width, 8 * width]
     stages = [
         Stage(f"conv{i + 1}", _convolution(c, norm, "relu", 2 if i < 4 else 0, shortcut))
@@ -127,12 +130,12 @@ def _activation(name: str) -> Layer:
 FAMILIES: dict[str, Callable[..., list[Stage]]] = {"mlp": mlp, "vgg5": vgg5, "vgg8": vgg8}
 DEFAULT_SKIPS = {"mlp": ("dense1>dense3",), "vgg5": ("conv1>conv4",), "vgg8": ("conv1>conv4",)}
 MODELS = {
-    name: f"{inspect.getdoc(family).splitlines()[0].rstrip('.:')}{ending}"  # type: ignore[union-attr]
+    name: words
     for base, family in FAMILIES.items()
-    for name, ending in (
-        (base, ""),
-        (f"{base}-skip", f"; skip edge {', '.join(DEFAULT_SKIPS[base])}"),
-        (f"{base}-shortcut", "; a shortcut inside each unit instead (no temporal integration)"),
+    for name, words in (
+        (base, (inspect.getdoc(family) or "").splitlines()[0]),
+        (f"{base}-skip", f"{base} with the skip edge {', '.join(DEFAULT_SKIPS[base])} (other edges, merge: options)"),
+        (f"{base}-shortcut", f"{base} with a shortcut inside each unit: the control, no temporal integration"),
     )
 }
 

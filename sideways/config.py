@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,23 +81,21 @@ class Config:
         return dataclasses.asdict(self)
 
 
-@dataclass(frozen=True)
-class Run:
-    """The parts of a run, built and checked against each other."""
-
-    task: Task
-    network: Network
-    rule: Rule
+def build_task(config: Config) -> Task:
+    """The task that a config names, or `InputError`."""
+    return make_task(config.task, seed=config.seed, **config.task_options)
 
 
-def build(config: Config) -> Run:
-    """Everything a config names. Raises `InputError` for whatever cannot be, before anything is written."""
-    task = make_task(config.task, seed=config.seed, **config.task_options)
-    network = build_model(
-        config.model, task.frame_shape, len(task.classes), config.seed, config.dtype, **config.model_options
-    )
-    if config.rule not in RULES:
-        raise InputError(f"unknown rule {config.rule!r}: choose one of {', '.join(RULES)}")
+def build_network(config: Config, task: Task) -> Network:
+    """The network that a config names, for this task, or `InputError`."""
+    shape, classes = task.frame_shape, len(task.classes)
+    return build_model(config.model, shape, classes, config.seed, config.dtype, **config.model_options)
+
+
+def build_rule(config: Config, task: Task, network: Network, rules: Mapping[str, Callable[..., Rule]] = RULES) -> Rule:
+    """The rule that a config names, with its loss and optimizer, or `InputError`. rules: the classes to choose from."""
+    if config.rule not in rules:
+        raise InputError(f"unknown rule {config.rule!r}: choose one of {', '.join(rules)}")
     options: dict[str, Any] = {"update_every": config.update_every}
     if config.rule == "sideways":
         options["boundary"] = config.boundary
@@ -109,8 +107,7 @@ def build(config: Config) -> Run:
     if config.rule in ("sideways", "bptt"):
         options["target_delay"] = config.target_delay
     loss = SoftmaxCrossEntropy(config.label_smoothing)
-    rule = RULES[config.rule](network, loss, _optimizer(config, config.clips * task.length), **options)
-    return Run(task, network, rule)
+    return rules[config.rule](network, loss, _optimizer(config, config.clips * task.length), **options)
 
 
 def _optimizer(config: Config, ticks: int) -> Optimizer:

@@ -45,31 +45,35 @@ class _Crops(Task):
         if not isinstance(size, int) or size < 1 or not isinstance(lines, int) or lines < 1:
             raise InputError(f"size and lines must be positive numbers of pixels, not {size!r} and {lines!r}")
         shipped = shipped_clips()
-        paths = list(shipped.values()) if videos is None else list(videos)
-        if isinstance(videos, str) or not paths:
+        self.paths = list(shipped.values()) if videos is None else list(videos)
+        if isinstance(videos, str) or not self.paths:
             raise InputError(f"videos must be a list of at least one path, not {videos!r}")
-        self.names = tuple(shipped) if videos is None else tuple(Path(path).stem for path in paths)
+        self.names = tuple(shipped) if videos is None else tuple(Path(path).stem for path in self.paths)
         self.frame_shape = (size, size, 1)
         self.margin = margin
-        self.videos = [numpy.stack(list(islice(read_frames(p, lines, grey=True), most_frames)))[..., 0] for p in paths]
+        self.lines, self.held_out, self.most_frames = lines, held_out, most_frames
+        self.videos: list[numpy.ndarray] = []  # (frames, height, width) uint8 each, once decoded
         # Where the first frame of a clip may lie in each video: from, to (inclusive).
         self.spans: dict[str, list[tuple[int, int]]] = {"train": [], "test": []}
-        for path, video in zip(paths, self.videos, strict=True):
-            frames, height, width = video.shape
-            room = min(height, width) - size - 1 - 2 * margin
-            if room <= 0:
+
+    def open(self) -> None:
+        for path in self.paths[len(self.videos) :]:
+            video = numpy.stack(list(islice(read_frames(path, self.lines, grey=True), self.most_frames)))[..., 0]
+            (frames, height, width), size = video.shape, self.frame_shape[0]
+            if min(height, width) - size - 1 - 2 * self.margin <= 0:
                 raise InputError(
-                    f"{path}: at {width}×{height} pixels paths over {2 * margin:.0f} pixels with a crop of {size} "
+                    f"{path}: at {width}×{height} pixels paths over {2 * self.margin:.0f} pixels with a crop of {size} "
                     f"do not fit; fewer frames, a lower speed, a smaller size or more lines would"
                 )
-            cut = round(frames * (1 - held_out))
-            if min(cut, frames - cut) < length:
+            cut = round(frames * (1 - self.held_out))
+            if min(cut, frames - cut) < self.length:
                 raise InputError(
                     f"{path}: its {frames} frames, of which the last {frames - cut} are held out, are too few for "
-                    f"clips of {length}"
+                    f"clips of {self.length}"
                 )
-            self.spans["train"].append((0, cut - length))
-            self.spans["test"].append((cut, frames - length))
+            self.spans["train"].append((0, cut - self.length))
+            self.spans["test"].append((cut, frames - self.length))
+            self.videos.append(video)
 
     def crop(self, video: int, first: int, corners: numpy.ndarray) -> numpy.ndarray:
         """(T, H, W): the crops of the frames from `first` on whose upper left corners are at (x, y), corners (T, 2).
@@ -142,7 +146,7 @@ class Pan(_Crops):
         super().__init__(seed, length, videos, size, reach, lines, held_out, most_frames)
 
     def samples(self, split, generators):
-        labels = numpy.array([g.integers(len(self.classes)) for g in generators])
+        labels = self.labels(generators)
         motions = velocities(labels, len(self.classes), 1.0)
         crops = []
         for generator, label, direction in zip(generators, labels, motions, strict=True):
@@ -173,7 +177,7 @@ class WhichClip(_Crops):
         self.classes = self.names
 
     def samples(self, split, generators):
-        labels = numpy.array([g.integers(len(self.classes)) for g in generators])
+        labels = self.labels(generators)
         crops = []
         for generator, label in zip(generators, labels, strict=True):
             video, first, corner = self.place(split, generator, video=int(label))

@@ -40,14 +40,28 @@ class Task:
 
     def clip(self, split: str, index: int, batch: int, part: slice = slice(None)) -> Clip:
         """Clip number `index` of a split (`"train"` or `"test"`) with `batch` samples, or the samples `part` of it."""
+        self.open()
+        frames, labels = self.samples(split, self._generators(split, index, batch, part))
+        return Clip(numpy.ascontiguousarray(frames.swapaxes(0, 1), dtype=numpy.float32), self._targets(labels))
+
+    def targets(self, split: str, index: int, batch: int, part: slice = slice(None)) -> numpy.ndarray:
+        """The targets of that clip alone: no frame is made or decoded."""
+        return self._targets(self.labels(self._generators(split, index, batch, part)))
+
+    def _generators(self, split: str, index: int, batch: int, part: slice) -> list[numpy.random.Generator]:
         if split not in SPLITS:
             raise InputError(f"unknown split {split!r}: choose 'train' or 'test'")
-        generators = [numpy.random.default_rng([self.seed, SPLITS.index(split), index, k]) for k in range(batch)[part]]
-        frames, labels = self.samples(split, generators)
-        return Clip(
-            numpy.ascontiguousarray(frames.swapaxes(0, 1), dtype=numpy.float32),
-            numpy.tile(labels.astype(numpy.int64), (self.length, 1)),
-        )
+        return [numpy.random.default_rng([self.seed, SPLITS.index(split), index, k]) for k in range(batch)[part]]
+
+    def _targets(self, labels: numpy.ndarray) -> numpy.ndarray:
+        return numpy.tile(labels.astype(numpy.int64), (self.length, 1))
+
+    def labels(self, generators: list[numpy.random.Generator]) -> numpy.ndarray:
+        """(N,): the class of each sample. The first that `samples` draws, so that it is known without frames."""
+        return numpy.array([generator.integers(len(self.classes)) for generator in generators])
+
+    def open(self) -> None:
+        """Read what frames are made of, if that has not been done: `clip` calls it, `targets` does not need it."""
 
     def samples(self, split: str, generators: list[numpy.random.Generator]) -> tuple[numpy.ndarray, numpy.ndarray]:
         """One sample for each generator: frames (N, T, H, W, C), labels (N,)."""

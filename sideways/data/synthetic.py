@@ -29,7 +29,7 @@ class Waves(Task):
         self.speed = speed
 
     def samples(self, split, generators):
-        labels = numpy.array([g.integers(len(self.classes)) for g in generators])
+        labels = self.labels(generators)
         turn, phase, length = numpy.stack([g.random((3, self.waves)) for g in generators], axis=1)
         shortest, longest = self.wavelengths
         k = 2 * numpy.pi / (shortest + (longest - shortest) * length)
@@ -71,7 +71,7 @@ class Shapes(Task):
 
     def samples(self, split, generators):
         size = self.frame_shape[0]
-        labels = numpy.array([g.integers(len(self.classes)) for g in generators])
+        labels = self.labels(generators)
         drawn = numpy.stack([g.random((5, self.shapes)) for g in generators], axis=1)  # (5, N, S)
         x, y, radius, square, dark = drawn * numpy.array([size, size, size / 8, 1, 1])[:, None, None]
         v = velocities(labels, len(self.classes), self.speed)

@@ -81,7 +81,8 @@ class BPTT(Rule):
         super().end_clip()
 
     def evaluate(self, frames: Any, targets: Any = None) -> Evaluation:
-        return evaluate_ticking(self, frames, targets, self.target_delay)
+        units = list(self.network.units.values())
+        return evaluate_ticking(self, units, frames, targets, self.target_delay, Mailbox())
 
     def unroll(self, frame: Any, target: Any) -> Tick:
         """The forward half of tick t, everything stored."""
@@ -92,6 +93,7 @@ class BPTT(Rule):
         frame[...] = checked  # stored until the clip ends: the caller may reuse its own
         self._targets.append(self.check_target(target, self.batch))
         self._saved.append({})
+        self._mailbox.begin(t)
         for name, unit in network.units.items():
             output, saved = forward(network, unit, t, frame, self._mailbox, train=True)
             if output is not None:

@@ -1,6 +1,6 @@
 """The mailbox: messages between units, sent in one tick and read in the next.
 
-A rule knows only these four methods; a mailbox that carries messages between processes has the same ones.
+A rule knows only these methods; a mailbox that carries messages between processes has the same ones.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ class Mailbox:
         self._readable: dict[tuple[str, str], Array] = {}  # sent at the last tick
         self._sent: dict[tuple[str, str], Array] = {}  # sent at this tick: not to be read before the next
 
+    def begin(self, tick: int) -> None:
+        """Tick `tick` of the static schedule begins. Nothing to prepare here; between processes: receives."""
+
     def send(self, sender: str, receiver: str, message: Array) -> None:
         """Post a message of this tick."""
         self._sent[sender, receiver] = message
@@ -33,3 +36,7 @@ class Mailbox:
     def clear(self) -> None:
         """Drop all messages under way (a flush)."""
         self._readable, self._sent = {}, {}
+
+    def for_evaluation(self) -> Mailbox:
+        """A mailbox apart from this one, for the activations of clips that are only evaluated."""
+        return Mailbox()

@@ -124,6 +124,9 @@ class Rule:
         if self._counts[unit.name] == self.update_every:
             self._update(unit)
 
+    def settle(self) -> None:
+        """The end of a tick, before the clock moves on: finish updates that wait for others (replicas). None here."""
+
     def _update(self, unit: Unit) -> None:
         count, sums = self._counts[unit.name], self._sums[unit.name]
         if not count:

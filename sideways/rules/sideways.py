@@ -7,7 +7,7 @@ live in several processes. Sources: Malinowski et al., CVPR 2020 (chains) and CV
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sideways.backend import Array
@@ -67,6 +67,7 @@ class Sideways(Rule):
             self.targets.append(self.check_target(target, self.batch or len(target)))
         loss = output = None
         pseudo_gradients = {}
+        self.mailbox.begin(t)
 
         for unit in self.units:
             # 1. Forward: aᵢ[t] = Hᵢ(uᵢ[t]; θᵢ), with uᵢ[t] merged from the aⱼ[t-1]; it overwrites what the unit held.
@@ -94,6 +95,7 @@ class Sideways(Rule):
             self.learn(unit, pseudo_gradients[unit.name])
 
         self.mailbox.deliver()
+        self.settle()
         self.clock += 1
         self.ticks += 1
         return Tick(loss, output, pseudo_gradients)
@@ -133,7 +135,7 @@ class Sideways(Rule):
         frames (T, N, H, W, C), targets one per frame. There is one output per tick from the latency on; its loss uses
         the target given target_delay ticks before. Touches no training state.
         """
-        return evaluate_ticking(self, frames, targets, self.target_delay)
+        return evaluate_ticking(self, self.units, frames, targets, self.target_delay, self.mailbox.for_evaluation())
 
     def trace(self) -> dict[str, Trace]:
         """What met in each unit at the last tick: see `Trace`."""
@@ -154,20 +156,25 @@ def forward(
     return activation, saved
 
 
-def evaluate_ticking(rule: Rule, frames: Any, targets: Any, target_delay: int) -> Evaluation:
+def evaluate_ticking(
+    rule: Rule, units: Sequence[Unit], frames: Any, targets: Any, target_delay: int, mailbox: Mailbox
+) -> Evaluation:
     """`Sideways.evaluate`, which also serves BPTT: both train the ticking network."""
-    network, mailbox = rule.network, Mailbox()
+    network, top = rule.network, rule.network.top
     evaluation = Evaluation([], [], network.latency)
     delayed: deque[Array] = deque(maxlen=target_delay + 1)
     for t, (frame, target) in enumerate(pairs(frames, targets)):
-        frame = rule.check_frame(frame, len(frames[0]))
+        if frame is not None:
+            frame = rule.check_frame(frame, len(frames[0]))
         if target is not None:
-            delayed.append(rule.check_target(target, len(frame)))
-        for unit in network.units.values():
+            delayed.append(rule.check_target(target, len(target)))
+        mailbox.begin(t)
+        for unit in units:
             activation, _ = forward(network, unit, t, frame, mailbox, train=False)
+            if unit is top and activation is not None:
+                evaluation.outputs.append(activation)
+                if target is not None:
+                    evaluation.losses.append(rule.loss(activation, delayed[0])[0])
         mailbox.deliver()
-        if activation is not None:  # the top is the last unit
-            evaluation.outputs.append(activation)
-            if target is not None:
-                evaluation.losses.append(rule.loss(activation, delayed[0])[0])
+    mailbox.clear()
     return evaluation

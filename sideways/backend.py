@@ -178,6 +178,24 @@ def contiguous(array: Array) -> Array:
     return copy
 
 
+def pinned(shape: Shape, dtype: str) -> numpy.ndarray:
+    """A host array that messages pass through: page-locked where the backend is CuPy, so that copies run beside work."""
+    if (xp := _current()) is numpy:
+        return numpy.empty(shape, dtype)
+    count = int(numpy.prod(shape))
+    memory = xp.cuda.alloc_pinned_memory(count * numpy.dtype(dtype).itemsize)
+    return numpy.frombuffer(memory, dtype, count).reshape(shape)
+
+
+def use_device(index: int) -> int:
+    """Compute on this GPU (counted round the node's GPUs) from now on; returns how many there are (0 for NumPy)."""
+    if (xp := _current()) is numpy:
+        return 0
+    devices = xp.cuda.runtime.getDeviceCount()
+    xp.cuda.Device(index % devices).use()
+    return devices
+
+
 # Shapes and sums ------------------------------------------------------------------------------------------------------
 
 

@@ -57,6 +57,6 @@ def table(results: list[Result]) -> str:
     lines = [f"{'rule':<{width}}  held-out accuracy  chance  ms/frame  peak activations"]
     for rule, result in zip(RULES, results, strict=True):
         score = f"{result.accuracy:.3f} ± {result.accuracy_error:.3f}"
-        speed, memory = f"{result.milliseconds_per_frame:.3f}", f"{result.activation_megabytes:.1f} MB"
+        speed, memory = f"{result.milliseconds_per_frame:.3f}", f"{result.activation_megabytes or 0:.1f} MB"
         lines.append(f"{rule:<{width}}  {score:>17}  {result.chance:>6.2f}  {speed:>8}  {memory:>16}")
     return "\n".join(lines)

@@ -43,7 +43,9 @@ class Result:
     chance: float
     samples: int
     milliseconds_per_frame: float  # training: forward, backward and update of one frame of one sample
-    activation_megabytes: float  # peak memory of one training clip above what is there between clips, in 10⁶ bytes
+    activation_megabytes: (
+        float | None
+    )  # peak memory of one training clip above what is there between clips, in 10⁶ bytes
     directory: str
 
 
@@ -164,7 +166,7 @@ def evaluate(rule: Rule, source: Source, clips: int) -> Metrics:
 
 
 def finish(
-    config: Config, task: Task, network: Network, directory: Path, final: Metrics, seconds: float, memory: int
+    config: Config, task: Task, network: Network, directory: Path, final: Metrics, seconds: float, memory: int | None
 ) -> Result:
     """What is written when training is over: parameters, plots and results."""
     assert final is not None
@@ -179,7 +181,7 @@ def finish(
         chance=chance,
         samples=samples,
         milliseconds_per_frame=1e3 * seconds / (config.clips * task.length * config.batch),
-        activation_megabytes=memory / 1e6,
+        activation_megabytes=None if memory is None else memory / 1e6,
         directory=str(directory),
     )
     (directory / "results.json").write_text(json.dumps(asdict(result), indent=2) + "\n")

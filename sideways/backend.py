@@ -179,7 +179,7 @@ def contiguous(array: Array) -> Array:
 
 
 def pinned(shape: Shape, dtype: str) -> numpy.ndarray:
-    """A host array that messages pass through: page-locked where the backend is CuPy, so that copies run beside work."""
+    """A host array that messages pass through: page-locked for CuPy, so that copies run beside work."""
     if (xp := _current()) is numpy:
         return numpy.empty(shape, dtype)
     count = int(numpy.prod(shape))

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from sideways.demo import demo
 from sideways.errors import DivergedError, InputError
@@ -36,8 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="sideways",
         description="Train deep networks on video streams without ever stopping for a backward pass.",
         epilog="Try: sideways demo; sideways train waves-skip; sideways summary vgg8-skip.",
@@ -119,6 +124,8 @@ def _summary(options: argparse.Namespace) -> None:
     tables: dict[str, Any] = {}
     for assignment in options.set:
         assign(tables, assignment)
+    if refused := sorted({"input_shape", "classes"} & set(tables)):
+        raise InputError(f"--set {refused[0]}: --size and --classes say this")
     print(build_model(options.model, tuple(options.size), options.classes, **tables).summary())
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_type_hints
 
 from sideways.backend import default_backend
 from sideways.data import Task, make_task
+from sideways.door import check_options, check_type
 from sideways.errors import InputError
 from sideways.losses import SoftmaxCrossEntropy
 from sideways.models import build_model
 from sideways.network import Network
 from sideways.optimizers import SGD, Adam, Optimizer
-from sideways.rules import BPTT, Backprop, Rule, Sideways
+from sideways.rules import BPTT, Backprop, Sideways
 from sideways.schedules import Constant, Cosine, Step, WarmUp
 
 RULES = {"sideways": Sideways, "backprop": Backprop, "bptt": BPTT}
@@ -55,12 +56,17 @@ class Config:
     rates: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self)).items():
+            check_type(name, getattr(self, name), hint)
+        for table, key in (("model_options", "seed"), ("model_options", "dtype"), ("task_options", "seed")):
+            if key in getattr(self, table):
+                raise InputError(f"{table} has no {key!r}: {key} is a setting of the whole run")
         for name in ("clips", "batch", "evaluation_clips", "threads"):
-            if not isinstance(value := getattr(self, name), int) or value < 1:
+            if (value := getattr(self, name)) < 1:
                 raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")
-        if not isinstance(self.evaluate_every, int) or self.evaluate_every < 0:
+        if self.evaluate_every < 0:
             raise InputError(f"evaluate_every must be a number of clips, or 0 for never, not {self.evaluate_every!r}")
-        if not isinstance(self.seed, int) or self.seed < 0:
+        if self.seed < 0:
             raise InputError(f"seed must be a whole number of at least 0, not {self.seed!r}")
 
     @classmethod
@@ -92,8 +98,13 @@ def build_network(config: Config, task: Task) -> Network:
     return build_model(config.model, shape, classes, config.seed, config.dtype, **config.model_options)
 
 
-def build_rule(config: Config, task: Task, network: Network, rules: Mapping[str, Callable[..., Rule]] = RULES) -> Rule:
-    """The rule that a config names, with its loss and optimizer, or `InputError`. rules: the classes to choose from."""
+def build_rule(
+    config: Config, task: Task, network: Network, rules: Mapping[str, Callable[..., Any]] = RULES, **more
+) -> Any:
+    """The `Rule` that a config names, with its loss and optimizer, or `InputError`.
+
+    rules: the classes to choose from. more: arguments for that class that no config holds (a mailbox).
+    """
     if config.rule not in rules:
         raise InputError(f"unknown rule {config.rule!r}: choose one of {', '.join(rules)}")
     options: dict[str, Any] = {"update_every": config.update_every}
@@ -107,30 +118,27 @@ def build_rule(config: Config, task: Task, network: Network, rules: Mapping[str,
     if config.rule in ("sideways", "bptt"):
         options["target_delay"] = config.target_delay
     loss = SoftmaxCrossEntropy(config.label_smoothing)
-    return rules[config.rule](network, loss, _optimizer(config, config.clips * task.length), **options)
+    return rules[config.rule](network, loss, _optimizer(config, config.clips * task.length), **options, **more)
 
 
 def _optimizer(config: Config, ticks: int) -> Optimizer:
     options = dict(config.optimizer)
     name = options.pop("name", None)
-    if name not in OPTIMIZERS:
+    if not isinstance(name, str) or name not in OPTIMIZERS:
         raise InputError(f"unknown optimizer {name!r}: choose one of {', '.join(OPTIMIZERS)}")
-    try:
-        return OPTIMIZERS[name](**options, schedule=_schedule(config, ticks), rates=config.rates)
-    except TypeError as error:
-        raise InputError(f"optimizer {name!r}: {error}") from None
+    check_options(f"optimizer {name!r}", OPTIMIZERS[name], options, besides=("schedule", "rates"))
+    return OPTIMIZERS[name](**options, schedule=_schedule(config, ticks), rates=config.rates)
 
 
 def _schedule(config: Config, ticks: int) -> Callable[[int], float]:
     """The schedule of a run of this many ticks; `warm_up` (ticks) goes before any of them."""
     options = dict(config.schedule)
     name, warm_up = options.pop("name", "constant"), options.pop("warm_up", 0)
-    if name not in SCHEDULES:
+    if not isinstance(name, str) or name not in SCHEDULES:
         raise InputError(f"unknown schedule {name!r}: choose one of {', '.join(SCHEDULES)}")
     if name == "cosine":
         options.setdefault("ticks", ticks)
-    try:
-        schedule = SCHEDULES[name](**options)
-    except TypeError as error:
-        raise InputError(f"schedule {name!r}: {error}") from None
+    check_options(f"schedule {name!r}", SCHEDULES[name], options)
+    check_type("schedule: warm_up", warm_up, int)
+    schedule = SCHEDULES[name](**options)
     return WarmUp(warm_up, schedule) if warm_up else schedule

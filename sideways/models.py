@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sideways.backend import Shape
+from sideways.door import check_options
 from sideways.errors import InputError
 from sideways.layers import (
     BatchNorm,
@@ -141,7 +142,7 @@ MODELS = {
 
 
 def build_model(
-    name: str, input_shape: Shape, classes: int, seed: int = 0, dtype: str = "float32", **options
+    name: str, /, input_shape: Shape, classes: int, seed: int = 0, dtype: str = "float32", **options
 ) -> Network:
     """The network of this name.
 
@@ -157,14 +158,11 @@ def build_model(
     base, _, variant = name.partition("-")
     family = FAMILIES[base]
     skips, merge = [], "concat"
-    known = [option for option in inspect.signature(family).parameters if option not in ("classes", "shortcut")]
+    also = {"skip": str | Sequence[str], "merge": str} if variant == "skip" else {}
+    check_options(f"model {name!r}", family, options, also, besides=("classes", "shortcut"))
     if variant == "skip":
         skips = _edges(options.pop("skip", DEFAULT_SKIPS[base]))
         merge = options.pop("merge", merge)
-        known += ["skip", "merge"]
-    unknown = [option for option in options if option not in known]
-    if unknown:
-        raise InputError(f"model {name!r} has no option {unknown[0]!r}; it has {', '.join(known)}")
     if classes < 1:
         raise InputError(f"a model needs at least one class, not {classes}")
     stages = family(classes, **options, **({"shortcut": True} if variant == "shortcut" else {}))
@@ -177,6 +175,8 @@ def _edges(skip: str | Sequence[str]) -> list[tuple[str, str]]:
     for edge in edges:
         if len(edge) != 2:
             raise InputError(f"a skip edge is written 'conv1>conv4', not {'>'.join(edge)!r}")
+        if edges.count(edge) > 1:
+            raise InputError(f"skip edge {'>'.join(edge)} is listed twice")
     return edges  # type: ignore[return-value]
 
 

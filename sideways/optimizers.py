@@ -30,8 +30,8 @@ class Optimizer:
         rates: Mapping[str, float] | None = None,
     ):
         rates = dict(rates or {})
-        if not learning_rate > 0:
-            raise InputError(f"the learning rate must be positive, not {learning_rate}")
+        if not 0 < learning_rate < float("inf"):
+            raise InputError(f"the learning rate must be positive and finite, not {learning_rate}")
         if not weight_decay >= 0:
             raise InputError(f"weight_decay must not be negative: {weight_decay}")
         if clip_norm is not None and not clip_norm > 0:

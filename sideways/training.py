@@ -138,6 +138,8 @@ def learn(rule: Rule, source: Source, config: Config, journal: Journal) -> tuple
         if config.evaluate_every and (index + 1) % config.evaluate_every == 0 and index + 1 < config.clips:
             journal.evaluated(index + 1, rule.ticks, evaluate(rule, source, config.evaluation_clips))
     final = evaluate(rule, source, config.evaluation_clips)
+    if final:
+        _stop_if_diverged(rule, final["loss"], config.clips - 1)
     journal.evaluated(config.clips, rule.ticks, final)
     return final, seconds
 

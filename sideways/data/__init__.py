@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
-
 from sideways.data.pan import Pan, WhichClip
 from sideways.data.stream import Clip, Task
 from sideways.data.synthetic import Shapes, Waves
 from sideways.data.video import VideoInfo, probe, read_frames, shipped_clips, write_video
+from sideways.door import check_options
 from sideways.errors import InputError
 
 TASKS: dict[str, type[Task]] = {"waves": Waves, "shapes": Shapes, "pan": Pan, "which-clip": WhichClip}
 
 
-def make_task(name: str, seed: int = 0, **options) -> Task:
+def make_task(name: str, /, seed: int = 0, **options) -> Task:
     """The task of this name. Raises `InputError` for unknown names and options."""
     if name not in TASKS:
         raise InputError(f"unknown task {name!r}: choose one of {', '.join(TASKS)}")
-    known = [option for option in inspect.signature(TASKS[name]).parameters if option != "seed"]
-    for option in options:
-        if option not in known:
-            raise InputError(f"task {name!r} has no option {option!r}; it has {', '.join(known)}")
+    check_options(f"task {name!r}", TASKS[name], options, besides=("seed",))
     return TASKS[name](seed=seed, **options)
 
 

@@ -44,6 +44,8 @@ class _Crops(Task):
             raise InputError(f"held_out is the part of each video kept for the test, between 0 and 1, not {held_out}")
         if not isinstance(size, int) or size < 1 or not isinstance(lines, int) or lines < 1:
             raise InputError(f"size and lines must be positive numbers of pixels, not {size!r} and {lines!r}")
+        if most_frames < 1:
+            raise InputError(f"most_frames must be at least 1, not {most_frames}")
         shipped = shipped_clips()
         self.paths = list(shipped.values()) if videos is None else list(videos)
         if isinstance(videos, str) or not self.paths:

@@ -8,6 +8,7 @@ imageio-ffmpeg. scikit-video 1.2 and later need none of this for NumPy, and have
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 from types import SimpleNamespace
@@ -61,4 +62,6 @@ def _adapt() -> None:
 
 
 _adapt()
+# It warns of every rotated video that width and height differ from the file's own; they are meant to.
+logging.getLogger("imageio_ffmpeg").setLevel(logging.ERROR)
 FFmpegReader = skvideo.io.FFmpegReader

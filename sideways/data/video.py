@@ -35,8 +35,11 @@ def probe(path: str | Path) -> VideoInfo:
     try:
         about = metadata(os.path.abspath(path))
         (width, height), fps, duration = about["size"], float(about["fps"]), float(about["duration"])
+        text = about["codec"].startswith("ansi")  # ffmpeg plays the letters of a .txt file as a film
     except (OSError, RuntimeError, KeyError, StopIteration, ValueError):
-        raise InputError(f"{path}: ffmpeg finds no video in this file") from None
+        text = True
+    if text:
+        raise InputError(f"{path}: ffmpeg finds no video in this file")
     return VideoInfo(width, height, fps, duration, round(fps * duration))
 
 
@@ -108,7 +111,7 @@ def write_video(path: str | Path, frames: Iterable[numpy.ndarray], fps: float = 
     frames = iter(frames)
     first = next(frames)
     writer = imageio_ffmpeg.write_frames(
-        str(path), first.shape[1::-1], fps=fps, **{"macro_block_size": 1, "ffmpeg_log_level": "error", **options}
+        os.path.abspath(path), first.shape[1::-1], fps=fps, **{"macro_block_size": 1, "ffmpeg_log_level": "error", **options}
     )
     writer.send(None)
     try:

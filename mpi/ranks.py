@@ -1,0 +1,117 @@
+"""What a rank knows of the others: its communicators, which units live where, which GPU is its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy
+from mpi4py import MPI
+
+from mpi.placement import Groups, balanced, by_hand, check_ranks, estimated_costs, measured_costs, speed_up
+from sideways.backend import use_device
+from sideways.errors import InputError
+from sideways.network import Network
+
+
+@dataclass
+class Ranks:
+    """World rank = replica · stages + stage. `pipeline`: the stages of one replica; `peers`: one stage's replicas."""
+
+    world: MPI.Comm
+    stages: int
+    replicas: int
+    pipeline: MPI.Comm
+    peers: MPI.Comm
+    local_ranks: int  # on this node
+    local_rank: int
+
+    @classmethod
+    def split(cls, world: MPI.Comm, units: int, replicas: int) -> Ranks:
+        """Communicators of our own; `InputError` for a number of ranks that does not fit."""
+        stages = check_ranks(world.Get_size(), units, replicas)
+        rank = world.Get_rank()
+        node = world.Split_type(MPI.COMM_TYPE_SHARED, rank)
+        return cls(
+            world,
+            stages,
+            replicas,
+            world.Split(rank // stages, rank),
+            world.Split(rank % stages, rank),
+            node.Get_size(),
+            node.Get_rank(),
+        )
+
+    @property
+    def stage(self) -> int:
+        return self.pipeline.Get_rank()
+
+    @property
+    def replica(self) -> int:
+        return self.peers.Get_rank()
+
+    @property
+    def crowded(self) -> bool:
+        """More ranks than cores on this node: waiting must not spin."""
+        return self.local_ranks > len(os.sched_getaffinity(0))
+
+    def take_device(self) -> str:
+        """Compute on the GPU of this rank's place on the node; what it is, in words."""
+        devices = use_device(self.local_rank)
+        if not devices:
+            return "CPU"
+        if self.local_ranks > devices and self.local_rank == 0:
+            print(f"warning: {self.local_ranks} ranks share {devices} GPU(s) on this node", file=sys.stderr)
+        return f"GPU {self.local_rank % devices}"
+
+
+def check_same(world: MPI.Comm, options: dict[str, object]) -> None:
+    """`InputError` on every rank if some rank was started with other options than rank 0."""
+    digest = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode()).digest()[:8]
+    mine = numpy.frombuffer(digest, numpy.int64).copy()
+    everyone = numpy.empty(world.Get_size(), numpy.int64)
+    world.Allgather(mine, everyone)
+    others = [rank for rank, value in enumerate(everyone) if value != everyone[0]]
+    if others:
+        raise InputError(f"rank(s) {', '.join(map(str, others))} were started with other options than rank 0")
+
+
+def place(network: Network, ranks: Ranks, batch: int, how: str) -> tuple[Groups, list[float]]:
+    """The units of each stage, and what each unit costs: measured on rank 0 for all, estimated, or placed by hand."""
+    names = list(network.units)
+    costs = numpy.array(estimated_costs(network))
+    if how != "estimate":
+        if ranks.world.Get_rank() == 0:
+            costs[:] = measured_costs(network, batch)
+        ranks.world.Bcast(costs)
+    listed = costs.tolist()
+    if how in ("measure", "estimate"):
+        return balanced(names, listed, ranks.stages), listed
+    return by_hand(names, how, ranks.stages), listed
+
+
+def table(ranks: Ranks, network: Network, groups: Groups, costs: Sequence[float], device: str) -> str | None:
+    """On rank 0, the table of ranks; None elsewhere. Every rank must call it."""
+    about = f"{socket.gethostname()}\t{os.getpid()}\t{device}"
+    everyone = ranks.world.gather(about)  # at start-up only; nothing is pickled later
+    if everyone is None:
+        return None
+    share = dict(zip(network.units, (cost / sum(costs) for cost in costs), strict=True))
+    rows = [("rank", "host", "PID", "device", "work", "units")]
+    for rank, line in enumerate(everyone):
+        host, pid, what = line.split("\t")
+        group = groups[rank % ranks.stages]
+        units = group[0] if len(group) == 1 else f"{group[0]} … {group[-1]}"
+        rows.append((str(rank), host, pid, what, f"{sum(share[u] for u in group):.0%}", units))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    allowed = speed_up(costs, groups)
+    lines.append(
+        f"{ranks.stages} stage(s) × {ranks.replicas} replica(s); this placement allows {allowed:.2f} × one rank"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,163 @@
+"""The mailbox between ranks: persistent, non-blocking, double-buffered messages, and no allocation in a tick.
+
+Each edge between two ranks has two lines, activations up and gradients down. A line has two buffers with a persistent
+request each: what is sent at tick t goes through buffer t mod 2.
+
+    tick              t                             t+1
+    sender            fill buffer t%2, Start        fill the other
+    receiver          Start its receive into t%2    wait for it, read it     (reads what was sent at t-1 meanwhile)
+
+By the static schedule both ends know at which ticks a line carries a message, so no empty one travels.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from mpi4py import MPI
+
+from sideways.backend import Array, Shape, pinned, synchronise, to_device
+from sideways.network import FRAME, Network
+from sideways.rules import Mailbox
+
+NAP = 50e-6  # seconds between looks at a message that has not come, where ranks must share cores
+
+
+class Line:
+    """One direction of one edge between two ranks: two buffers, two persistent requests, and their waiting."""
+
+    def __init__(self, shape: Shape, dtype: str, first_tick: int, in_place: bool, nap: bool):
+        self.first_tick = first_tick  # the tick of its first message
+        self.in_place, self.nap = in_place, nap
+        self.buffers = [to_device(pinned(shape, dtype)) if in_place else pinned(shape, dtype) for _ in range(2)]
+        self.requests: list[MPI.Prequest] = []
+
+    def wait(self, k: int) -> None:
+        """Until the message in buffer k has gone or come; at once if there is none."""
+        if not self.nap:
+            self.requests[k].Wait()
+            return
+        while not self.requests[k].Test():
+            time.sleep(NAP)
+
+    def free(self) -> None:
+        for k, request in enumerate(self.requests):
+            self.wait(k)
+            request.Free()
+
+
+class Outgoing(Line):
+    """The sender's end."""
+
+    def __init__(self, comm: MPI.Comm, rank: int, tag: int, *about: Any):
+        super().__init__(*about)
+        self.requests = [comm.Send_init(buffer, rank, tag) for buffer in self.buffers]
+
+    def send(self, tick: int, message: Array) -> None:
+        k = tick % 2
+        self.wait(k)  # the message of two ticks ago: long gone, unless the receiver is late
+        if self.in_place or not hasattr(message, "get"):
+            self.buffers[k][...] = message
+        else:
+            message.get(out=self.buffers[k], blocking=False)
+        synchronise()  # the device has written the buffer before MPI reads it
+        self.requests[k].Start()
+
+
+class Incoming(Line):
+    """The receiver's end."""
+
+    def __init__(self, comm: MPI.Comm, rank: int, tag: int, *about: Any):
+        super().__init__(*about)
+        self.requests = [comm.Recv_init(buffer, rank, tag) for buffer in self.buffers]
+
+    def expect(self, tick: int) -> None:
+        """Make room for the message that is sent at this tick; what was read at the last tick may be overwritten."""
+        if tick >= self.first_tick:
+            self.requests[tick % 2].Start()
+
+    def receive(self, tick: int) -> Array:
+        """The message of the tick before; intact until the end of this one."""
+        k = (tick - 1) % 2
+        self.wait(k)
+        return self.buffers[k] if self.in_place else to_device(self.buffers[k])
+
+
+class MPIMailbox(Mailbox):
+    """A mailbox for the units of one rank. Messages between its own units stay in memory; the others travel.
+
+    comm: of its own. owner: unit → rank. batch: samples in each message. gradients: False for evaluation, where only
+    activations travel. in_place: hand device arrays to MPI as they are (host arrays always are).
+    nap: sleep between looks at a late message instead of spinning.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        owner: dict[str, int],
+        batch: int,
+        comm: MPI.Comm,
+        evaluation_comm: MPI.Comm | None,
+        in_place: bool = True,
+        nap: bool = False,
+    ):
+        super().__init__()
+        self.tick = 0
+        self.incoming: dict[tuple[str, str], Incoming] = {}
+        self.outgoing: dict[tuple[str, str], Outgoing] = {}
+        me = comm.Get_rank()
+        edges = [(j, name) for name, unit in network.units.items() for j in unit.inputs if j != FRAME]
+        for number, (j, i) in enumerate(edges):
+            if owner[j] == owner[i]:
+                continue
+            shape = (batch, *network.units[j].output_shape)
+            up = (shape, network.dtype, network.first_forward[i] - 1, in_place, nap)
+            down = (shape, network.dtype, network.first_backward[j] - 1, in_place, nap)
+            if owner[j] == me:
+                self.outgoing[j, i] = Outgoing(comm, owner[i], 2 * number, *up)
+            if owner[i] == me:
+                self.incoming[j, i] = Incoming(comm, owner[j], 2 * number, *up)
+            if evaluation_comm is None:
+                continue
+            if owner[i] == me:
+                self.outgoing[i, j] = Outgoing(comm, owner[j], 2 * number + 1, *down)
+            if owner[j] == me:
+                self.incoming[i, j] = Incoming(comm, owner[i], 2 * number + 1, *down)
+        self.evaluation = (
+            MPIMailbox(network, owner, batch, evaluation_comm, None, in_place, nap) if evaluation_comm else None
+        )
+
+    def begin(self, tick: int) -> None:
+        self.tick = tick
+        for line in self.incoming.values():
+            line.expect(tick)
+
+    def send(self, sender: str, receiver: str, message: Array) -> None:
+        if (sender, receiver) in self.outgoing:
+            self.outgoing[sender, receiver].send(self.tick, message)
+        else:
+            super().send(sender, receiver, message)
+
+    def receive(self, sender: str, receiver: str) -> Array:
+        if (sender, receiver) in self.incoming:
+            return self.incoming[sender, receiver].receive(self.tick)
+        return super().receive(sender, receiver)
+
+    def clear(self) -> None:
+        """Complete every message under way, and drop it."""
+        super().clear()
+        for line in (*self.incoming.values(), *self.outgoing.values()):
+            line.wait(0)
+            line.wait(1)
+
+    def for_evaluation(self) -> Mailbox:
+        assert self.evaluation is not None
+        return self.evaluation
+
+    def free(self) -> None:
+        """Complete and free every persistent request; the mailbox is of no use afterwards."""
+        for line in (*self.incoming.values(), *self.outgoing.values()):
+            line.free()
+        if self.evaluation:
+            self.evaluation.free()

@@ -82,8 +82,8 @@ def by_hand(names: Sequence[str], text: str, stages: int) -> Groups:
         following = last + 1
     if following != len(names) or len(groups) != stages:
         raise InputError(
-            f"--placement {text} makes {len(groups)} groups of units 0-{following - 1}; needed are {stages} groups of all "
-            f"units 0-{len(names) - 1}"
+            f"--placement {text} makes {len(groups)} groups of units 0-{following - 1}; needed are {stages} groups "
+            f"of all units 0-{len(names) - 1}"
         )
     return groups
 

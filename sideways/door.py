@@ -41,7 +41,9 @@ def check_options(
 def parameters_of(target: Callable[..., Any]) -> dict[str, tuple[Any, bool]]:
     """name → (type, has no default), those of base classes that `**options` lead to included."""
     found: dict[str, tuple[Any, bool]] = {}
-    functions: Sequence[Any] = [c.__init__ for c in target.__mro__] if isinstance(target, type) else [target]
+    functions: Sequence[Any] = [target]
+    if isinstance(target, type):
+        functions = [c.__dict__["__init__"] for c in target.__mro__ if "__init__" in c.__dict__]
     for function in functions:
         parameters = inspect.signature(function).parameters.values()
         hints = get_type_hints(function)

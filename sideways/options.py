@@ -75,7 +75,7 @@ def run_directory(options: argparse.Namespace) -> Path:
     """runs/NAME, or the first free of runs/RECIPE-1, -2, …"""
     runs, name = Path(options.runs), options.name
     if name is not None:
-        if Path(name).name != name or name == "..":
+        if not name or Path(name).name != name or name == "..":
             raise InputError(f"--name is the name of a folder to make in {runs}, not {name!r}")
         if (runs / name).exists():
             raise InputError(f"{runs / name} exists already: choose another --name, or remove it")

@@ -111,7 +111,10 @@ def write_video(path: str | Path, frames: Iterable[numpy.ndarray], fps: float = 
     frames = iter(frames)
     first = next(frames)
     writer = imageio_ffmpeg.write_frames(
-        os.path.abspath(path), first.shape[1::-1], fps=fps, **{"macro_block_size": 1, "ffmpeg_log_level": "error", **options}
+        os.path.abspath(path),
+        first.shape[1::-1],
+        fps=fps,
+        **{"macro_block_size": 1, "ffmpeg_log_level": "error", **options},
     )
     writer.send(None)
     try:

@@ -74,10 +74,14 @@ class Rule:
 
     def end_clip(self) -> None:
         """The clip is over: make the update that waits for it, and start afresh."""
+        self.update_for_clip()
+        self.reset()
+
+    def update_for_clip(self) -> None:
+        """With `update_every="clip"`: the update of each unit that made gradients since its last."""
         if self.update_every == "clip":
             for name in self._counts:
                 self._update(self.network.units[name])
-        self.reset()
 
     def reset(self) -> None:
         """Forget what is under way and start the schedule at t = 0 (a flush). Parameters, optimizers, sums stay."""

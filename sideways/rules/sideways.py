@@ -118,10 +118,9 @@ class Sideways(Rule):
                 f"a clip of {self.clock} frames trains no bottom unit of a network of depth {self.network.depth}: "
                 f"at least {shortest} are needed, or boundary='stream'"
             )
-        clock, batch = self.clock, self.batch
-        super().end_clip()
-        if self.boundary == "stream":
-            self.clock, self.batch = clock, batch
+        self.update_for_clip()
+        if self.boundary == "flush":
+            self.reset()
 
     def reset(self) -> None:
         """Flush: empty the mailboxes, drop the delayed targets, start the schedule at t = 0 again."""

@@ -1,0 +1,392 @@
+"""What must hold of the rules, over random networks: the claims of the README, one test each."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+from graphs import cases, copied, distance, equal, networks, run
+from hypothesis import given
+from hypothesis import strategies as st
+
+import sideways as sw
+
+
+@given(cases(static=True))
+def test_on_a_static_clip_sideways_is_backprop_to_the_last_bit(case):
+    network = case.network
+    exact = sw.backprop(network, case.loss, case.frames[0], case.targets[0])
+    for t, tick in enumerate(run(sw.Sideways(network, case.loss), case.frames, case.targets)):
+        assert set(tick.gradients) == {name for name, first in network.first_backward.items() if t >= first}
+        for name, gradients in tick.gradients.items():
+            assert equal(gradients, exact.gradients[name])
+        if t >= network.latency:
+            assert tick.loss == exact.loss
+    assert set(tick.gradients) == set(network.units)
+
+
+@given(cases(most_units=4, smooth=True, norm=False, dtypes=("float64",), static=True, ticks=lambda network: 1))
+def test_the_distance_to_backprop_training_shrinks_with_the_learning_rate(case):
+    span = 0.08  # the time η · ticks that is trained for
+
+    def trained(rate, rule):
+        network = copy.deepcopy(case.network)
+        trainer = rule(network, case.loss, sw.SGD(rate))
+        for _ in range(math.ceil(span / rate)):
+            trainer.tick(case.frames[0], case.targets[0])
+        return network.parameters
+
+    gaps = [distance(trained(rate, sw.Sideways), trained(rate, sw.Backprop)) for rate in (0.004, 0.001)]
+    assert gaps[1] <= 0.45 * gaps[0] + 1e-12  # a quarter, if the distance is proportional to the rate
+
+
+@given(cases(smooth=True, most_units=4, dtypes=("float64",), ticks=lambda network: network.depth + 2))
+def test_backprop_and_bptt_agree_with_central_finite_differences(case):
+    network, random = case.network, np.random.default_rng(0)
+    for gradients, value in (
+        (
+            sw.backprop(network, case.loss, case.frames[0], case.targets[0]).gradients,
+            lambda: sw.backprop(network, case.loss, case.frames[0], case.targets[0]).loss,
+        ),
+        (
+            sw.bptt(network, case.loss, case.frames, case.targets).gradients,
+            lambda: sw.bptt(network, case.loss, case.frames, case.targets).loss,
+        ),
+    ):
+        for name, unit in network.units.items():
+            for key, parameter in unit.parameters.items():
+                direction = random.normal(size=parameter.shape)
+                here = parameter.copy()
+                values = []
+                for step in (1e-5, -1e-5):
+                    parameter[...] = here + step * direction
+                    values.append(float(value()))
+                parameter[...] = here
+                claimed = float((gradients[name][key] * direction).sum()) if name in gradients else 0.0
+                assert (values[0] - values[1]) / 2e-5 == pytest.approx(claimed, rel=1e-5, abs=2e-7)
+
+
+@given(cases(most_units=1, ticks=lambda network: 5), st.booleans())
+def test_a_network_of_one_unit_trained_by_sideways_is_backprop_on_any_video(case, momentum):
+    networks_ = [copy.deepcopy(case.network) for _ in range(2)]
+    optimizer = sw.SGD(0.05, momentum=0.9 * momentum)
+    sideways, backprop = (
+        run(rule(network, case.loss, optimizer), case.frames, case.targets)
+        for rule, network in zip((sw.Sideways, sw.Backprop), networks_, strict=True)
+    )
+    for one, other in zip(sideways, backprop, strict=True):
+        assert equal(one.gradients, other.gradients)
+    assert equal(networks_[0].parameters, networks_[1].parameters)
+
+
+@given(cases(smooth=True, norm=False, dtypes=("float64",)))
+def test_on_a_smooth_video_the_distance_to_backprop_is_proportional_to_the_motion(case):
+    network = case.network
+    middle, motion = case.frames[0], case.frames - case.frames.mean(axis=0)
+    targets = np.broadcast_to(case.targets[0], case.targets.shape)
+
+    def gap(size):
+        frames = middle + size * motion
+        last = run(sw.Sideways(network, case.loss), frames, targets)[-1]
+        return distance(last.gradients, sw.backprop(network, case.loss, frames[-1], targets[-1]).gradients)
+
+    assert gap(1e-4) <= 0.2 * gap(1e-3) + 1e-11  # a tenth, if the distance is proportional to the motion
+
+
+def test_with_relu_and_max_pooling_the_distance_is_proportional_to_the_motion_on_average():
+    def gap(size, seed):
+        random = np.random.default_rng(seed)
+        network = sw.Network(
+            [
+                sw.Unit("a", [sw.Conv2D(1, 4, kernel=3), sw.ReLU(), sw.MaxPool2D(2)]),
+                sw.Unit("b", [sw.Conv2D(4, 4, kernel=3), sw.ReLU()], ["a"]),
+                sw.Unit("c", [sw.GlobalAveragePool(), sw.Dense(8, 3)], ["b", "a"], merge="concat"),
+            ],
+            (6, 6, 1),
+            seed,
+            "float64",
+        )
+        frames = random.normal(size=(2, 6, 6, 1)) + size * random.normal(size=(8, 2, 6, 6, 1))
+        last = run(sw.Sideways(network, sw.SoftmaxCrossEntropy()), frames, [[0, 1]] * 8)[-1]
+        exact = sw.backprop(network, sw.SoftmaxCrossEntropy(), frames[-1], [0, 1])
+        return distance(last.gradients, exact.gradients)
+
+    gaps = [np.mean([gap(size, seed) for seed in range(100)]) for size in (1e-2, 1e-3)]
+    assert gaps[1] == pytest.approx(0.1 * gaps[0], rel=0.3)
+
+
+@given(cases(dtypes=("float64",), ticks=lambda network: 2 * network.depth + 2))
+def test_the_pseudo_gradients_of_the_top_sum_to_those_of_bptt_on_any_video(case):
+    network = case.network
+    top = network.top.name
+    ticks = run(sw.Sideways(network, case.loss), case.frames, case.targets)
+    exact = sw.bptt(network, case.loss, case.frames, case.targets)
+    for key, expected in exact.gradients[top].items():
+        total = sum(tick.gradients[top][key] for tick in ticks if top in tick.gradients)
+        assert np.allclose(total, expected, rtol=1e-9, atol=1e-12)
+    losses = [tick.loss for tick in ticks if tick.loss is not None]
+    assert exact.loss == pytest.approx(sum(losses), rel=1e-12)
+
+
+# What follows holds for every rule and every tick, and is what the properties above rest on.
+
+
+@given(networks())
+def test_the_schedule_is_the_longest_way_from_the_frame_and_twice_the_way_from_the_top(network):
+    units = network.units
+
+    def forward(i):
+        return max((forward(j) + 1 for j in units[i].inputs if j != "frame"), default=0)
+
+    def backward(i):
+        consumers = [c for c in units if i in units[c].inputs]
+        return max((backward(c) + 1 for c in consumers), default=forward(i))
+
+    assert network.first_forward == {name: forward(name) for name in units}
+    assert network.first_backward == {name: backward(name) for name in units}
+    assert network.depth == forward(list(units)[-1]) + 1 == network.latency + 1
+    assert max(network.first_backward.values()) <= 2 * network.depth - 2
+
+
+@given(cases())
+def test_a_unit_runs_backward_from_its_first_backward_on_and_the_loss_from_the_latency_on(case):
+    for t, tick in enumerate(run(sw.Sideways(case.network, case.loss), case.frames, case.targets)):
+        assert (tick.loss is None) == (tick.output is None) == (t < case.network.latency)
+        assert set(tick.gradients) == {n for n, first in case.network.first_backward.items() if t >= first}
+
+
+@given(cases(), st.data())
+def test_the_loss_asks_for_the_target_that_came_target_delay_ticks_before(case, data):
+    delay = data.draw(st.integers(0, case.network.latency))
+    ticks = run(sw.Sideways(case.network, case.loss, target_delay=delay), case.frames, case.targets)
+    for t, tick in enumerate(ticks):
+        if tick.loss is not None:
+            assert tick.loss == case.loss(tick.output, case.targets[t - delay])[0]
+    exact = sw.bptt(case.network, case.loss, case.frames, case.targets, target_delay=delay)
+    assert [case.loss(o, case.targets[t + case.network.latency - delay])[0] for t, o in enumerate(exact.output)] == [
+        tick.loss for tick in ticks if tick.loss is not None
+    ]
+
+
+@given(cases(dtypes=("float64",), norm=False), st.integers(2, 4))
+def test_update_every_n_averages_n_pseudo_gradients_of_each_unit_counted_across_flushes(case, n):
+    network, rate = case.network, 0.1
+    start = copied(network.parameters)
+    frozen = sw.Sideways(copy.deepcopy(network), case.loss)
+    trained = sw.Sideways(network, case.loss, sw.SGD(rate), update_every=n)
+    made = {name: [] for name in network.units}
+    for tick in run(frozen, case.frames, case.targets):  # exact until the first update of any unit
+        for name, gradients in tick.gradients.items():
+            made[name].append(gradients)
+    top = network.top.name
+    for t, (frame, target) in enumerate(zip(case.frames, case.targets, strict=True)):
+        trained.tick(frame, target)
+        if t == network.latency + n - 2:
+            assert equal(network.parameters[top], start[top])
+        if t == network.latency + n - 1:
+            for key, value in network.parameters[top].items():
+                mean = sum(g[key] for g in made[top][:n]) / n
+                assert np.allclose(value, start[top][key] - rate * mean, rtol=1e-12, atol=1e-14)
+            break
+
+
+def chain(depth=3, **options):
+    units = [sw.Unit("u0", [sw.Flatten(), sw.Dense(4, 3), sw.Tanh()])]
+    units += [sw.Unit(f"u{i}", [sw.Dense(3, 3), sw.Tanh()], [f"u{i - 1}"]) for i in range(1, depth)]
+    return sw.Network(units, (2, 2, 1), dtype="float64", **options)
+
+
+def clip(ticks, seed=0, n=2):
+    random = np.random.default_rng(seed)
+    return random.normal(size=(ticks, n, 2, 2, 1)), random.integers(0, 3, (ticks, n))
+
+
+def test_the_average_over_a_clip_is_of_what_each_unit_made_since_the_last_clip_end():
+    network, (frames, targets) = chain(), clip(7)
+    start = copied(network.parameters)
+    rule = sw.Sideways(network, sw.SoftmaxCrossEntropy(), sw.SGD(0.1), update_every="clip")
+    ticks = run(rule, frames, targets)
+    assert equal(network.parameters, start)
+    rule.end_clip()
+    for name in network.units:
+        made = [tick.gradients[name] for tick in ticks if name in tick.gradients]
+        assert len(made) == 7 - network.first_backward[name]
+        for key, value in network.parameters[name].items():
+            assert np.allclose(value, start[name][key] - 0.1 * sum(g[key] for g in made) / len(made), rtol=1e-12)
+    before = copied(network.parameters)
+    rule.update_for_clip()  # nothing was made since: no update
+    assert equal(network.parameters, before)
+
+
+def test_counts_of_update_every_go_on_across_flushes():
+    network, (frames, targets) = chain(depth=1), clip(3)
+    start = copied(network.parameters)
+    rule = sw.Sideways(network, sw.SoftmaxCrossEntropy(), sw.SGD(0.1), update_every=4)
+    first = run(rule, frames, targets)
+    rule.end_clip()
+    assert equal(network.parameters, start)
+    second = run(rule, frames[:1], targets[:1])
+    for key, value in network.parameters["u0"].items():
+        mean = sum(tick.gradients["u0"][key] for tick in first + second) / 4
+        assert np.allclose(value, start["u0"][key] - 0.1 * mean, rtol=1e-12)
+
+
+@given(cases())
+def test_a_stream_of_two_clips_is_one_long_clip_and_a_flush_starts_afresh(case):
+    frames, targets = np.concatenate([case.frames] * 2), np.concatenate([case.targets] * 2)
+    half = len(case.frames)
+    long = run(sw.Sideways(case.network, case.loss), frames, targets)
+    stream = sw.Sideways(case.network, case.loss, boundary="stream")
+    ticks = run(stream, frames[:half], targets[:half])
+    stream.end_clip()
+    ticks += run(stream, frames[half:], targets[half:])
+    assert all(equal(a.gradients, b.gradients) for a, b in zip(long, ticks, strict=True))
+    flushed = sw.Sideways(case.network, case.loss)
+    once = run(flushed, case.frames, case.targets)
+    flushed.end_clip()
+    again = run(flushed, case.frames, case.targets)
+    assert all(equal(a.gradients, b.gradients) for a, b in zip(once, again, strict=True))
+
+
+def test_a_flushed_clip_shorter_than_twice_the_depth_is_refused_with_both_numbers():
+    rule = sw.Sideways(chain(depth=3), sw.SoftmaxCrossEntropy(), sw.SGD(0.1))
+    run(rule, *clip(4))
+    with pytest.raises(sw.InputError, match=r"4 frames.*at least 5"):
+        rule.end_clip()
+
+
+@given(cases(), st.sampled_from([sw.Sideways, sw.Backprop, sw.BPTT]))
+def test_evaluation_and_the_instruments_leave_no_trace_in_training(case, kind):
+    networks_ = [copy.deepcopy(case.network) for _ in range(2)]
+    plain, disturbed = (kind(network, case.loss, sw.Adam(0.01)) for network in networks_)
+    for frame, target in zip(case.frames, case.targets, strict=True):
+        plain.tick(frame, target)
+        disturbed.evaluate(case.frames[:, :1], case.targets[:, :1])
+        sw.backprop(networks_[1], case.loss, frame, target)
+        sw.bptt(networks_[1], case.loss, case.frames, case.targets)
+        disturbed.tick(frame, target)
+    plain.end_clip()
+    disturbed.end_clip()
+    assert equal(networks_[0].parameters, networks_[1].parameters)
+    assert equal(networks_[0].state, networks_[1].state)
+
+
+@given(cases())
+def test_arrays_of_a_tick_belong_to_the_caller_and_nobody_writes_into_frames_or_targets(case):
+    case.frames.flags.writeable = case.targets.flags.writeable = False
+    rule = sw.Sideways(case.network, case.loss, sw.SGD(1e-4, momentum=0.5))
+    seen = []
+    for tick in run(rule, case.frames, case.targets):
+        seen.append((tick, copied(tick.gradients), None if tick.output is None else tick.output.copy()))
+    for tick, gradients, output in seen:
+        assert equal(tick.gradients, gradients)
+        assert output is None or np.array_equal(tick.output, output)
+
+
+class ReadOnlyMailbox(sw.Mailbox):
+    """Delivers messages that cannot be written into, and checks their layout."""
+
+    def send(self, sender, receiver, message):
+        assert message.flags.c_contiguous
+        view = message.view()
+        view.flags.writeable = False
+        super().send(sender, receiver, view)
+
+
+@given(cases())
+def test_messages_are_contiguous_and_no_unit_writes_into_them(case):
+    rule = sw.Sideways(case.network, case.loss, sw.SGD(1e-4), mailbox=ReadOnlyMailbox())
+    assert run(rule, case.frames, case.targets)[-1].loss is not None
+
+
+@given(cases(smooth=True, norm=False, dtypes=("float64",)), st.data())
+def test_the_trace_names_the_frames_that_an_activation_depends_on(case, data):
+    network = case.network
+    t = len(case.frames) - 1
+
+    def top_activation(frames):
+        rule = sw.Sideways(network, case.loss)
+        output = run(rule, frames, case.targets)[-1].output
+        return output, rule.trace()
+
+    output, trace = top_activation(case.frames)
+    seen = {frame for frame, tick in trace[network.top.name].activation}
+    assert {tick for _, tick in trace[network.top.name].activation} == {t}
+    for frame in range(t + 1):
+        other = case.frames.copy()
+        other[frame] += 1e3
+        assert (frame in seen) or np.array_equal(top_activation(other)[0], output)
+
+
+def test_the_trace_of_a_chain_pairs_each_gradient_with_frames_two_apart():
+    rule = sw.Sideways(chain(depth=3), sw.SoftmaxCrossEntropy())
+    run(rule, *clip(8))
+    trace = rule.trace()  # after tick 7
+    assert [sorted(trace[f"u{i}"].activation) for i in range(3)] == [[(7, 7)], [(6, 7)], [(5, 7)]]
+    assert sorted(trace["u0"].gradient) == [(3, 5), (5, 6), (7, 7)]
+    assert sorted(trace["u2"].gradient) == [(5, 7)]
+
+
+def test_a_trace_of_a_skip_graph_mixes_two_frames():
+    network = sw.Network(
+        [
+            sw.Unit("a", [sw.Flatten(), sw.Dense(4, 3)]),
+            sw.Unit("b", [sw.Dense(3, 3)], ["a"]),
+            sw.Unit("c", [sw.Dense(6, 3)], ["b", "a"], merge="concat"),
+        ],
+        (2, 2, 1),
+    )
+    rule = sw.Sideways(network, sw.SoftmaxCrossEntropy())
+    run(rule, *clip(6))
+    assert sorted(rule.trace()["c"].activation) == [(3, 5), (4, 5)]
+
+
+@given(cases())
+def test_the_same_seed_gives_the_same_bits_and_a_units_weights_do_not_depend_on_the_others(case):
+    network = case.network
+    again = sw.Network(list(network.units.values()), network.input_shape, network.seed, network.dtype)
+    assert equal(network.parameters, again.parameters)
+    alone = next(iter(network.units.values()))
+    if alone is not network.top:
+        small = sw.Network([alone], network.input_shape, network.seed, network.dtype)
+        assert equal(small.parameters[alone.name], network.parameters[alone.name])
+
+
+@pytest.mark.parametrize(
+    ("frame", "target", "words"),
+    [
+        (np.zeros((2, 3, 2, 1)), [0, 1], r"\(N, 2, 2, 1\), got \(2, 3, 2, 1\)"),
+        ([[0.0]], [0, 1], "got list"),
+        (np.full((2, 2, 2, 1), np.nan), [0, 1], "not finite"),
+        (np.zeros((2, 2, 2, 1)), [0, 3], "label 3 is outside the classes 0 … 2"),
+        (np.zeros((2, 2, 2, 1)), [0, 1, 2], "2 class indices"),
+        (np.zeros((2, 2, 2, 1)), [0.5, 1.0], "class indices"),
+        (np.zeros((0, 2, 2, 1)), [], "at least 1"),
+    ],
+)
+@pytest.mark.parametrize("kind", [sw.Sideways, sw.Backprop, sw.BPTT])
+def test_bad_frames_and_targets_are_refused_at_the_door(kind, frame, target, words):
+    with pytest.raises(sw.InputError, match=words):
+        kind(chain(), sw.SoftmaxCrossEntropy()).tick(frame, target)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"update_every": 0}, "update_every"),
+        ({"update_every": "tick"}, "update_every"),
+        ({"target_delay": 3}, r"0 … 2"),
+        ({"boundary": "drop"}, "'flush' or 'stream'"),
+        ({"optimizer": sw.SGD(0.1, rates={"conv": 0.5})}, "'conv'; the units are u0, u1, u2"),
+    ],
+)
+def test_wrong_settings_of_a_rule_are_refused(options, words):
+    with pytest.raises(sw.InputError, match=words):
+        sw.Sideways(chain(), sw.SoftmaxCrossEntropy(), **options)
+
+
+def test_a_clip_without_a_loss_is_refused_by_bptt():
+    with pytest.raises(sw.InputError, match="depth is 3"):
+        sw.bptt(chain(), sw.SoftmaxCrossEntropy(), *clip(2))
+    with pytest.raises(sw.InputError, match="update_every='clip'"):
+        sw.BPTT(chain(), sw.SoftmaxCrossEntropy(), update_every=1)

@@ -151,6 +151,8 @@ def _set_up(options: argparse.Namespace):
             raise InputError(f"a batch of {config.batch} cannot be split over {ranks.replicas} replicas")
         device = ranks.take_device()
         batch = config.batch // ranks.replicas
+        if options.emulate_ms:
+            emulate(network, options.emulate_ms)
         groups, costs = place(network, ranks, batch, options.placement)
         owner = {name: stage for stage, group in enumerate(groups) for name in group}
         directory = run_directory(options)
@@ -171,8 +173,6 @@ def _set_up(options: argparse.Namespace):
         )
         if source.frames:
             task.open()
-        if options.emulate_ms:
-            emulate(network, options.emulate_ms)
         text = table(ranks, network, groups, costs, device)
         if text:
             print(text, flush=True)

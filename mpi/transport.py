@@ -24,6 +24,15 @@ from sideways.rules import Mailbox
 NAP = 50e-6  # seconds between looks at a message that has not come, where ranks must share cores
 
 
+def wait(request: MPI.Request, nap: bool) -> None:
+    """Until the request is complete. MPI waits by spinning; with `nap` the core is left to others in between."""
+    if not nap:
+        request.Wait()
+        return
+    while not request.Test():
+        time.sleep(NAP)
+
+
 class Line:
     """One direction of one edge between two ranks: two buffers, two persistent requests, and their waiting."""
 
@@ -35,11 +44,7 @@ class Line:
 
     def wait(self, k: int) -> None:
         """Until the message in buffer k has gone or come; at once if there is none."""
-        if not self.nap:
-            self.requests[k].Wait()
-            return
-        while not self.requests[k].Test():
-            time.sleep(NAP)
+        wait(self.requests[k], self.nap)
 
     def free(self) -> None:
         for k, request in enumerate(self.requests):
@@ -87,8 +92,9 @@ class Incoming(Line):
 class MPIMailbox(Mailbox):
     """A mailbox for the units of one rank. Messages between its own units stay in memory; the others travel.
 
-    comm: of its own. owner: unit → rank. batch: samples in each message. gradients: False for evaluation, where only
-    activations travel. in_place: hand device arrays to MPI as they are (host arrays always are).
+    comm: of its own; evaluation_comm: another, for the mailbox that `for_evaluation` gives (None where nobody asks).
+    owner: unit → rank. batch: samples in each message. gradients: False where only activations travel.
+    in_place: hand device arrays to MPI as they are (host arrays always are).
     nap: sleep between looks at a late message instead of spinning.
     """
 
@@ -101,6 +107,7 @@ class MPIMailbox(Mailbox):
         evaluation_comm: MPI.Comm | None,
         in_place: bool = True,
         nap: bool = False,
+        gradients: bool = True,
     ):
         super().__init__()
         self.tick = 0
@@ -118,14 +125,14 @@ class MPIMailbox(Mailbox):
                 self.outgoing[j, i] = Outgoing(comm, owner[i], 2 * number, *up)
             if owner[i] == me:
                 self.incoming[j, i] = Incoming(comm, owner[j], 2 * number, *up)
-            if evaluation_comm is None:
-                continue
-            if owner[i] == me:
+            if gradients and owner[i] == me:
                 self.outgoing[i, j] = Outgoing(comm, owner[j], 2 * number + 1, *down)
-            if owner[j] == me:
+            if gradients and owner[j] == me:
                 self.incoming[i, j] = Incoming(comm, owner[i], 2 * number + 1, *down)
         self.evaluation = (
-            MPIMailbox(network, owner, batch, evaluation_comm, None, in_place, nap) if evaluation_comm else None
+            MPIMailbox(network, owner, batch, evaluation_comm, None, in_place, nap, gradients=False)
+            if evaluation_comm
+            else None
         )
 
     def begin(self, tick: int) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from sideways.bench.pipeline import latency, pipeline
 from sideways.demo import demo
 from sideways.errors import DivergedError, InputError
 from sideways.metrics import mean_and_spread
@@ -75,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(run=lambda options: demo(Path(options.out), options.quick, options.processes))
 
+    _add_bench(commands.add_parser("bench", help="measure: several ranks, and the latency of learning"))
+
     command = commands.add_parser("models", help="list the networks")
     command.set_defaults(run=lambda options: _print_names(MODELS))
 
@@ -90,6 +93,38 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the model")
     command.set_defaults(run=_summary)
     return parser
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    benches = parser.add_subparsers(title="what to measure", metavar="BENCH", required=True)
+    for name, run, ticks, words in (
+        ("pipeline", pipeline, 10, "frames/s of Sideways and of blocked backpropagation on 1 … K ranks"),
+        ("latency", latency, 100, "what becomes of frames that arrive whether or not the learner is ready"),
+    ):
+        command = benches.add_parser(
+            name, help=words, description=f"{words[0].upper()}{words[1:]}; starts mpirun itself."
+        )
+        command.add_argument("--ranks", type=int, nargs="+", default=[1, 2], metavar="K", help="default: 1 2")
+        command.add_argument("--model", default="vgg8", help="default: vgg8")
+        command.add_argument("--units", type=int, help="a mlp of this many equal units instead of the model")
+        command.add_argument("--size", type=int, default=112, help="height and width of a frame (default: 112)")
+        command.add_argument("--batch", type=int, default=8, help="samples of a frame (default: 8)")
+        command.add_argument("--ticks", type=int, default=ticks, help=f"ticks of each measurement (default: {ticks})")
+        command.add_argument("--placement", help="measure, estimate, or by hand such as 0-2,3-7")
+        command.add_argument("--emulate-ms", type=float, help="emulate devices: each unit takes this long, idle")
+        if name == "latency":
+            command.add_argument(
+                "--period-ms", type=float, default=20.0, help="a frame arrives this often (default: 20)"
+            )
+        command.add_argument("--json", metavar="FILE", help="also write the results here")
+        command.set_defaults(run=lambda options, run=run: _bench(options, run))
+
+
+def _bench(options: argparse.Namespace, run: Callable[[Sequence[int], Sequence[str], str | None], None]) -> None:
+    names = ("model", "units", "size", "batch", "ticks", "placement", "emulate_ms", "period_ms")
+    given = {name: getattr(options, name, None) for name in names}
+    arguments = [part for name, value in given.items() if value for part in (f"--{name.replace('_', '-')}", str(value))]
+    run(options.ranks, arguments, options.json)
 
 
 def _train(options: argparse.Namespace) -> None:

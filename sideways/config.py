@@ -58,9 +58,13 @@ class Config:
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self)).items():
             check_type(name, getattr(self, name), hint)
-        for table, key in (("model_options", "seed"), ("model_options", "dtype"), ("task_options", "seed")):
-            if key in getattr(self, table):
-                raise InputError(f"{table} has no {key!r}: {key} is a setting of the whole run")
+        for table, given in (
+            ("model_options", ("input_shape", "classes", "seed", "dtype")),
+            ("task_options", ("seed",)),
+        ):
+            for key in given:
+                if key in getattr(self, table):
+                    raise InputError(f"{table} has no option {key!r}: the run as a whole says it")
         for name in ("clips", "batch", "evaluation_clips", "threads"):
             if (value := getattr(self, name)) < 1:
                 raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")

@@ -1,0 +1,1 @@
+"""`sideways bench …`: commands that measure, and print a table of what they measured."""

@@ -1,0 +1,49 @@
+"""What a benchmark ran on: printed above every table, and kept in its JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy
+from threadpoolctl import threadpool_info
+
+
+def machine() -> dict[str, Any]:
+    """CPU, cores that may be used, NumPy and its BLAS."""
+    blas: dict[str, Any] = next((library for library in threadpool_info() if library["user_api"] == "blas"), {})
+    return {
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)),
+        "numpy": numpy.__version__,
+        "blas": f"{blas.get('internal_api', 'unknown')} {blas.get('version', '')} {blas.get('architecture', '')}".strip(),
+    }
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Aligned columns: the first to the left, the others to the right; above them, the machine."""
+    about = machine()
+    print(f"{about['cpu']}, {about['cores']} cores; NumPy {about['numpy']}, {about['blas']}\n")
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    for row in (head, *rows):
+        cells = zip(row, widths, strict=True)
+        first, *others = (cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(cells))
+        print("  ".join([first, *others]))
+
+
+def write_json(path: str | None, results: Any) -> None:
+    """The machine and the results, if a file was asked for."""
+    if path:
+        Path(path).write_text(json.dumps({"machine": machine(), "results": results}, indent=2) + "\n")

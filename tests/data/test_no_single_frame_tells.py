@@ -1,0 +1,46 @@
+"""On pan, a network that sees one frame at a time is at chance; and the instrument that says so finds a leak."""
+
+import numpy
+import pytest
+
+from sideways import Adam, Backprop, Cosine, SoftmaxCrossEntropy
+from sideways.data.pan import Pan
+from sideways.metrics import standard_error
+from sideways.models import build_model
+from sideways.training import Source, evaluate
+
+CLIPS, FRAMES, BATCH, HELD_OUT = 200, 3, 32, 20  # the frames of a clip are alike: many clips, few frames of each
+
+
+class Leaky(Pan):
+    """A pan that starts at whole pixels: at half a pixel a frame, blur tells level motion from upright."""
+
+    def place(self, split, generator, video=None):
+        video, first, corner = super().place(split, generator, video)
+        return video, first, numpy.floor(corner)
+
+    def crop(self, video, first, corners):
+        moving = numpy.ptp(corners, axis=0) > 1e-9
+        return super().crop(video, first, numpy.where(moving, corners, numpy.floor(corners)))
+
+
+def per_frame_accuracy(task):
+    """The held-out accuracy (mean probabilities of a clip's frames) of a network that learns from single frames."""
+    network = build_model("vgg5", task.frame_shape, len(task.classes), seed=1)
+    rule = Backprop(network, SoftmaxCrossEntropy(), Adam(5e-3, schedule=Cosine(CLIPS * FRAMES)))
+    source = Source(task, BATCH)
+    for index in range(CLIPS):
+        frames, targets = source.clip("train", index)
+        for t in numpy.random.default_rng(index).choice(task.length, FRAMES, replace=False):
+            rule.tick(frames[t], targets[t])
+        rule.end_clip()
+    return evaluate(rule, source, HELD_OUT)["accuracy"]
+
+
+def test_a_network_that_sees_one_frame_at_a_time_is_at_chance_on_pan():
+    error = standard_error(0.25, HELD_OUT * BATCH)  # clips are independent, the frames of one are not
+    assert per_frame_accuracy(Pan(seed=1)) == pytest.approx(0.25, abs=4 * error)
+
+
+def test_the_same_network_finds_the_leak_where_clips_start_at_whole_pixels():
+    assert per_frame_accuracy(Leaky(seed=1, speed=0.5, lines=72)) > 0.36

@@ -1,0 +1,149 @@
+"""Networks by name: what they are made of, that each of them learns, and what is refused."""
+
+import numpy
+import pytest
+
+from sideways import SGD, Backprop, InputError, Sideways, SoftmaxCrossEntropy
+from sideways.models import MODELS, build_model
+
+VGG8 = {  # unit → output shape for frames of 112×112×3, inputs × outputs × places of its multiply-adds
+    "conv1": ((56, 56, 64), 9 * 3 * 64 * 112**2),
+    "conv2": ((28, 28, 128), 9 * 64 * 128 * 56**2),
+    "conv3": ((14, 14, 256), 9 * 128 * 256 * 28**2),
+    "conv4": ((7, 7, 256), 9 * 256 * 256 * 14**2),
+    "conv5": ((512,), 9 * 256 * 512 * 7**2),
+    "dense6": ((512,), 512 * 512),
+    "dense7": ((512,), 512 * 512),
+    "classifier": ((101,), 512 * 101),
+}
+
+
+@pytest.fixture(scope="module")
+def vgg8():
+    return build_model("vgg8", (112, 112, 3), 101)
+
+
+def test_vgg8_is_eight_units_of_64_128_256_256_512_512_512_channels_and_the_classes(vgg8):
+    assert {name: (unit.output_shape, unit.multiply_adds) for name, unit in vgg8.units.items()} == VGG8
+    assert (vgg8.depth, vgg8.latency) == (8, 7)
+    weights = {name: unit.parameters["0.weight"].shape for name, unit in vgg8.units.items()}
+    assert weights == {
+        "conv1": (3, 3, 3, 64),
+        "conv2": (3, 3, 64, 128),
+        "conv3": (3, 3, 128, 256),
+        "conv4": (3, 3, 256, 256),
+        "conv5": (3, 3, 256, 512),
+        "dense6": (512, 512),
+        "dense7": (512, 512),
+        "classifier": (512, 101),
+    }
+
+
+def test_a_skip_edge_of_vgg8_changes_only_the_unit_where_it_ends(vgg8):
+    skip = build_model("vgg8-skip", (112, 112, 3), 101)
+    assert skip.units["conv4"].inputs == ("conv3", "conv1")
+    assert skip.units["conv4"].parameters["0.weight"].shape == (3, 3, 256 + 64, 256)
+    assert skip.units["conv4"].multiply_adds == 9 * (256 + 64) * 256 * 14**2
+    assert skip.depth == 8
+    assert skip.to_top["conv1"] == (5, 7)  # by the skip edge, and unit by unit
+    for name, unit in vgg8.units.items():
+        if name != "conv4":
+            for key, array in unit.parameters.items():
+                numpy.testing.assert_array_equal(array, skip.units[name].parameters[key])
+
+
+@pytest.mark.parametrize("rule", [Sideways, Backprop])
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_ticks_and_every_parameter_of_it_is_trained(name, rule):
+    options = {"hidden": (6, 5, 6)} if name.startswith("mlp") else {"width": 4}
+    network = build_model(name, (16, 16, 2), 3, seed=2, dtype="float64", **options)
+    before = {unit: {k: a.copy() for k, a in arrays.items()} for unit, arrays in network.parameters.items()}
+    teacher = rule(network, SoftmaxCrossEntropy(), SGD(0.01))
+    random = numpy.random.default_rng(0)
+    for _ in range(2 * network.depth - 1):
+        tick = teacher.tick(random.normal(size=(4, 16, 16, 2)), numpy.array([0, 1, 2, 0]))
+    assert tick.output.shape == (4, 3)
+    assert set(tick.gradients) == set(network.units)
+    for unit, arrays in network.parameters.items():
+        assert set(tick.gradients[unit]) == set(arrays)
+        for key, array in arrays.items():
+            assert not numpy.array_equal(array, before[unit][key]), (unit, key)
+            assert numpy.isfinite(array).all()
+
+
+@pytest.mark.parametrize("base", ["mlp", "vgg5", "vgg8"])
+def test_the_shortcut_control_has_the_depth_of_the_chain_and_no_other_edges(base):
+    chain = build_model(base, (32, 32, 1), 4)
+    control = build_model(f"{base}-shortcut", (32, 32, 1), 4)
+    assert list(control.units) == list(chain.units)
+    assert (control.depth, control.latency) == (chain.depth, chain.latency)
+    previous = "frame"
+    for name, unit in control.units.items():
+        assert unit.inputs == (previous,)
+        assert unit.output_shape == chain.units[name].output_shape
+        previous = name
+    assert control.to_top == chain.to_top
+    more = sum(a.size for arrays in control.parameters.values() for a in arrays.values())
+    assert more > sum(a.size for arrays in chain.parameters.values() for a in arrays.values())
+
+
+@pytest.mark.parametrize(
+    "skip", ["conv1>conv3,frame>conv4", ["conv1>conv3", "frame>conv4"], [" conv1 > conv3", "frame>conv4"]]
+)
+def test_skip_edges_are_written_as_a_list_or_with_commas(skip):
+    network = build_model("vgg5-skip", (16, 16, 1), 4, skip=skip, width=4)
+    assert {name: unit.inputs for name, unit in network.units.items()} == {
+        "conv1": ("frame",),
+        "conv2": ("conv1",),
+        "conv3": ("conv2", "conv1"),
+        "conv4": ("conv3", "frame"),
+        "head": ("conv4",),
+    }
+
+
+@pytest.mark.parametrize(("merge", "channels", "projection"), [("concat", 4 + 1, False), ("add", 4, True)])
+def test_an_edge_between_different_shapes_is_pooled_and_for_add_projected(merge, channels, projection):
+    network = build_model("vgg5-skip", (16, 16, 1), 4, skip="frame>conv4", merge=merge, width=4)
+    unit = network.units["conv4"]
+    assert unit.merged_shape == (8, 8, channels)
+    assert unit.parameters["0.weight"].shape == (3, 3, channels, 8)
+    adapter = {key: array.shape for key, array in unit.parameters.items() if key.startswith("adapter.")}
+    assert adapter == ({"adapter.frame.1.weight": (1, 1, 1, 4), "adapter.frame.1.bias": (4,)} if projection else {})
+
+
+@pytest.mark.parametrize("merge", ["add", "concat"])
+@pytest.mark.parametrize("skip", ["conv1>classifier", "conv2>dense7", "frame>conv5", "conv5>classifier"])
+def test_any_edge_upwards_over_a_unit_fits(skip, merge):
+    network = build_model("vgg8-skip", (35, 50, 3), 5, skip=skip, merge=merge, width=2)
+    source, consumer = skip.split(">")
+    assert network.units[consumer].inputs[1] == source
+    assert network.output_shape == (5,)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("vgg9", {}, "unknown model 'vgg9': choose one of mlp, mlp-skip, mlp-shortcut, vgg5"),
+        ("vgg5", {"skip": "conv1>conv4"}, "model 'vgg5' has no option 'skip'; it has width, norm, merging, pool"),
+        ("vgg5-skip", {"shortcut": True}, "has no option 'shortcut'; it has width, norm, merging, pool, skip, merge"),
+        ("vgg5-skip", {"skip": "conv1"}, "a skip edge is written 'conv1>conv4', not 'conv1'"),
+        ("vgg5-skip", {"skip": "conv4>conv1"}, "skip edge conv4>conv1: it must jump over at least one unit, upwards"),
+        ("vgg5-skip", {"skip": "conv1>conv2"}, "skip edge conv1>conv2: it must jump over at least one unit, upwards"),
+        ("vgg5-skip", {"skip": "conv0>conv4"}, "of frame, conv1, conv2, conv3, conv4, head"),
+        ("vgg5-skip", {"skip": "conv1>conv4,conv1>conv4"}, "skip edge conv1>conv4 is listed twice"),
+        ("vgg5-skip", {"skip": 3}, "skip must be a string or a list, each entry a string, not 3"),
+        ("vgg5-skip", {"merge": "multiply"}, "unknown merge 'multiply'; choose 'add' or 'concat'"),
+        ("vgg5", {"merging": "sine"}, "unknown activation 'sine': choose one of relu, tanh, square"),
+        ("vgg5", {"width": 0}, "at least one channel"),
+        ("vgg5", {"width": "wide"}, "model 'vgg5': width must be a whole number, not 'wide'"),
+        ("mlp", {"hidden": [8, 0]}, "at least one feature"),
+        ("mlp", {"hidden": 8}, "hidden must be a list, each entry a whole number, not 8"),
+        ("vgg8", {}, "frames of (8, 8, 1) do not suit this model: unit 'conv4'"),
+        ("vgg5", {"dtype": "float16"}, "unknown dtype 'float16': choose 'float32' or 'float64'"),
+        ("vgg5", {"classes": 0}, "at least one class, not 0"),
+    ],
+)
+def test_what_is_no_model_is_refused(name, options, words):
+    with pytest.raises(InputError) as refusal:
+        build_model(name, **({"input_shape": (8, 8, 1), "classes": 4} | options))
+    assert words in str(refusal.value)

@@ -1,0 +1,168 @@
+"""Every layer against central finite differences, over random shapes; and `check_layer` against wrong layers."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import sideways as sw
+
+sizes = st.integers(1, 5)
+channels = st.integers(1, 3)
+
+
+@st.composite
+def layers(draw):
+    """A layer of any kind, and an input shape that fits it."""
+    h, w, c = draw(st.integers(3, 6)), draw(st.integers(3, 6)), draw(channels)
+    image, out = (h, w, c), draw(channels)
+    pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
+    padding = draw(st.sampled_from(["same", "valid"]))
+    made = {
+        "conv": lambda: (sw.Conv2D(c, out, draw(pair), draw(pair), padding), image),
+        "dense": lambda: (sw.Dense(c, out), (c,)),
+        "relu": lambda: (sw.ReLU(), image),
+        "leaky": lambda: (sw.LeakyReLU(draw(st.floats(0, 0.9))), image),
+        "tanh": lambda: (sw.Tanh(), (c,)),
+        "sigmoid": lambda: (sw.Sigmoid(), image),
+        "square": lambda: (sw.Square(), image),
+        "max": lambda: (sw.MaxPool2D(draw(pair), draw(pair), padding), image),
+        "average": lambda: (sw.AveragePool2D(draw(pair), draw(pair), padding), image),
+        "global": lambda: (sw.GlobalAveragePool(), image),
+        "norm": lambda: (sw.BatchNorm(c), image),
+        "norm of vectors": lambda: (sw.BatchNorm(c), (c,)),
+        "dropout": lambda: (sw.Dropout(draw(st.floats(0, 0.8))), image),
+        "flatten": lambda: (sw.Flatten(), image),
+        "upsample": lambda: (sw.Upsample2D(draw(pair)), image),
+        "shortcut": lambda: (
+            sw.Shortcut(
+                [sw.Conv2D(c, out, kernel=3), sw.BatchNorm(out), sw.Tanh()],
+                [] if c == out else [sw.Conv2D(c, out, kernel=1)],
+            ),
+            image,
+        ),
+    }
+    return made[draw(st.sampled_from(sorted(made)))]()
+
+
+@given(layers(), st.integers(2, 3), st.booleans(), st.integers(0, 99))
+def test_every_layer_agrees_with_finite_differences_and_keeps_the_rules_of_a_layer(made, batch, train, seed):
+    layer, shape = made
+    report = sw.check_layer(layer, shape, batch=batch, train=train, seed=seed)
+    # Two random numbers closer than a step make a kink of max-pooling or ReLU: one in about 10⁵ of them.
+    assert report.passed, str(report)
+
+
+def test_finite_differences_computed_here_agree_with_a_dense_layer():
+    random = np.random.default_rng(0)
+    layer = sw.Dense(3, 2)
+    layer.initialise(random, "float64")
+    x, r = random.normal(size=(4, 3)), random.normal(size=(4, 2))
+    dx, gradients = layer.backward(r, layer.forward(x)[1])
+    for array, claimed in ((x, dx), (layer.weight, gradients["weight"]), (layer.bias, gradients["bias"])):
+        for i in np.ndindex(array.shape):
+            values = []
+            for step in (1e-6, -2e-6):
+                array[i] += step
+                values.append((layer.forward(x)[0] * r).sum())
+            array[i] += 1e-6
+            assert (values[0] - values[1]) / 2e-6 == pytest.approx(claimed[i], abs=1e-8)
+
+
+class Scaled(sw.Layer):
+    """A right layer, y = s x, for wrong ones to derive from."""
+
+    parameter_names = ("scale",)
+
+    def initialise(self, rng, dtype):
+        self.place(dtype, scale=np.ones(1))
+
+    def forward(self, x, train=True):
+        return x * self.scale, x
+
+    def backward(self, dy, saved):
+        return dy * self.scale, {"scale": (dy * saved).sum().reshape(1)}
+
+
+class WrongGradient(Scaled):
+    def backward(self, dy, saved):
+        return dy * self.scale, {"scale": 1.01 * (dy * saved).sum().reshape(1)}
+
+
+class WrongInputGradient(Scaled):
+    def backward(self, dy, saved):
+        return dy * (self.scale + 0.01), super().backward(dy, saved)[1]
+
+
+class WritesIntoInput(Scaled):
+    def forward(self, x, train=True):
+        y = x * self.scale
+        x *= 1.5
+        return y, x / 1.5
+
+
+class WritesIntoGradient(Scaled):
+    def backward(self, dy, saved):
+        result = super().backward(dy.copy(), saved)
+        dy += 1
+        return result
+
+
+class WrongShape(Scaled):
+    def output_shape(self, shape):
+        return (*shape, 1)
+
+
+class Remembers(Scaled):
+    def forward(self, x, train=True):
+        self.x = x
+        return x * self.scale, None
+
+    def backward(self, dy, saved):
+        return super().backward(dy, self.x)
+
+
+class NotContiguous(Scaled):
+    def forward(self, x, train=True):
+        return np.asfortranarray(x * self.scale), x
+
+
+class MissingGradient(Scaled):
+    def backward(self, dy, saved):
+        return dy * self.scale, {}
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        (WrongGradient, "gradient of scale .* wrong"),
+        (WrongInputGradient, "gradient of the input .* wrong"),
+        (WritesIntoInput, "writes into x"),
+        (WritesIntoGradient, "writes into dy"),
+        (WrongShape, "output_shape promises"),
+        (Remembers, "another forward in between"),
+        (NotContiguous, "y is not C-contiguous"),
+        (MissingGradient, r"backward gives gradients of \[\]"),
+    ],
+)
+def test_check_layer_finds_what_is_wrong_with_a_layer_and_says_it(layer, words):
+    assert sw.check_layer(Scaled(), (3, 2)).passed
+    report = sw.check_layer(layer(), (3, 2))
+    assert not report.passed
+    assert __import__("re").search(words, str(report)), str(report)
+
+
+@given(layers(), st.sampled_from(["float32", "float64"]))
+def test_no_layer_changes_the_dtype_or_writes_into_its_arguments(made, dtype):
+    layer, shape = made
+    layer.initialise(np.random.default_rng(0), dtype)
+    x = np.random.default_rng(1).normal(size=(2, *shape)).astype(dtype)
+    x.flags.writeable = False
+    y, saved = layer.forward(x)
+    dy = np.ones_like(y)
+    dy.flags.writeable = False
+    dx, gradients = layer.backward(dy, saved)
+    layer.observe(saved)
+    arrays = [y, dx, *gradients.values(), *layer.parameters.values(), *layer.state.values()]
+    assert {array.dtype for array in arrays} == {np.dtype(dtype)}
+    assert y.shape == (2, *layer.output_shape(shape)) and dx.shape == x.shape

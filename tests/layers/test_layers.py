@@ -1,0 +1,157 @@
+"""What each layer computes, against naive loops and the formulas of its docstring."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import sideways as sw
+
+
+def ready(layer, dtype="float64", seed=0):
+    layer.initialise(np.random.default_rng(seed), dtype)
+    return layer
+
+
+def padding_by_hand(extent, kernel, stride, padding):
+    """(before, outputs): "same" gives ⌈extent / stride⌉ outputs, the odd row or column below / to the right."""
+    if padding == "valid":
+        return 0, (extent - kernel) // stride + 1
+    out = -(-extent // stride)
+    return max((out - 1) * stride + kernel - extent, 0) // 2, out
+
+
+def windows_by_hand(x, kernel, stride, padding):
+    """((i, j), window pixels [(u, v, value (N, C))]) for every output place; what lies outside x is left out."""
+    (top, ho), (left, wo) = (padding_by_hand(x.shape[a + 1], kernel[a], stride[a], padding) for a in (0, 1))
+    for i in range(ho):
+        for j in range(wo):
+            pixels = []
+            for u in range(kernel[0]):
+                for v in range(kernel[1]):
+                    row, column = i * stride[0] + u - top, j * stride[1] + v - left
+                    if 0 <= row < x.shape[1] and 0 <= column < x.shape[2]:
+                        pixels.append((u, v, x[:, row, column]))
+            yield (i, j), pixels
+
+
+pairs = st.tuples(st.integers(1, 4), st.integers(1, 4))
+images = st.tuples(st.integers(4, 7), st.integers(4, 7), st.integers(1, 3))
+
+
+@given(images, pairs, pairs, st.sampled_from(["same", "valid"]), st.integers(0, 99))
+def test_convolution_is_the_naive_loop(shape, kernel, stride, padding, seed):
+    layer = ready(sw.Conv2D(shape[2], 2, kernel, stride, padding), seed=seed)
+    layer.bias[:] = [0.5, -1]
+    x = np.random.default_rng(seed).normal(size=(2, *shape))
+    y, _ = layer.forward(x)
+    for (i, j), pixels in windows_by_hand(x, kernel, stride, padding):
+        expected = layer.bias + sum(value @ layer.weight[u, v] for u, v, value in pixels)
+        assert np.allclose(y[:, i, j], expected, rtol=1e-12, atol=1e-12)
+    assert y.shape == (2, i + 1, j + 1, 2)
+
+
+@given(images, pairs, pairs, st.sampled_from(["same", "valid"]), st.integers(0, 99))
+def test_pools_are_the_naive_loop(shape, size, stride, padding, seed):
+    x = np.random.default_rng(seed).normal(size=(2, *shape))
+    largest, _ = sw.MaxPool2D(size, stride, padding).forward(x)
+    mean, _ = sw.AveragePool2D(size, stride, padding).forward(x)
+    for (i, j), pixels in windows_by_hand(x, size, stride, padding):
+        values = [value for _, _, value in pixels]
+        if values:  # a stride beyond the window may put one wholly outside
+            assert np.array_equal(largest[:, i, j], np.max(values, axis=0))
+            assert np.allclose(mean[:, i, j], np.mean(values, axis=0), rtol=1e-12)
+
+
+@given(st.integers(1, 3), st.integers(1, 3), st.sampled_from(["same", "valid"]), st.integers(0, 99))
+def test_in_a_tie_the_gradient_of_max_pooling_goes_to_exactly_one_element(size, stride, padding, seed):
+    x = np.random.default_rng(seed).integers(0, 2, (2, 6, 5, 2)).astype(float)
+    layer = sw.MaxPool2D(size, stride, padding)
+    y, saved = layer.forward(x)
+    for i in range(y.shape[1]):
+        dy = np.zeros_like(y)
+        dy[:, i, 0] = 1
+        dx, _ = layer.backward(dy, saved)
+        assert np.array_equal((dx != 0).sum(axis=(1, 2)), np.ones((2, 2)))
+        assert (x[dx != 0] == y[:, i, 0].reshape(-1)[np.argsort(np.nonzero(dx)[0] * 2 + np.nonzero(dx)[3])]).all() or (
+            sorted(x[dx != 0]) == sorted(y[:, i, 0].reshape(-1))
+        )
+
+
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(0, 99))
+def test_batch_normalisation_makes_mean_0_and_variance_1_and_learns_running_statistics(c, batch, seed):
+    x = np.random.default_rng(seed).normal(3, 2, size=(batch, 4, 5, c))
+    layer = ready(sw.BatchNorm(c))
+    y, saved = layer.forward(x, train=True)
+    assert np.allclose(y.mean(axis=(0, 1, 2)), 0, atol=1e-9) and np.allclose(y.var(axis=(0, 1, 2)), 1, atol=1e-3)
+    assert np.array_equal(layer.mean, np.zeros(c))  # forward alone changes nothing
+    layer.observe(saved)
+    assert np.allclose(layer.mean, 0.1 * x.mean(axis=(0, 1, 2)))
+    assert np.allclose(layer.variance, 0.9 + 0.1 * x.var(axis=(0, 1, 2), ddof=1))
+    z, _ = layer.forward(x, train=False)
+    assert np.allclose(z, (x - layer.mean) / np.sqrt(layer.variance + 1e-5))
+
+
+def test_dropout_drops_its_part_scales_the_rest_and_does_nothing_when_not_training():
+    layer, x = ready(sw.Dropout(0.3)), np.ones((4, 100, 100))
+    y, saved = layer.forward(x)
+    assert set(np.unique(y)) == {0, 1 / 0.7}
+    assert (y == 0).mean() == pytest.approx(0.3, abs=0.01)
+    assert np.array_equal(layer.backward(x, saved)[0], y)
+    assert np.array_equal(layer.forward(x, train=False)[0], x)
+
+
+@given(st.integers(0, 10**6), st.integers(0, 50), st.integers(1, 3))
+def test_a_dropout_mask_depends_on_seed_unit_layer_tick_and_place_in_the_whole_batch_alone(tick, first, part):
+    def mask(seed=1, name="u", index=0, at=tick, start=0, n=4):
+        unit = sw.Unit(name, [sw.Dropout(0.5), sw.Dropout(0.5), sw.Flatten(), sw.Dense(64, 2)])
+        layer = sw.Network([unit], (8, 8, 1), seed).units[name].body.layers[index]
+        layer.at(at, start)
+        return layer.forward(np.ones((n, 8, 8, 1), np.float32))[0]
+
+    whole = mask(start=first)
+    assert np.array_equal(whole, mask(start=first))
+    assert np.array_equal(whole[part:], mask(start=first + part, n=4 - part))
+    for other in (mask(seed=2, start=first), mask(name="v", start=first), mask(index=1, start=first)):
+        assert not np.array_equal(whole, other)
+    assert not np.array_equal(whole, mask(at=tick + 1, start=first))
+    assert not np.array_equal(whole[0], whole[1])
+
+
+def test_he_and_glorot_weights_have_the_variance_they_promise():
+    he, glorot = ready(sw.Conv2D(20, 30, 5)), ready(sw.Dense(300, 200, init="glorot"))
+    assert he.weight.var() == pytest.approx(2 / (25 * 20), rel=0.03) and not he.bias.any()
+    assert glorot.weight.var() == pytest.approx(2 / 500, rel=0.02)
+    assert np.abs(glorot.weight).max() <= (6 / 500) ** 0.5
+
+
+def test_upsampling_repeats_pixels_and_flatten_and_shortcut_do_what_they_say():
+    x = np.arange(12.0).reshape(1, 2, 3, 2)
+    assert np.array_equal(sw.Upsample2D((2, 3)).forward(x)[0], x.repeat(2, axis=1).repeat(3, axis=2))
+    assert np.array_equal(sw.Flatten().forward(x)[0], x.reshape(1, 12))
+    assert np.array_equal(sw.Shortcut([sw.Square()]).forward(x)[0], x * x + x)
+    assert np.array_equal(sw.GlobalAveragePool().forward(x)[0], x.mean(axis=(1, 2)))
+    assert np.allclose(sw.Sigmoid().forward(np.array([-1e4, 0, 1e4]))[0], [0, 0.5, 1])
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: sw.Conv2D(3, 4, kernel=0), "kernel must be at least 1"),
+        (lambda: sw.Conv2D(3, 4, 3, padding="full"), "'same' or 'valid'"),
+        (lambda: sw.Conv2D(0, 4, 3), "at least one channel"),
+        (lambda: sw.Conv2D(3, 4, 3, init="zeros"), "'he' or 'glorot'"),
+        (lambda: sw.Dense(3, 0), "at least one feature"),
+        (lambda: sw.Dropout(1.0), r"\[0, 1\)"),
+        (lambda: sw.LeakyReLU(2), "slope"),
+        (lambda: sw.Sequential([sw.ReLU]), "expected a sideways.Layer"),
+        (lambda: sw.Conv2D(3, 4, 3).output_shape((8, 8, 1)), r"expects 3 channels.*Conv2D\(1, 4, …\) would fit"),
+        (lambda: sw.Conv2D(3, 4, 5, padding="valid").output_shape((4, 4, 3)), "does not fit into"),
+        (lambda: sw.Dense(3, 4).output_shape((2, 2, 3)), r"Flatten\(\) or GlobalAveragePool\(\)"),
+        (lambda: sw.BatchNorm(3).output_shape((4, 4, 2)), r"BatchNorm\(2\) would fit"),
+        (lambda: sw.Shortcut([sw.Conv2D(2, 3, 3)]).output_shape((4, 4, 2)), "projection"),
+    ],
+)
+def test_layers_refuse_what_cannot_be(make, words):
+    with pytest.raises(sw.InputError, match=words):
+        make()

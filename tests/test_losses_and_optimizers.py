@@ -1,0 +1,124 @@
+"""Losses, optimizers and schedules against their formulas, written out again."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import sideways as sw
+
+
+@given(st.integers(1, 4), st.integers(2, 5), st.floats(0, 0.9), st.integers(0, 99))
+def test_the_gradients_of_the_losses_agree_with_finite_differences(n, k, smoothing, seed):
+    random = np.random.default_rng(seed)
+    z = random.normal(size=(n, k))
+    for loss, target in (
+        (sw.SoftmaxCrossEntropy(smoothing), random.integers(0, k, n)),
+        (sw.MeanSquaredError(), random.normal(size=(n, k))),
+    ):
+        value, gradient = loss(z, target)
+        for i in np.ndindex(z.shape):
+            step = np.zeros_like(z)
+            step[i] = 1e-6
+            numeric = (loss(z + step, target)[0] - loss(z - step, target)[0]) / 2e-6
+            assert numeric == pytest.approx(gradient[i], abs=1e-8)
+        if isinstance(loss, sw.MeanSquaredError):
+            assert value == pytest.approx(((z - target) ** 2).mean())
+        else:
+            q = (1 - smoothing) * np.eye(k)[target] + smoothing / k
+            log = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+            assert value == pytest.approx(-(q * log).sum(axis=1).mean())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_cross_entropy_is_exact_for_logits_of_ten_thousand(dtype):
+    z = np.array([[1e4, -1e4], [-1e4, 1e4]], dtype)
+    value, gradient = sw.SoftmaxCrossEntropy()(z, np.array([0, 0]))
+    assert value == 1e4 and value.dtype == dtype == gradient.dtype
+    assert np.array_equal(gradient, [[0, 0], [-0.5, 0.5]])
+
+
+def steps(optimizer, count=5, seed=0):
+    """(parameter values, gradients) of some updates of one parameter."""
+    random = np.random.default_rng(seed)
+    parameter = {"weight": random.normal(size=(3, 2))}
+    own, values, gradients = optimizer.for_unit("u"), [parameter["weight"].copy()], []
+    for tick in range(count):
+        gradients.append(random.normal(size=(3, 2)))
+        before = gradients[-1].copy()
+        own.update(parameter, {"weight": gradients[-1]}, tick)
+        assert np.array_equal(gradients[-1], before)
+        values.append(parameter["weight"].copy())
+    return values, gradients
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_sgd_is_its_formula(nesterov, decay):
+    values, gradients = steps(sw.SGD(0.1, momentum=0.9, nesterov=nesterov, weight_decay=decay))
+    theta, v = values[0], 0
+    for value, g in zip(values[1:], gradients, strict=True):
+        g = g + decay * theta
+        v = 0.9 * v + g
+        theta = theta - 0.1 * (g + 0.9 * v if nesterov else v)
+        assert np.allclose(value, theta, rtol=1e-12)
+
+
+def test_adam_is_its_formula():
+    values, gradients = steps(sw.Adam(0.1, weight_decay=0.05))
+    theta, m, v = values[0], 0, 0
+    for n, (value, g) in enumerate(zip(values[1:], gradients, strict=True), start=1):
+        g = g + 0.05 * theta
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+        theta = theta - 0.1 * (m / (1 - 0.9**n)) / (np.sqrt(v / (1 - 0.999**n)) + 1e-8)
+        assert np.allclose(value, theta, rtol=1e-12)
+
+
+def test_a_units_gradient_is_shortened_as_one_vector_and_only_if_it_is_longer():
+    parameters = {"a": np.zeros(2), "b": np.zeros(1)}
+    sw.SGD(1.0, clip_norm=1.0).for_unit("u").update(parameters, {"a": np.array([3.0, 0]), "b": np.array([4.0])}, 0)
+    assert np.allclose(parameters["a"], [-0.6, 0]) and np.allclose(parameters["b"], [-0.8])
+    sw.SGD(1.0, clip_norm=100.0).for_unit("u").update(parameters, {"a": np.array([3.0, 0])}, 0)
+    assert np.allclose(parameters["a"], [-3.6, 0])
+
+
+def test_rates_scale_a_units_learning_rate_and_zero_freezes_it():
+    for factor in (0.0, 0.5, 1.0):
+        parameters = {"a": np.zeros(1)}
+        sw.SGD(0.1, rates={"u": factor}).for_unit("u").update(parameters, {"a": np.ones(1)}, 0)
+        assert parameters["a"] == -0.1 * factor
+
+
+def test_schedules_are_their_formulas_and_count_ticks():
+    assert [sw.Step(10, 0.5)(t) for t in (0, 9, 10, 25)] == [1, 1, 0.5, 0.25]
+    assert [sw.Cosine(100, 0.2)(t) for t in (0, 100, 200)] == [1, 0.2, 0.2]
+    assert sw.Cosine(100)(25) == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
+    assert [sw.WarmUp(4)(t) for t in (0, 3, 10)] == [0.25, 1, 1]
+    values, gradients = steps(sw.SGD(0.1, schedule=sw.Step(2, 0.1)), count=3)
+    assert np.allclose(values[3], values[2] - 0.01 * gradients[2], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: sw.SGD(-0.1), "learning rate must be positive"),
+        (lambda: sw.SGD(float("nan")), "learning rate must be positive"),
+        (lambda: sw.SGD(0.1, momentum=1.0), r"momentum lies in \[0, 1\)"),
+        (lambda: sw.SGD(0.1, nesterov=True), "nesterov needs"),
+        (lambda: sw.SGD(0.1, weight_decay=-1), "weight_decay"),
+        (lambda: sw.SGD(0.1, clip_norm=0), "clip_norm"),
+        (lambda: sw.SGD(0.1, rates={"u": -1}), "'u'"),
+        (lambda: sw.Adam(0.1, beta1=1.0), "beta1"),
+        (lambda: sw.Cosine(0), "ticks ≥ 1"),
+        (lambda: sw.Step(0), "every ≥ 1"),
+        (lambda: sw.WarmUp(0), "at least one tick"),
+        (lambda: sw.SoftmaxCrossEntropy(1.0), "label_smoothing"),
+        (lambda: sw.MeanSquaredError().check(np.zeros((2, 3)), (2, 2)), "output's shape"),
+        (lambda: sw.MeanSquaredError().check(np.full((2, 2), np.inf), (2, 2)), "not finite"),
+    ],
+)
+def test_losses_optimizers_and_schedules_refuse_what_cannot_be(make, words):
+    with pytest.raises(sw.InputError, match=words):
+        make()

@@ -7,6 +7,7 @@ import contextlib
 import io
 import os
 import sys
+import time
 import traceback
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy is imported: bit-identical, and a core per rank
@@ -39,17 +40,20 @@ RANK = WORLD.Get_rank()
 def main() -> int:
     """Run this rank; an error in any rank ends them all, with a word on where it was."""
     options = _parse()
-    rule: list[Sideways] = []  # once it is built: for the report of an error
+    built: list[tuple[Sideways, Ranks]] = []  # once they are there: for the report of an error
     try:
-        return _run(options, rule)
+        return _run(options, built)
     except DivergedError as error:
         print(f"sideways: {error}", file=sys.stderr, flush=True)
         WORLD.Abort(1)
     except BaseException:
         where = f"rank {RANK} on {MPI.Get_processor_name()}"
-        if rule:
-            names = [unit.name for unit in rule[0].units]
-            where += f", unit(s) {names[0]} … {names[-1]}, tick {rule[0].ticks}"
+        if built:
+            rule, ranks = built[0]
+            names = [unit.name for unit in rule.units]
+            where += f", unit(s) {names[0]} … {names[-1]}, tick {rule.ticks}"
+            time.sleep(0.2)  # the launcher may need a moment to see that a process has ended
+            where += "".join(f"; {other} is gone" for other in ranks.gone())
         print(f"sideways: {where}:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
         WORLD.Abort(1)
     return 1
@@ -81,7 +85,7 @@ def _parse() -> argparse.Namespace:
         return parser.parse_args()
 
 
-def _run(options: argparse.Namespace, built: list[Sideways]) -> int:
+def _run(options: argparse.Namespace, built: list[tuple[Sideways, Ranks]]) -> int:
     error: InputError | None = None
     try:
         parts = _set_up(options)
@@ -94,7 +98,7 @@ def _run(options: argparse.Namespace, built: list[Sideways]) -> int:
         MPI.Finalize()
         return 2
     config, ranks, network, rule, source, mailbox, directory = parts
-    built.append(rule)
+    built.append((rule, ranks))
     bar = tqdm(
         total=config.clips, unit="clip", desc=directory.name, dynamic_ncols=True, disable=None if RANK == 0 else True
     )

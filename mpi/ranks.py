@@ -8,7 +8,8 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy
 from mpi4py import MPI
@@ -30,6 +31,7 @@ class Ranks:
     peers: MPI.Comm
     local_ranks: int  # on this node
     local_rank: int
+    everyone: list[tuple[str, int]] = field(default_factory=list)  # rank → host, PID; known once the table is made
 
     @classmethod
     def split(cls, world: MPI.Comm, units: int, replicas: int) -> Ranks:
@@ -60,6 +62,15 @@ class Ranks:
         """More ranks than cores on this node: waiting must not spin."""
         return self.local_ranks > len(os.sched_getaffinity(0))
 
+    def gone(self) -> list[str]:
+        """The ranks of this host whose process has ended: who is to blame when a message cannot be sent."""
+        here = socket.gethostname()
+        return [
+            f"rank {rank} (PID {pid} on {host})"
+            for rank, (host, pid) in enumerate(self.everyone)
+            if host == here and not _running(pid)
+        ]
+
     def take_device(self) -> str:
         """Compute on the GPU of this rank's place on the node; what it is, in words."""
         devices = use_device(self.local_rank)
@@ -68,6 +79,13 @@ class Ranks:
         if self.local_ranks > devices and self.local_rank == 0:
             print(f"warning: {self.local_ranks} ranks share {devices} GPU(s) on this node", file=sys.stderr)
         return f"GPU {self.local_rank % devices}"
+
+
+def _running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return not Path("/proc/self").exists()  # without /proc nobody is blamed
 
 
 def check_same(world: MPI.Comm, options: dict[str, object]) -> None:
@@ -97,17 +115,16 @@ def place(network: Network, ranks: Ranks, batch: int, how: str) -> tuple[Groups,
 
 def table(ranks: Ranks, network: Network, groups: Groups, costs: Sequence[float], device: str) -> str | None:
     """On rank 0, the table of ranks; None elsewhere. Every rank must call it."""
-    about = f"{socket.gethostname()}\t{os.getpid()}\t{device}"
-    everyone = ranks.world.gather(about)  # at start-up only; nothing is pickled later
-    if everyone is None:
+    everyone = ranks.world.allgather((socket.gethostname(), os.getpid(), device))  # only here is anything pickled
+    ranks.everyone = [(host, pid) for host, pid, _ in everyone]
+    if ranks.world.Get_rank():
         return None
     share = dict(zip(network.units, (cost / sum(costs) for cost in costs), strict=True))
     rows = [("rank", "host", "PID", "device", "work", "units")]
-    for rank, line in enumerate(everyone):
-        host, pid, what = line.split("\t")
+    for rank, (host, pid, what) in enumerate(everyone):
         group = groups[rank % ranks.stages]
         units = group[0] if len(group) == 1 else f"{group[0]} … {group[-1]}"
-        rows.append((str(rank), host, pid, what, f"{sum(share[u] for u in group):.0%}", units))
+        rows.append((str(rank), host, str(pid), what, f"{sum(share[u] for u in group):.0%}", units))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
     allowed = speed_up(costs, groups)

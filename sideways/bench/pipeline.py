@@ -46,8 +46,8 @@ def pipeline(ranks: Sequence[int], arguments: Sequence[str], path: str | None) -
     _emulated(arguments)
     print_table(HEAD, rows)
     print(
-        "\nms/tick: median of five; blocked backpropagation makes one frame's whole way per tick. ideal: what the balance"
-        "\nof the placement allows. ping-pong: one way, a bare message as large as the largest activation."
+        "\nms/tick: median of five; blocked backpropagation makes one frame's whole way per tick. ideal: what the"
+        "\nbalance of the placement allows. ping-pong: one way, a bare message as large as the largest activation."
     )
     write_json(path, results)
 
@@ -73,8 +73,8 @@ def latency(ranks: Sequence[int], arguments: Sequence[str], path: str | None) ->
     head = ("method", "ranks", "arrived", "updates/frame", "dropped", "age bottom ms", "age top ms", "age output ms")
     print_table(head, rows)
     print(
-        "\nupdates/frame: updates of each unit per frame that arrived. age: from a frame's arrival to the end of the step"
-        "\nthat used it, mean, of the newest frame in the updates of the bottom and of the top unit, and in the output."
+        "\nupdates/frame: updates of each unit per frame that arrived. age: from a frame's arrival to the end of the"
+        "\nstep that used it, mean, of the newest frame in the updates of the bottom and of the top unit, and in the output."
     )
     write_json(path, results)
 

@@ -151,6 +151,7 @@ def test_no_decoder_is_left_however_the_reading_ends(long_film, decoders, way):
         assert sum(1 for _ in frames) == 49
     assert len(decoders) == 1
     assert decoders[0].returncode is not None  # ended, and waited for: no zombie
+    assert way == "end" or decoders[0].returncode != 0  # and not left to decode the rest first
     assert all(pipe is None or pipe.closed for pipe in (decoders[0].stdin, decoders[0].stdout, decoders[0].stderr))
 
 

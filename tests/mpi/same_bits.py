@@ -1,0 +1,101 @@
+"""Run under mpirun: random networks, trained over ranks and in one process, must end with the same bits.
+
+`mpirun -n K python same_bits.py SEED COUNT`; rank 0 prints how many networks agreed, and any that did not.
+"""
+
+import copy
+import os
+import sys
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+import numpy as np
+from mpi4py import MPI
+
+import sideways as sw
+from mpi.transport import MPIMailbox
+
+WORLD = MPI.COMM_WORLD
+MODES = [("flush", 1), ("flush", 3), ("flush", "clip"), ("stream", 1), ("stream", 4), ("stream", "clip")]
+
+
+def random_network(random, fewest):
+    """Convolutions with skips over any distance, add and concat, adapters, batch normalisation, dropout."""
+    count = int(random.integers(max(fewest, 2), 8))
+    units = []
+    for i in range(count):
+        earlier = ["frame", *(unit.name for unit in units)]
+        inputs = {earlier[-1], *random.choice(earlier, random.integers(0, 3))}
+        if i == count - 1:
+            inputs |= {u.name for u in units if not any(u.name in other.inputs for other in units)}
+        inputs = [str(j) for j in random.permutation(sorted(inputs))]
+        merge = str(random.choice(["add", "concat"]))
+        adapters = {j: [sw.Conv2D(2, 2, kernel=1)] if random.random() < 0.3 else [] for j in inputs}
+        layers = [sw.Conv2D(2 * len(inputs) if merge == "concat" else 2, 2, kernel=3)]
+        layers += [sw.BatchNorm(2)] if random.random() < 0.5 else []
+        layers += [sw.Tanh() if random.random() < 0.5 else sw.ReLU()]
+        layers += [sw.Dropout(0.3)] if random.random() < 0.3 else []
+        layers += [sw.GlobalAveragePool(), sw.Dense(2, 3)] if i == count - 1 else []
+        units.append(sw.Unit(f"u{i}", layers, adapters, merge))
+    return sw.Network(units, (4, 5, 2), seed=int(random.integers(1000)))
+
+
+def train(network, rule, clips, local):
+    """Two clips, evaluations before and after (also with frames under way), as every rank sees them."""
+    reads, top = (True, True) if local is None else local
+    outputs = []
+    for frames, targets in clips:
+        none = [None] * len(frames)
+        for frame, target in zip(frames, targets, strict=True):
+            rule.tick(frame if reads else None, target if top else None)
+        outputs += rule.evaluate(frames if reads else none, targets if top else None).outputs
+        rule.end_clip()
+    return outputs
+
+
+def main():
+    seed, count = int(sys.argv[1]), int(sys.argv[2])
+    me, stages, agreed = WORLD.Get_rank(), WORLD.Get_size(), 0
+    for number in range(count):
+        random = np.random.default_rng([seed, number])
+        network = random_network(random, stages)
+        boundary, every = MODES[number % len(MODES)]
+        names = list(network.units)
+        cuts = sorted(random.choice(np.arange(1, len(names)), stages - 1, replace=False).tolist())
+        groups = [names[a:b] for a, b in zip([0, *cuts], [*cuts, len(names)], strict=True)]
+        owner = {name: stage for stage, group in enumerate(groups) for name in group}
+        length = 2 * network.depth + int(random.integers(0, 3))
+        clips = [
+            (random.normal(size=(length, 2, 4, 5, 2)).astype(np.float32), random.integers(0, 3, (length, 2)))
+            for _ in range(3)
+        ]
+        options = {"update_every": every, "boundary": boundary}
+        optimizer = sw.Adam(1e-3)
+        alone = copy.deepcopy(network)
+        expected = train(alone, sw.Sideways(alone, sw.SoftmaxCrossEntropy(), optimizer, **options), clips, None)
+        comms = WORLD.Dup(), WORLD.Dup()
+        mailbox = MPIMailbox(network, owner, 2, *comms, nap=True)
+        rule = sw.Sideways(network, sw.SoftmaxCrossEntropy(), optimizer, mailbox=mailbox, units=groups[me], **options)
+        reads = any("frame" in network.units[name].inputs for name in groups[me])
+        outputs = train(network, rule, clips, (reads, names[-1] in groups[me]))
+        mailbox.clear()
+        mailbox.free()
+        for comm in comms:
+            comm.Free()
+        same = all(
+            np.array_equal(array, (alone.units[name].parameters | alone.units[name].state)[key])
+            for name in groups[me]
+            for key, array in (network.units[name].parameters | network.units[name].state).items()
+        )
+        if names[-1] in groups[me]:
+            same &= len(outputs) == len(expected) and all(map(np.array_equal, outputs, expected))
+        if WORLD.allreduce(same, MPI.LAND):
+            agreed += 1
+        elif me == 0:
+            print(f"network {number} ({boundary}, {every}) differs", flush=True)
+    if me == 0:
+        print(f"{agreed} of {count} agreed", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,250 @@
+"""Several ranks, with the real mpirun: same bits, refusals, replicas, killed ranks, Ctrl-C."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from itertools import combinations, pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mpi.placement import balanced, by_hand, check_ranks, speed_up
+from sideways import InputError
+from sideways.cli import main
+from sideways.mpirun import CLONE, command_of
+
+HERE = Path(__file__).parent
+SHORT = ["--clips", "4", "--evaluation-clips", "2", "--batch", "8"]
+
+
+def start(ranks, *arguments):
+    """A job of `python ARGUMENTS` under mpirun, in the clone."""
+    environment = {**os.environ, "PYTHONPATH": str(CLONE), "OPENBLAS_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command_of(ranks, *arguments), env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def run(ranks, *arguments, timeout=240):
+    """(exit code, output, errors) of a job."""
+    job = start(ranks, *arguments)
+    output, errors = job.communicate(timeout=timeout)
+    return job.returncode, output, errors
+
+
+def train(ranks, tmp_path, name, *arguments):
+    return run(ranks, "-m", "mpi", "waves-skip", *SHORT, "--runs", str(tmp_path), "--name", name, *arguments)
+
+
+def parameters(directory):
+    with np.load(directory / "parameters.npz") as arrays:
+        return dict(arrays)
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(np.array_equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4, 5])
+def test_random_networks_end_with_the_same_bits_on_any_number_of_ranks(ranks):
+    code, output, errors = run(ranks, str(HERE / "same_bits.py"), str(ranks), "24")
+    assert (code, output.strip()) == (0, "24 of 24 agreed"), errors
+    assert "persistent request" not in errors
+
+
+@pytest.mark.parametrize("options", [[], ["--boundary", "stream", "--update-every", "1"], ["--update-every", "5"]])
+def test_a_run_over_ranks_is_the_run_in_one_process_to_the_last_bit(tmp_path, options):
+    options = [*options, "--evaluate-every", "2"]
+    assert main(["train", "waves-skip", *SHORT, "--runs", str(tmp_path), "--name", "alone", *options]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "alone" / "metrics.jsonl").read_text().splitlines()]
+    for ranks in (1, 2, 4):
+        code, output, errors = train(ranks, tmp_path, f"ranks{ranks}", *options)
+        assert code == 0, errors
+        assert "persistent request" not in errors
+        assert same(parameters(tmp_path / "alone"), parameters(tmp_path / f"ranks{ranks}"))
+        theirs = (tmp_path / f"ranks{ranks}" / "metrics.jsonl").read_text().splitlines()
+        assert sorted(map(str, map(json.loads, theirs))) == sorted(map(str, lines))
+        assert re.search(r"rank +host +PID +device +work +units", output)
+
+
+def test_replicas_match_one_replica_with_the_whole_batch_to_rounding(tmp_path):
+    options = ["--set", "model_options.norm=false", "--dtype", "float64", "--update-every", "1", "--optimizer", "sgd"]
+    options += ["--lr", "0.01"]
+    for name, ranks, replicas in (("whole", 2, 1), ("parts", 4, 2)):
+        code, _, errors = train(ranks, tmp_path, name, *options, "--replicas", str(replicas))
+        assert code == 0, errors
+    whole, parts = parameters(tmp_path / "whole"), parameters(tmp_path / "parts")
+    assert whole.keys() == parts.keys()
+    for key in whole:
+        assert np.allclose(whole[key], parts[key], rtol=1e-9, atol=1e-12)
+    results = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "parts")]
+    assert results[0]["accuracy"] == results[1]["accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("ranks", "arguments", "words"),
+    [
+        (6, [], "6 ranks cannot share 5 units in 1 replica(s): mpirun -n 1, 2, 3, 4, 5 would work"),
+        (3, ["--replicas", "2"], "mpirun -n 2, 4, 6, 8, 10 would work"),
+        (2, ["--replicas", "2", "--batch", "7"], "a batch of 7 cannot be split over 2 replicas"),
+        (2, ["--rule", "bptt"], "only rule 'sideways' runs over several ranks"),
+        (2, ["--placement", "0-1,3-4"], "write units 0-4 in order"),
+        (2, ["--placement", "0-4"], "needed are 2 groups"),
+        (2, ["--model", "nope"], "unknown model 'nope'"),
+        (2, ["--task", "pan", "--set", "task_options.videos=['missing.mp4']"], "missing.mp4: no such file"),
+    ],
+)
+def test_bad_input_is_one_line_from_one_rank_and_exit_code_2(tmp_path, ranks, arguments, words):
+    code, _, errors = train(ranks, tmp_path, "bad", *arguments)
+    assert code == 2
+    assert words in errors and errors.count("sideways:") == 1 and "Traceback" not in errors
+    assert not (tmp_path / "bad").exists()
+
+
+def test_ranks_started_with_other_options_are_found_out(tmp_path):
+    one = ["-m", "mpi", "waves-skip", *SHORT, "--runs", str(tmp_path)]
+    mpirun, *flags, _, ranks, python = command_of(1)
+    assert (ranks, python) == ("1", sys.executable)
+    job = [mpirun, *flags, "-n", "1", python, *one, ":", "-n", "1", python, *one, "--lr", "0.5"]
+    environment = {**os.environ, "PYTHONPATH": str(CLONE)}
+    done = subprocess.run(job, env=environment, text=True, capture_output=True, timeout=120)
+    assert done.returncode == 2 and "rank(s) 1 were started with other options" in done.stderr
+
+
+def test_an_exception_in_one_rank_ends_all_with_its_place_and_traceback(tmp_path):
+    code, _, errors = train(3, tmp_path, "diverged", "--lr", "1e30", "--optimizer", "sgd", "--batch", "32")
+    assert code != 0 and "the loss is nan in clip" in errors
+    (tmp_path / "broken.py").write_text(
+        "import sys, sideways.network as n\n"
+        "forward, calls = n.Unit.forward, [0]\n"
+        "def broken(self, *a, **k):\n"
+        "    calls[0] += self.name == 'conv4'\n"
+        "    if calls[0] > 30: raise RuntimeError('the sky falls')\n"
+        "    return forward(self, *a, **k)\n"
+        "n.Unit.forward = broken\n"
+        "sys.argv[0] = 'mpi'\n"
+        "import runpy; runpy.run_module('mpi', run_name='__main__')\n"
+    )
+    code, _, errors = run(3, str(tmp_path / "broken.py"), "waves-skip", *SHORT, "--runs", str(tmp_path), timeout=60)
+    assert code != 0
+    assert re.search(r"rank \d+ on .*unit\(s\) conv4.*tick \d+", errors)
+    assert "RuntimeError: the sky falls" in errors and errors.count("Traceback") == 1
+
+
+def pids(job):
+    """The ranks' PIDs, from the table that rank 0 prints."""
+    found = []
+    while line := job.stdout.readline():
+        if match := re.match(r"\d+ +\S+ +(\d+) +CPU", line):
+            found.append(int(match[1]))
+        if "this placement allows" in line:
+            return found
+    raise AssertionError(job.stderr.read())
+
+
+def alive(pid):
+    """Whether a process runs (a zombie that nobody has waited for does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_killed_rank_ends_the_whole_job_within_ten_seconds(tmp_path, seed):
+    moment = random.Random(seed)
+    job = start(3, "-m", "mpi", "waves-skip", "--clips", "1000", "--runs", str(tmp_path), "--name", "killed")
+    ranks = pids(job)
+    time.sleep(moment.uniform(0, 2))
+    victim = moment.choice(ranks)
+    os.kill(victim, signal.SIGKILL)
+    killed = time.monotonic()
+    output, errors = job.communicate(timeout=10)
+    assert job.returncode != 0
+    assert str(victim) in output + errors  # the launcher names its PID, and the table at start-up whose that is
+    while any(map(alive, ranks)):
+        assert time.monotonic() - killed < 10
+        time.sleep(0.05)
+    metrics = tmp_path / "killed" / "metrics.jsonl"
+    if metrics.exists():  # whole lines only
+        assert all(json.loads(line)["kind"] == "train" for line in metrics.read_text().splitlines())
+
+
+def test_after_ctrl_c_all_ranks_stop_after_the_same_clip_with_exit_code_130(tmp_path):
+    job = start(3, "-m", "mpi", "waves-skip", "--clips", "10000", "--runs", str(tmp_path), "--name", "stopped")
+    ranks = pids(job)
+    time.sleep(3)
+    for pid in ranks:  # as a terminal does
+        os.kill(pid, signal.SIGINT)
+    _, errors = job.communicate(timeout=30)
+    assert job.returncode == 130, errors
+    assert "interrupted" in errors and "Traceback" not in errors
+    assert not any(map(alive, ranks))
+    assert len(parameters(tmp_path / "stopped")) == 26
+
+
+def test_nothing_emulated_runs_faster_than_it_is_said_to():
+    job = [
+        "-m",
+        "mpi.bench",
+        "pipeline",
+        "sideways",
+        "--units",
+        "4",
+        "--size",
+        "8",
+        "--emulate-ms",
+        "20",
+        "--ticks",
+        "5",
+    ]
+    seconds = []
+    for ranks in (1, 4):
+        code, output, errors = run(ranks, *job)
+        assert code == 0, errors
+        seconds.append(json.loads(output.splitlines()[-1])["seconds_per_tick"])
+    assert seconds[0] >= 0.08 and seconds[1] >= 0.02
+
+
+# Placement is plain arithmetic.
+
+
+def test_contiguous_groups_are_as_even_as_whole_units_allow():
+    names, costs = list("abcdef"), [5.0, 1, 1, 1, 1, 5]
+    assert balanced(names, costs, 3) == [["a"], ["b", "c", "d", "e"], ["f"]]
+    assert balanced(names, costs, 6) == [[name] for name in names]
+    assert speed_up(costs, balanced(names, costs, 2)) == 14 / 7
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        count = int(rng.integers(1, 8))
+        stages = int(rng.integers(1, count + 1))
+        costs = rng.random(count).tolist()
+        groups = balanced(list(range(count)), costs, stages)
+        assert [name for group in groups for name in group] == list(range(count)) and all(groups)
+        best = min(_dearest(costs, cuts) for cuts in _all_cuts(count, stages))
+        assert max(sum(costs[i] for i in group) for group in groups) == pytest.approx(best)
+
+
+def _all_cuts(count, stages):
+    return combinations(range(1, count), stages - 1)
+
+
+def _dearest(costs, cuts):
+    ends = [0, *cuts, len(costs)]
+    return max(sum(costs[a:b]) for a, b in pairwise(ends))
+
+
+def test_groups_by_hand_and_numbers_of_ranks_are_checked():
+    assert by_hand(list("abc"), "0,1-2", 2) == [["a"], ["b", "c"]]
+    assert check_ranks(6, 5, 2) == 3
+    for text in ("", "0-1", "1-2,0", "0-2,x", "0-1,2-3"):
+        with pytest.raises(InputError):
+            by_hand(list("abc"), text, 2)
+    with pytest.raises(InputError, match="at least 1"):
+        check_ranks(2, 5, 0)

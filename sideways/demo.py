@@ -1,13 +1,15 @@
-"""`sideways demo`: the rules side by side, on waves and then on real video; ends with a table and a plot."""
+"""`sideways demo`: the rules side by side, on waves, then on real video (there, one also over two ranks)."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 from sideways.config import Config
 from sideways.errors import InputError
+from sideways.mpirun import mpirun
 from sideways.plots import plot_comparison
 from sideways.recipes import load_recipe
 from sideways.training import Result, train_many
@@ -39,7 +41,10 @@ def demo(directory: Path, quick: bool, processes: int) -> None:
             evaluation = max(1, config.evaluation_clips // QUICK) if quick else config.evaluation_clips
             jobs.append((replace(config, clips=clips_here, evaluation_clips=evaluation), directory / name))
         results = train_many(jobs, processes, title)
-        print(f"\n{title}: {clips_here} clips of 18 frames × 32 samples, one seed\n\n{table(results)}\n")
+        config, _ = skip = jobs[list(RULES).index("Skip-Sideways")]
+        over_ranks = on_two_ranks(*skip) if task == "pan" else None
+        print(f"\n{title}: {clips_here} clips of 18 frames × {config.batch} samples, one seed")
+        print(f"\n{table(results, over_ranks)}\n")
         runs[title] = {rule: [job[1]] for rule, job in zip(RULES, jobs, strict=True)}
         chance[title] = results[0].chance
     picture = directory / "accuracy.png"
@@ -51,12 +56,24 @@ def demo(directory: Path, quick: bool, processes: int) -> None:
     print(f"Plot: {picture}   Runs: {directory}/")
 
 
-def table(results: list[Result]) -> str:
-    """The results of the rules, a row each, in the order of `RULES`."""
+def on_two_ranks(config: Config, directory: Path) -> Result:
+    """The same run under `mpirun -n 2`, in a directory beside it."""
+    name = f"{directory.name}-2-ranks"
+    print("Once more with its units on two ranks (mpirun -n 2):")
+    changed = {"clips": config.clips, "evaluation-clips": config.evaluation_clips}
+    options = [part for option, value in changed.items() for part in (f"--{option}", str(value))]
+    print(mpirun(2, "mpi", [directory.name, *options, "--runs", str(directory.parent.absolute()), "--name", name]))
+    return Result(**json.loads((directory.parent / name / "results.json").read_text()))
+
+
+def table(results: list[Result], over_ranks: Result | None = None) -> str:
+    """The results of the rules, a row each, in the order of `RULES`; then those of Skip-Sideways on two ranks."""
+    rules = [*RULES, *(["Skip-Sideways, two ranks"] if over_ranks else [])]
     width = max(map(len, RULES))
     lines = [f"{'rule':<{width}}  held-out accuracy  chance  ms/frame  peak activations"]
-    for rule, result in zip(RULES, results, strict=True):
+    for rule, result in zip(rules, [*results, *([over_ranks] if over_ranks else [])], strict=True):
         score = f"{result.accuracy:.3f} ± {result.accuracy_error:.3f}"
-        speed, memory = f"{result.milliseconds_per_frame:.3f}", f"{result.activation_megabytes or 0:.1f} MB"
-        lines.append(f"{rule:<{width}}  {score:>17}  {result.chance:>6.2f}  {speed:>8}  {memory:>16}")
+        speed = f"{result.milliseconds_per_frame:.3f}"
+        memory = "" if result.activation_megabytes is None else f"{result.activation_megabytes:.1f} MB"
+        lines.append(f"{rule:<{width}}  {score:>17}  {result.chance:>6.2f}  {speed:>8}  {memory:>16}".rstrip())
     return "\n".join(lines)

@@ -74,7 +74,8 @@ def latency(ranks: Sequence[int], arguments: Sequence[str], path: str | None) ->
     print_table(head, rows)
     print(
         "\nupdates/frame: updates of each unit per frame that arrived. age: from a frame's arrival to the end of the"
-        "\nstep that used it, mean, of the newest frame in the updates of the bottom and of the top unit, and in the output."
+        "\nstep that used it, mean: of the newest frame in the updates of the bottom and of the top unit, and in the"
+        "\noutput."
     )
     write_json(path, results)
 

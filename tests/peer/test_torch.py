@@ -1,0 +1,170 @@
+"""Against PyTorch, an independent computation: layers, losses, optimizers and a whole chain. `pytest -m peer`."""
+
+import numpy as np
+import pytest
+
+import sideways as sw
+
+torch = pytest.importorskip("torch", reason="the peer group compares with PyTorch: pip install torch")
+F = torch.nn.functional
+
+pytestmark = pytest.mark.peer
+
+RANDOM = np.random.default_rng(0)
+
+
+def images(n=2, h=7, w=6, c=3):
+    return RANDOM.normal(size=(n, h, w, c))
+
+
+def nchw(array):
+    return torch.tensor(array).permute(0, 3, 1, 2)
+
+
+def nhwc(tensor):
+    return tensor.permute(0, 2, 3, 1).detach().numpy()
+
+
+def leaves(*arrays):
+    return [torch.tensor(array, requires_grad=True) for array in arrays]
+
+
+def close(one, other):
+    assert np.allclose(one, other, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"), [(3, 1, "same"), (3, 2, "valid"), (5, 1, "valid"), (1, 1, "same")]
+)
+def test_convolution(kernel, stride, padding):
+    layer, x = sw.Conv2D(3, 4, kernel, stride, padding), images()
+    layer.initialise(RANDOM, "float64")
+    y, saved = layer.forward(x)
+    r = RANDOM.normal(size=y.shape)
+    dx, gradients = layer.backward(r, saved)
+    tx, weight, bias = leaves(x, layer.weight, layer.bias)
+    ty = F.conv2d(tx.permute(0, 3, 1, 2), weight.permute(3, 2, 0, 1), bias, stride, padding)
+    (ty * nchw(r)).sum().backward()
+    close(y, nhwc(ty))
+    close(dx, tx.grad)
+    close(gradients["weight"], weight.grad)
+    close(gradients["bias"], bias.grad)
+
+
+@pytest.mark.parametrize(
+    ("layer", "function"),
+    [
+        (sw.MaxPool2D(2), lambda x: F.max_pool2d(x, 2)),
+        (sw.MaxPool2D(3, stride=2), lambda x: F.max_pool2d(x, 3, 2)),
+        (sw.AveragePool2D(2), lambda x: F.avg_pool2d(x, 2)),
+        (sw.AveragePool2D(3, stride=1), lambda x: F.avg_pool2d(x, 3, 1)),
+        (sw.Upsample2D(2), lambda x: F.interpolate(x, scale_factor=2, mode="nearest")),
+        (sw.ReLU(), F.relu),
+        (sw.LeakyReLU(0.2), lambda x: F.leaky_relu(x, 0.2)),
+        (sw.Tanh(), torch.tanh),
+        (sw.Sigmoid(), torch.sigmoid),
+        (sw.Square(), torch.square),
+    ],
+)
+def test_layers_without_parameters(layer, function):
+    x = images()
+    y, saved = layer.forward(x)
+    r = RANDOM.normal(size=y.shape)
+    dx, _ = layer.backward(r, saved)
+    (tx,) = leaves(x)
+    ty = function(tx.permute(0, 3, 1, 2))
+    (ty * nchw(r)).sum().backward()
+    close(y, nhwc(ty))
+    close(dx, tx.grad)
+
+
+def test_batch_normalisation_with_running_statistics():
+    layer, norm = sw.BatchNorm(3), torch.nn.BatchNorm2d(3, dtype=torch.float64)
+    layer.initialise(RANDOM, "float64")
+    layer.scale[:] = RANDOM.normal(size=3)
+    norm.weight.data = torch.tensor(layer.scale)
+    for train in (True, True, False):
+        norm.train(train)
+        norm.zero_grad()
+        x = images()
+        y, saved = layer.forward(x, train)
+        r = RANDOM.normal(size=y.shape)
+        dx, gradients = layer.backward(r, saved)
+        if train:
+            layer.observe(saved)
+        (tx,) = leaves(x)
+        ty = norm(tx.permute(0, 3, 1, 2))
+        (ty * nchw(r)).sum().backward()
+        close(y, nhwc(ty))
+        close(dx, tx.grad)
+        close(gradients["scale"], norm.weight.grad)
+        close(gradients["shift"], norm.bias.grad)
+        close(layer.mean, norm.running_mean)
+        close(layer.variance, norm.running_var)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_losses(smoothing):
+    z, labels = RANDOM.normal(size=(4, 5)), RANDOM.integers(0, 5, 4)
+    target = RANDOM.normal(size=(4, 5))
+    (tz, ty) = leaves(z, z)
+    cross = F.cross_entropy(tz, torch.tensor(labels), label_smoothing=smoothing)
+    squared = F.mse_loss(ty, torch.tensor(target))
+    (cross + squared).backward()
+    value, gradient = sw.SoftmaxCrossEntropy(smoothing)(z, labels)
+    close(value, cross.item())
+    close(gradient, tz.grad)
+    value, gradient = sw.MeanSquaredError()(z, target)
+    close(value, squared.item())
+    close(gradient, ty.grad)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (sw.SGD(0.1), lambda p: torch.optim.SGD(p, 0.1)),
+        (sw.SGD(0.1, momentum=0.9, weight_decay=0.01), lambda p: torch.optim.SGD(p, 0.1, 0.9, weight_decay=0.01)),
+        (sw.SGD(0.1, momentum=0.9, nesterov=True), lambda p: torch.optim.SGD(p, 0.1, 0.9, nesterov=True)),
+        (sw.Adam(0.1, weight_decay=0.01), lambda p: torch.optim.Adam(p, 0.1, weight_decay=0.01)),
+    ],
+)
+def test_optimizers(ours, theirs):
+    value = RANDOM.normal(size=(3, 4))
+    parameters = {"a": value.copy()}
+    (tensor,) = leaves(value)
+    own, peer = ours.for_unit("u"), theirs([tensor])
+    for tick in range(10):
+        gradient = RANDOM.normal(size=(3, 4))
+        own.update(parameters, {"a": gradient}, tick)
+        tensor.grad = torch.tensor(gradient)
+        peer.step()
+        close(parameters["a"], tensor.detach())
+
+
+def test_backprop_of_a_whole_skip_network():
+    network = sw.Network(
+        [
+            sw.Unit("a", [sw.Conv2D(3, 4, 3), sw.ReLU(), sw.MaxPool2D(2)]),
+            sw.Unit("b", [sw.Conv2D(4, 4, 3), sw.Tanh()], ["a"]),
+            sw.Unit("c", [sw.Conv2D(8, 4, 3), sw.ReLU()], ["b", "a"], merge="concat"),
+            sw.Unit("d", [sw.GlobalAveragePool(), sw.Dense(4, 5)], ["c", "b"], merge="add"),
+        ],
+        (8, 8, 3),
+        dtype="float64",
+    )
+    x, labels = images(3, 8, 8), RANDOM.integers(0, 5, 3)
+    exact = sw.backprop(network, sw.SoftmaxCrossEntropy(), x, labels)
+    tensors = {(u, k): leaves(v)[0] for u, unit in network.units.items() for k, v in unit.parameters.items()}
+
+    def conv(unit, x):
+        return F.conv2d(x, tensors[unit, "0.weight"].permute(3, 2, 0, 1), tensors[unit, "0.bias"], padding=1)
+
+    a = F.max_pool2d(F.relu(conv("a", nchw(x))), 2)
+    b = torch.tanh(conv("b", a))
+    c = F.relu(conv("c", torch.cat([b, a], dim=1)))
+    z = (c + b).mean(dim=(2, 3)) @ tensors["d", "1.weight"] + tensors["d", "1.bias"]
+    loss = F.cross_entropy(z, torch.tensor(labels))
+    loss.backward()
+    close(exact.loss, loss.item())
+    for (unit, key), tensor in tensors.items():
+        close(exact.gradients[unit][key], tensor.grad)

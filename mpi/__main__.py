@@ -9,6 +9,9 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy is imported: bit-identical, and a core per rank
 
@@ -21,18 +24,19 @@ from tqdm import tqdm  # noqa: E402
 
 from mpi.emulation import emulate  # noqa: E402
 from mpi.journal import Interrupted, RankJournal  # noqa: E402
-from mpi.ranks import Ranks, check_same, place, table  # noqa: E402
+from mpi.ranks import Ranks, check_same, part_of_batch, place, table  # noqa: E402
 from mpi.rule import ReplicatedSideways  # noqa: E402
 from mpi.transport import MPIMailbox  # noqa: E402
 from sideways.backend import to_device, to_host  # noqa: E402
 from sideways.cli import in_words  # noqa: E402
-from sideways.config import build_network, build_rule, build_task  # noqa: E402
+from sideways.config import Config, build_network, build_rule, build_task  # noqa: E402
 from sideways.errors import DivergedError, InputError  # noqa: E402
 from sideways.network import FRAME, Network  # noqa: E402
 from sideways.options import add_run_options, config_of, run_directory  # noqa: E402
 from sideways.rules import Sideways  # noqa: E402
 from sideways.training import Journal, Source, create_directory, finish, learn, save_parameters, session  # noqa: E402
 
+T = TypeVar("T")
 WORLD = MPI.COMM_WORLD
 RANK = WORLD.Get_rank()
 
@@ -85,20 +89,65 @@ def _parse() -> argparse.Namespace:
         return parser.parse_args()
 
 
-def _run(options: argparse.Namespace, built: list[tuple[Sideways, Ranks]]) -> int:
+class RefusedError(Exception):
+    """Bad input; the rank that found it has said what."""
+
+
+def together(step: Callable[[], T]) -> T:
+    """Take a step on every rank; where it is refused on some, the first of them says why, and it ends on all.
+
+    A rank that refuses alone would leave the others waiting in the next collective call.
+    """
     error: InputError | None = None
     try:
-        parts = _set_up(options)
+        result = step()
     except InputError as found:
         error = found
     first = WORLD.allreduce(RANK if error else WORLD.Get_size(), MPI.MIN)
+    if first == RANK:
+        print(f"sideways: {error}", file=sys.stderr, flush=True)
     if first < WORLD.Get_size():
-        if first == RANK:
-            print(f"sideways: {error}", file=sys.stderr, flush=True)
-        MPI.Finalize()
-        return 2
-    config, ranks, network, rule, source, mailbox, directory = parts
-    built.append((rule, ranks))
+        raise RefusedError
+    return result
+
+
+def _run(options: argparse.Namespace, built: list[tuple[Sideways, Ranks]]) -> int:
+    with contextlib.ExitStack() as stack:
+        try:
+            config = together(lambda: _config(options))
+            together(lambda: stack.enter_context(session(config)))
+            ranks, network, rule, source, mailbox = _set_up(options, config)
+            directory = together(lambda: run_directory(options))
+            together(source.task.open if source.frames else lambda: None)
+            together(lambda: create_directory(directory, config) if RANK == 0 else None)
+        except RefusedError:
+            MPI.Finalize()
+            return 2
+        built.append((rule, ranks))
+        return _train(stack, config, ranks, network, rule, source, mailbox, directory)
+
+
+def _config(options: argparse.Namespace) -> Config:
+    """The config, or `InputError`."""
+    config = config_of(options)
+    if config.rule != "sideways":
+        raise InputError(f"only rule 'sideways' runs over several ranks, not {config.rule!r}; sideways train runs it")
+    if not options.emulate_ms >= 0:
+        raise InputError(f"--emulate-ms must not be negative: {options.emulate_ms}")
+    return config
+
+
+def _train(
+    stack: contextlib.ExitStack,
+    config: Config,
+    ranks: Ranks,
+    network: Network,
+    rule: Sideways,
+    source: Source,
+    mailbox: MPIMailbox,
+    directory: Path,
+) -> int:
+    """The loop, and what comes after it; the exit code."""
     bar = tqdm(
         total=config.clips, unit="clip", desc=directory.name, dynamic_ncols=True, disable=None if RANK == 0 else True
     )
@@ -107,84 +156,62 @@ def _run(options: argparse.Namespace, built: list[tuple[Sideways, Ranks]]) -> in
         bar.update(clips)
         bar.set_postfix_str(line)
 
-    stack = contextlib.ExitStack()
-    with stack:
-        stack.enter_context(session(config))
-        ranks.take_device()
-        if RANK == 0:
-            create_directory(directory, config)
-        journal = RankJournal(
-            WORLD, ranks.replicas, stack.enter_context(Journal(directory, progress)) if RANK == 0 else None
-        )
-        code, seconds = 0, 0.0
-        try:
-            _, seconds = learn(rule, source, config, journal)  # type: ignore[arg-type]
-        except Interrupted:
-            code = 130
-        journal.close()
-        mailbox.clear()
-        mailbox.free()
-        bar.close()
-        gather_parameters(network, ranks, {unit.name for unit in rule.units})
-        slowest = WORLD.allreduce(seconds, MPI.MAX)
-        if RANK == 0 and code == 130:
-            save_parameters(network, directory / "parameters.npz")
-            print(f"sideways: interrupted; parameters so far in {directory}", file=sys.stderr)
-        elif RANK == 0:
-            result = finish(config, source.task, network, directory, journal.last, slowest, None)
-            print(f"{in_words(result)}\nwritten to {directory}")
+    written = stack.enter_context(Journal(directory, progress)) if RANK == 0 else None
+    journal = RankJournal(WORLD, ranks.replicas, written)
+    code, seconds = 0, 0.0
+    try:
+        _, seconds = learn(rule, source, config, journal)  # type: ignore[arg-type]
+    except Interrupted:
+        code = 130
+    journal.close()
+    mailbox.clear()
+    mailbox.free()
+    bar.close()
+    gather_parameters(network, ranks, {unit.name for unit in rule.units})
+    slowest = WORLD.allreduce(seconds, MPI.MAX)
+    if RANK == 0 and code == 130:
+        save_parameters(network, directory / "parameters.npz")
+        print(f"sideways: interrupted; parameters so far in {directory}", file=sys.stderr)
+    elif RANK == 0:
+        result = finish(config, source.task, network, directory, journal.last, slowest, None)
+        print(f"{in_words(result)}\nwritten to {directory}")
     MPI.Finalize()
     return code
 
 
-def _set_up(options: argparse.Namespace):
-    """Everything a rank needs, or `InputError` before anything is written."""
-    config = config_of(options)
-    check_same(WORLD, vars(options) | config.to_tables())
-    if config.rule != "sideways":
-        raise InputError(
-            f"only rule 'sideways' runs over several ranks, not {config.rule!r}: sideways train runs the others"
-        )
-    if options.emulate_ms < 0:
-        raise InputError(f"--emulate-ms must not be negative: {options.emulate_ms}")
-    with session(config):
-        task = build_task(config)
-        network = build_network(config, task)
-        ranks = Ranks.split(WORLD, len(network.units), options.replicas)
-        if config.batch % ranks.replicas:
-            raise InputError(f"a batch of {config.batch} cannot be split over {ranks.replicas} replicas")
-        device = ranks.take_device()
-        batch = config.batch // ranks.replicas
+def _set_up(options: argparse.Namespace, config: Config) -> tuple[Ranks, Network, Sideways, Source, MPIMailbox]:
+    """Everything a rank needs to train; prints the table. Collective."""
+    together(lambda: check_same(WORLD, vars(options) | config.to_tables()))
+    task = together(lambda: build_task(config))
+    network = together(lambda: build_network(config, task))
+    ranks = together(lambda: Ranks.split(WORLD, len(network.units), options.replicas))
+    batch = together(lambda: part_of_batch(config.batch, ranks.replicas))
+    device = together(ranks.take_device)
+    if options.emulate_ms:
+        emulate(network, options.emulate_ms)
+    groups, costs = together(lambda: place(network, ranks, batch, options.placement))
+    owner = {name: stage for stage, group in enumerate(groups) for name in group}
+    mine = groups[ranks.stage]
+    in_place = config.backend == "numpy" or options.transport == "cuda-aware"
+    mailbox = MPIMailbox(network, owner, batch, ranks.pipeline.Dup(), ranks.pipeline.Dup(), in_place, ranks.crowded)
+    more = {"mailbox": mailbox, "units": mine, "first_sample": ranks.replica * batch}
+    kind: type[Sideways] = Sideways
+    if ranks.replicas > 1:
+        kind, more["peers"] = ReplicatedSideways, ranks.peers.Dup()
+    rule = together(lambda: build_rule(config, task, network, {"sideways": kind}, **more))
+    source = Source(
+        task,
+        config.batch,
+        frames=any(FRAME in network.units[name].inputs for name in mine),
+        targets=network.top.name in mine,
+        part=slice(ranks.replica * batch, (ranks.replica + 1) * batch),
+    )
+    text = table(ranks, network, groups, costs, device)
+    if text:
+        print(text, flush=True)
         if options.emulate_ms:
-            emulate(network, options.emulate_ms)
-        groups, costs = place(network, ranks, batch, options.placement)
-        owner = {name: stage for stage, group in enumerate(groups) for name in group}
-        directory = run_directory(options)
-        mine = groups[ranks.stage]
-        in_place = config.backend == "numpy" or options.transport == "cuda-aware"
-        mailbox = MPIMailbox(network, owner, batch, ranks.pipeline.Dup(), ranks.pipeline.Dup(), in_place, ranks.crowded)
-        more = {"mailbox": mailbox, "units": mine, "first_sample": ranks.replica * batch}
-        if ranks.replicas == 1:
-            rule = build_rule(config, task, network, {"sideways": Sideways}, **more)
-        else:
-            rule = build_rule(config, task, network, {"sideways": ReplicatedSideways}, peers=ranks.peers.Dup(), **more)
-        source = Source(
-            task,
-            config.batch,
-            frames=any(FRAME in network.units[name].inputs for name in mine),
-            targets=network.top.name in mine,
-            part=slice(ranks.replica * batch, (ranks.replica + 1) * batch),
-        )
-        if source.frames:
-            task.open()
-        text = table(ranks, network, groups, costs, device)
-        if text:
-            print(text, flush=True)
-            if options.emulate_ms:
-                print(
-                    f"compute is emulated: each unit takes {options.emulate_ms:g} ms per tick, spent idle", flush=True
-                )
-    return config, ranks, network, rule, source, mailbox, directory
+            print(f"compute is emulated: each unit takes {options.emulate_ms:g} ms per tick, spent idle", flush=True)
+    return ranks, network, rule, source, mailbox
 
 
 def gather_parameters(network: Network, ranks: Ranks, mine: set[str]) -> None:

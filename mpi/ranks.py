@@ -88,6 +88,13 @@ def _running(pid: int) -> bool:
         return not Path("/proc/self").exists()  # without /proc nobody is blamed
 
 
+def part_of_batch(batch: int, replicas: int) -> int:
+    """The samples of each replica, or `InputError`."""
+    if batch % replicas:
+        raise InputError(f"a batch of {batch} cannot be split over {replicas} replicas")
+    return batch // replicas
+
+
 def check_same(world: MPI.Comm, options: dict[str, object]) -> None:
     """`InputError` on every rank if some rank was started with other options than rank 0."""
     digest = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode()).digest()[:8]

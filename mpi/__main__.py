@@ -15,6 +15,11 @@ from typing import TypeVar
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy is imported: bit-identical, and a core per rank
 
+from mpi.guard import guard
+
+if __name__ == "__main__":
+    guard()  # before MPI starts: from here on this is the child
+
 import mpi4py
 
 mpi4py.rc.finalize = False  # after an error MPI_Finalize would wait for ranks that never come

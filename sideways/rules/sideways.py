@@ -50,6 +50,7 @@ class Sideways(Rule):
         self.boundary = boundary
         self.mailbox = Mailbox() if mailbox is None else mailbox
         self.units = [network.units[name] for name in (network.units if units is None else units)]
+        self.reads_frame = any(FRAME in unit.inputs for unit in self.units)
         self.first_sample = first_sample
         self.targets: deque[Array] = deque(maxlen=self.target_delay + 1)  # the oldest is the one that the loss uses
 
@@ -57,10 +58,10 @@ class Sideways(Rule):
         """One step of the clock: each unit runs forward once and backward once, on messages of the tick before.
 
         frame (N, H, W, C); target: what the loss wants for this frame. A process without a unit that reads the frame
-        passes None for it, one without the top passes None for the target.
+        may pass None for it, one without the top None for the target.
         """
         network, t = self.network, self.clock
-        if frame is not None:
+        if self.reads_frame:
             frame = self.check_frame(frame, self.batch)
             self.batch = len(frame)
         if target is not None:

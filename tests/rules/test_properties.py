@@ -357,6 +357,7 @@ def test_the_same_seed_gives_the_same_bits_and_a_units_weights_do_not_depend_on_
     [
         (np.zeros((2, 3, 2, 1)), [0, 1], r"\(N, 2, 2, 1\), got \(2, 3, 2, 1\)"),
         ([[0.0]], [0, 1], "got list"),
+        (None, [0, 1], "got NoneType"),
         (np.full((2, 2, 2, 1), np.nan), [0, 1], "not finite"),
         (np.zeros((2, 2, 2, 1)), [0, 3], "label 3 is outside the classes 0 … 2"),
         (np.zeros((2, 2, 2, 1)), [0, 1, 2], "2 class indices"),

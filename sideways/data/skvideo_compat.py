@@ -64,4 +64,10 @@ def _adapt() -> None:
 _adapt()
 # It warns of every rotated video that width and height differ from the file's own; they are meant to.
 logging.getLogger("imageio_ffmpeg").setLevel(logging.ERROR)
-FFmpegReader = skvideo.io.FFmpegReader
+
+
+class FFmpegReader(skvideo.io.FFmpegReader):
+    """scikit-video's reader, of files of any name: ffmpeg looks at what is in a file, not at how its name ends."""
+
+    def _getSupportedDecoders(self):  # noqa: N802
+        return NotImplemented  # scikit-video's word for: do not compare the ending with a list

@@ -36,6 +36,8 @@ class Task:
     def __init__(self, seed: int, length: int):
         if not isinstance(length, int) or length < 1:
             raise InputError(f"a clip needs at least one frame, not length={length!r}")
+        if seed < 0:
+            raise InputError(f"the seed must be at least 0, not {seed}")
         self.seed, self.length = seed, length
 
     def clip(self, split: str, index: int, batch: int, part: slice = slice(None)) -> Clip:
@@ -51,6 +53,10 @@ class Task:
     def _generators(self, split: str, index: int, batch: int, part: slice) -> list[numpy.random.Generator]:
         if split not in SPLITS:
             raise InputError(f"unknown split {split!r}: choose 'train' or 'test'")
+        if index < 0 or batch < 1:
+            raise InputError(
+                f"clips are numbered from 0 and hold at least one sample, not index={index}, batch={batch}"
+            )
         return [numpy.random.default_rng([self.seed, SPLITS.index(split), index, k]) for k in range(batch)[part]]
 
     def _targets(self, labels: numpy.ndarray) -> numpy.ndarray:

@@ -109,7 +109,9 @@ def write_video(path: str | Path, frames: Iterable[numpy.ndarray], fps: float = 
     Through imageio-ffmpeg, since scikit-video 1.1's writer calls a method that NumPy arrays no longer have.
     """
     frames = iter(frames)
-    first = next(frames)
+    first = next(frames, None)
+    if first is None:
+        raise InputError(f"{path}: a video needs at least one frame, and none was given")
     writer = imageio_ffmpeg.write_frames(
         os.path.abspath(path),
         first.shape[1::-1],

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 import sideways as sw
 
-torch = pytest.importorskip("torch", reason="the peer group compares with PyTorch: pip install torch")
 F = torch.nn.functional
 
 pytestmark = pytest.mark.peer

@@ -1,0 +1,73 @@
+"""Statistics of single frames of pan do not tell level motion from upright; they do where clips start at whole pixels.
+
+An instrument that owes nothing to the library: energies of differences along four axes, which see how much a frame is
+blurred along each, and a linear classifier by least squares. Both pans run at the same speeds, so each is the other's
+control.
+"""
+
+import numpy
+import pytest
+
+from sideways.data.pan import Pan
+
+TRAIN, TEST, BATCH, FRAMES = 100, 50, 32, 3  # clips of each split, samples of a clip, frames used of a sample
+
+
+class WholePixels(Pan):
+    """A pan whose clips start at whole pixels: only along the motion do crops fall between them."""
+
+    def place(self, split, generator, video=None):
+        video, first, corner = super().place(split, generator, video)
+        return video, first, numpy.floor(corner)
+
+    def crop(self, video, first, corners):
+        moving = numpy.ptp(corners, axis=0) > 1e-9
+        return super().crop(video, first, numpy.where(moving, corners, numpy.floor(corners)))
+
+
+def energies(images):
+    """(n, 24): for images (n, H, W), log energies of differences over 1 to 3 pixels, first and second order."""
+    found = []
+    height, width = images.shape[1:]
+    for y, x in ((0, 1), (1, 0), (1, 1), (1, -1)):
+        for lag in (1, 2, 3):
+            for order in (1, 2):
+                moved = images
+                for _ in range(order):
+                    height, width = moved.shape[1:]
+                    right, left = max(lag * x, 0), max(-lag * x, 0)
+                    later = moved[:, lag * y :, right : width - left]
+                    moved = later - moved[:, : height - lag * y, left : width - right]
+                found.append(numpy.log((moved**2).mean(axis=(1, 2)) + 1e-3))
+    return numpy.stack(found, axis=1)
+
+
+def single_frames(task, split, clips):
+    """Energies of FRAMES random frames of every sample, and whether their motion is upright."""
+    inputs, upright = [], []
+    for index in range(clips):
+        clip = task.clip(split, index, BATCH)
+        ticks = numpy.random.default_rng(index).choice(task.length, FRAMES, replace=False)
+        inputs.append(energies(clip.frames[ticks, ..., 0].reshape(-1, *task.frame_shape[:2])))
+        upright.append(clip.targets[ticks].reshape(-1) % 2)
+    return numpy.concatenate(inputs), numpy.concatenate(upright)
+
+
+def level_or_upright(task):
+    """The part of the held-out frames whose axis of motion is found; chance is .5."""
+    inputs, upright = single_frames(task, "train", TRAIN)
+    held_out, truth = single_frames(task, "test", TEST)
+    mean, deviation = inputs.mean(axis=0), inputs.std(axis=0)
+    inputs, held_out = (inputs - mean) / deviation, (held_out - mean) / deviation
+    weights = numpy.linalg.solve(inputs.T @ inputs + numpy.eye(inputs.shape[1]), inputs.T @ (upright - 0.5))
+    return ((held_out @ weights > 0) == truth).mean()
+
+
+@pytest.mark.parametrize("speed", [0.5, 1.0, 2.0])
+def test_one_frame_of_pan_does_not_tell_level_from_upright(speed):
+    error = 0.5 / (TEST * BATCH) ** 0.5  # samples are independent, the frames of one are not
+    assert level_or_upright(Pan(seed=1, speed=speed)) == pytest.approx(0.5, abs=4 * error)
+
+
+def test_one_frame_tells_level_from_upright_where_clips_start_at_whole_pixels():
+    assert level_or_upright(WholePixels(seed=1, speed=0.5)) > 0.65

@@ -22,7 +22,6 @@ class ReplicatedSideways(Sideways):
     def __init__(self, *arguments: Any, peers: MPI.Comm, **options: Any):
         super().__init__(*arguments, **options)
         self.peers = peers
-        self._sums: dict[str, dict[str, Array]] = {}
         self._under_way: list[tuple[Unit, dict[str, Array], numpy.ndarray, MPI.Request]] = []
         self._buffers: dict[str, tuple[numpy.ndarray, numpy.ndarray]] = {}
 

@@ -43,9 +43,7 @@ class Result:
     chance: float
     samples: int
     milliseconds_per_frame: float  # training: forward, backward and update of one frame of one sample
-    activation_megabytes: (
-        float | None
-    )  # peak memory of one training clip above what is there between clips, in 10⁶ bytes
+    activation_megabytes: float | None  # 10⁶ bytes: the peak of a training clip above what is there between clips
     directory: str
 
 

@@ -2,6 +2,7 @@
 
 import numpy
 import pytest
+from leaky_pan import Leaky
 
 from sideways import Adam, Backprop, Cosine, SoftmaxCrossEntropy
 from sideways.data.pan import Pan
@@ -10,18 +11,6 @@ from sideways.models import build_model
 from sideways.training import Source, evaluate
 
 CLIPS, FRAMES, BATCH, HELD_OUT = 200, 3, 32, 20  # the frames of a clip are alike: many clips, few frames of each
-
-
-class Leaky(Pan):
-    """A pan that starts at whole pixels: at half a pixel a frame, blur tells level motion from upright."""
-
-    def place(self, split, generator, video=None):
-        video, first, corner = super().place(split, generator, video)
-        return video, first, numpy.floor(corner)
-
-    def crop(self, video, first, corners):
-        moving = numpy.ptp(corners, axis=0) > 1e-9
-        return super().crop(video, first, numpy.where(moving, corners, numpy.floor(corners)))
 
 
 def per_frame_accuracy(task):

@@ -7,22 +7,11 @@ control.
 
 import numpy
 import pytest
+from leaky_pan import Leaky
 
 from sideways.data.pan import Pan
 
 TRAIN, TEST, BATCH, FRAMES = 100, 50, 32, 3  # clips of each split, samples of a clip, frames used of a sample
-
-
-class WholePixels(Pan):
-    """A pan whose clips start at whole pixels: only along the motion do crops fall between them."""
-
-    def place(self, split, generator, video=None):
-        video, first, corner = super().place(split, generator, video)
-        return video, first, numpy.floor(corner)
-
-    def crop(self, video, first, corners):
-        moving = numpy.ptp(corners, axis=0) > 1e-9
-        return super().crop(video, first, numpy.where(moving, corners, numpy.floor(corners)))
 
 
 def energies(images):
@@ -70,4 +59,4 @@ def test_one_frame_of_pan_does_not_tell_level_from_upright(speed):
 
 
 def test_one_frame_tells_level_from_upright_where_clips_start_at_whole_pixels():
-    assert level_or_upright(WholePixels(seed=1, speed=0.5)) > 0.65
+    assert level_or_upright(Leaky(seed=1, speed=0.5)) > 0.65

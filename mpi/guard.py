@@ -6,6 +6,7 @@ before MPI starts: the rank goes on in a child, the parent waits for it.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -29,14 +30,19 @@ def guard() -> None:
                 os._exit(1)
         return
 
+    told: set[int] = set()  # signals that came from outside, for the parent too: the launcher ends the job
+
     def pass_on(number: int, frame: FrameType | None) -> None:
-        os.kill(child, number)
+        told.add(number)
+        with contextlib.suppress(ProcessLookupError):  # it has ended already
+            os.kill(child, number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, pass_on)
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
-    if code < 0:
+    time.sleep(0.05)  # the same signal, sent to the whole group, may reach the parent after the child
+    if code < 0 and -code not in told:
         rank = next((os.environ[name] for name in RANK_VARIABLES if name in os.environ), "?")
         why = f"was killed by signal {-code} ({signal.Signals(-code).name})"
         print(f"sideways: rank {rank} on {socket.gethostname()} (PID {child}) {why}", file=sys.stderr, flush=True)

@@ -176,6 +176,25 @@ def test_a_killed_rank_ends_the_whole_job_within_ten_seconds(tmp_path, seed):
         assert all(json.loads(line)["kind"] == "train" for line in metrics.read_text().splitlines())
 
 
+@pytest.mark.parametrize(("whole_group", "words"), [(True, False), (False, True)])
+def test_a_rank_that_the_launcher_ends_is_not_named_as_killed(whole_group, words):
+    code = "from mpi.guard import guard; import os, time; guard(); print(os.getpid(), flush=True); time.sleep(60)"
+    for number in (signal.SIGTERM, signal.SIGINT):
+        rank = subprocess.Popen(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONPATH": str(CLONE)},
+            start_new_session=True,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        child = int(rank.stdout.readline())
+        os.kill(-rank.pid if whole_group else child, number)
+        _, errors = rank.communicate(timeout=10)
+        assert (f"(PID {child}) was killed by signal {int(number)}" in errors) == words
+        assert rank.returncode == 128 + number
+
+
 def test_after_ctrl_c_all_ranks_stop_after_the_same_clip_with_exit_code_130(tmp_path):
     job = start(3, "-m", "mpi", "waves-skip", "--clips", "10000", "--runs", str(tmp_path), "--name", "stopped")
     ranks = pids(job)

@@ -59,8 +59,7 @@ def main() -> int:
         where = f"rank {RANK} on {MPI.Get_processor_name()}"
         if built:
             rule, ranks = built[0]
-            names = [unit.name for unit in rule.units]
-            where += f", unit(s) {names[0]} … {names[-1]}, tick {rule.ticks}"
+            where += f", unit {rule.running}, tick {rule.ticks}"
             time.sleep(0.2)  # the launcher may need a moment to see that a process has ended
             where += "".join(f"; {other} is gone" for other in ranks.gone())
         print(f"sideways: {where}:\n{traceback.format_exc()}", file=sys.stderr, flush=True)

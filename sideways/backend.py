@@ -111,10 +111,13 @@ class Pool:
 
     smallest = 4096  # bytes; below, NumPy's own allocator is as fast
     alignment = 64  # bytes: a cache line, and every block alike
-    idle_limit = 1 << 28  # bytes kept although nobody uses them
+    idle_limit = 1 << 28  # bytes that may lie idle before sizes out of use are let go
+    patience = 10_000  # requests: a size that nobody asked for in so many is out of use
 
     def __init__(self) -> None:
         self.blocks: dict[int, list[numpy.ndarray]] = {}
+        self.asked: dict[int, int] = {}  # size → number of the last request for it
+        self.requests = 0
         self.misses = 0  # how often new memory was needed: constant once training is in its steady state
         self.recycling = True  # False: plain allocations, so that a memory profiler sees each one come and go
 
@@ -125,25 +128,28 @@ class Pool:
             size *= extent
         if size < self.smallest or not self.recycling:
             return numpy.empty(shape, dtype)
+        self.requests += 1
+        self.asked[size] = self.requests
         blocks = self.blocks.setdefault(size, [])
         for block in blocks:
             if sys.getrefcount(block) == 3:  # the list, this loop's name and the argument of getrefcount
                 break
         else:
-            block = self._allocate(size)
-            self.blocks.setdefault(size, []).append(block)
+            self.misses += 1
+            self._let_go()
+            block = numpy.empty(size + self.alignment, numpy.uint8)
+            blocks.append(block)
         offset = -block.ctypes.data % self.alignment
         return numpy.ndarray(shape, dtype, block, offset)
 
-    def _allocate(self, size: int) -> numpy.ndarray:
-        self.misses += 1
-        idle = [(key, i) for key, blocks in self.blocks.items() for i in range(len(blocks)) if self._idle(blocks, i)]
-        if sum(key for key, _ in idle) > self.idle_limit:
-            self.blocks = {
-                key: [blocks[i] for i in range(len(blocks)) if not self._idle(blocks, i)]
-                for key, blocks in self.blocks.items()
-            }
-        return numpy.empty(size + self.alignment, numpy.uint8)
+    def _let_go(self) -> None:
+        """Where too much lies idle: drop what is out of use. (What a step uses now and then must stay.)"""
+        idle = {size: [i for i in range(len(blocks)) if self._idle(blocks, i)] for size, blocks in self.blocks.items()}
+        if sum(size * len(places) for size, places in idle.items()) <= self.idle_limit:
+            return
+        for size, places in idle.items():
+            if self.requests - self.asked[size] > self.patience:
+                self.blocks[size] = [block for i, block in enumerate(self.blocks[size]) if i not in places]
 
     @staticmethod
     def _idle(blocks: list[numpy.ndarray], index: int) -> bool:

@@ -31,10 +31,19 @@ def test_the_pool_recycles_memory_only_when_nobody_holds_an_array_in_it():
 
 def test_the_pool_lets_go_of_memory_that_nobody_uses():
     pool = backend.Pool()
-    pool.idle_limit = 10**5
+    pool.idle_limit, pool.patience = 10**5, 20
     for size in range(5000, 9000, 4):
         pool.empty((size,), "uint8")
     assert sum(size for size, blocks in pool.blocks.items() for _ in blocks) <= 2 * 10**5
+
+
+def test_the_pool_keeps_what_is_used_again_and_again_however_large_it_is():
+    pool = backend.Pool()
+    pool.idle_limit = 10**5
+    for _ in range(3):
+        for size in range(5000, 9000, 40):  # 0.7 MB, one block of each size
+            pool.empty((size,), "uint8")
+    assert pool.misses == 100
 
 
 @given(st.integers(1, 300), st.integers(1, 5), st.integers(0, 99))

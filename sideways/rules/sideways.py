@@ -52,6 +52,7 @@ class Sideways(Rule):
         self.units = [network.units[name] for name in (network.units if units is None else units)]
         self.reads_frame = any(FRAME in unit.inputs for unit in self.units)
         self.first_sample = first_sample
+        self.running = ""  # the unit whose turn it is or was last: for the report of an error
         self.targets: deque[Array] = deque(maxlen=self.target_delay + 1)  # the oldest is the one that the loss uses
 
     def tick(self, frame: Any, target: Any) -> Tick:
@@ -71,6 +72,7 @@ class Sideways(Rule):
         self.mailbox.begin(t)
 
         for unit in self.units:
+            self.running = unit.name
             # 1. Forward: aᵢ[t] = Hᵢ(uᵢ[t]; θᵢ), with uᵢ[t] merged from the aⱼ[t-1]; it overwrites what the unit held.
             unit.at(self.ticks, self.first_sample)
             activation, saved = forward(network, unit, t, frame, self.mailbox, train=True)

@@ -133,7 +133,7 @@ def test_an_exception_in_one_rank_ends_all_with_its_place_and_traceback(tmp_path
     )
     code, _, errors = run(3, str(tmp_path / "broken.py"), "waves-skip", *SHORT, "--runs", str(tmp_path), timeout=60)
     assert code != 0
-    assert re.search(r"rank \d+ on .*unit\(s\) conv4.*tick \d+", errors)
+    assert re.search(r"rank \d+ on \S+, unit conv4, tick \d+:", errors)
     assert "RuntimeError: the sky falls" in errors and errors.count("Traceback") == 1
 
 
@@ -206,29 +206,6 @@ def test_after_ctrl_c_all_ranks_stop_after_the_same_clip_with_exit_code_130(tmp_
     assert "interrupted" in errors and "Traceback" not in errors
     assert not any(map(alive, ranks))
     assert len(parameters(tmp_path / "stopped")) == 26
-
-
-def test_nothing_emulated_runs_faster_than_it_is_said_to():
-    job = [
-        "-m",
-        "mpi.bench",
-        "pipeline",
-        "sideways",
-        "--units",
-        "4",
-        "--size",
-        "8",
-        "--emulate-ms",
-        "20",
-        "--ticks",
-        "5",
-    ]
-    seconds = []
-    for ranks in (1, 4):
-        code, output, errors = run(ranks, *job)
-        assert code == 0, errors
-        seconds.append(json.loads(output.splitlines()[-1])["seconds_per_tick"])
-    assert seconds[0] >= 0.08 and seconds[1] >= 0.02
 
 
 # Placement is plain arithmetic.

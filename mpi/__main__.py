@@ -10,7 +10,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy is imported: bit-identical, and a core per rank
@@ -21,6 +20,7 @@ if __name__ == "__main__":
     guard()  # before MPI starts: from here on this is the child
 
 import mpi4py
+import numpy
 
 mpi4py.rc.finalize = False  # after an error MPI_Finalize would wait for ranks that never come
 
@@ -28,18 +28,31 @@ from mpi4py import MPI  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from mpi.emulation import emulate  # noqa: E402
-from mpi.journal import Interrupted, RankJournal  # noqa: E402
+from mpi.journal import RankJournal  # noqa: E402
 from mpi.ranks import Ranks, check_same, part_of_batch, place, table  # noqa: E402
 from mpi.rule import ReplicatedSideways  # noqa: E402
 from mpi.transport import MPIMailbox  # noqa: E402
 from sideways.backend import to_device, to_host  # noqa: E402
+from sideways.checkpoint import PER_SAMPLE, Checkpoints, Position  # noqa: E402
 from sideways.cli import in_words  # noqa: E402
 from sideways.config import Config, build_network, build_rule, build_task  # noqa: E402
+from sideways.cosine import cosines  # noqa: E402
+from sideways.data import Source  # noqa: E402
+from sideways.data.stream import Frames  # noqa: E402
 from sideways.errors import DivergedError, InputError  # noqa: E402
+from sideways.evaluation import merged  # noqa: E402
 from sideways.network import FRAME, Network  # noqa: E402
 from sideways.options import add_run_options, config_of, run_directory  # noqa: E402
 from sideways.rules import Sideways  # noqa: E402
-from sideways.training import Journal, Source, create_directory, finish, learn, save_parameters, session  # noqa: E402
+from sideways.training import (  # noqa: E402
+    Interrupted,
+    Journal,
+    create_directory,
+    finish,
+    learn,
+    limits,
+    session,
+)
 
 T = TypeVar("T")
 WORLD = MPI.COMM_WORLD
@@ -120,15 +133,22 @@ def _run(options: argparse.Namespace, built: list[tuple[Sideways, Ranks]]) -> in
         try:
             config = together(lambda: _config(options))
             together(lambda: stack.enter_context(session(config)))
-            ranks, network, rule, source, mailbox = _set_up(options, config)
+            ranks, rule, source, mailbox = _set_up(options, config)
+            stack.enter_context(source)
             directory = together(lambda: run_directory(options))
-            together(source.task.open if source.frames else lambda: None)
-            together(lambda: create_directory(directory, config) if RANK == 0 else None)
+            together(source.open)
+            shared = Shared(ranks)
+            checkpoints = Checkpoints(directory, config, source.task, RANK == 0, WORLD.Barrier, shared.whole)
+            position = Position()
+            if options.resume is not None:
+                position = together(lambda: checkpoints.load(options.resume, rule, source.part))
+            else:
+                together(lambda: create_directory(directory, config) if RANK == 0 else None)
         except RefusedError:
             MPI.Finalize()
             return 2
         built.append((rule, ranks))
-        return _train(stack, config, ranks, network, rule, source, mailbox, directory)
+        return _train(stack, config, ranks, rule, source, mailbox, checkpoints, position)
 
 
 def _config(options: argparse.Namespace) -> Config:
@@ -145,13 +165,14 @@ def _train(
     stack: contextlib.ExitStack,
     config: Config,
     ranks: Ranks,
-    network: Network,
     rule: Sideways,
     source: Source,
     mailbox: MPIMailbox,
-    directory: Path,
+    checkpoints: Checkpoints,
+    position: Position,
 ) -> int:
     """The loop, and what comes after it; the exit code."""
+    directory, network = checkpoints.folder.parent, rule.network
     bar = tqdm(
         total=config.clips, unit="clip", desc=directory.name, dynamic_ncols=True, disable=None if RANK == 0 else True
     )
@@ -160,34 +181,50 @@ def _train(
         bar.update(clips)
         bar.set_postfix_str(line)
 
-    written = stack.enter_context(Journal(directory, progress)) if RANK == 0 else None
-    journal = RankJournal(WORLD, ranks.replicas, written)
-    code, seconds = 0, 0.0
+    written = stack.enter_context(Journal(directory, progress, position)) if RANK == 0 else None
+    journal = RankJournal(WORLD, ranks.stages, ranks.replicas, written)
+
+    def measured(rule: Sideways, frames: Frames, targets: Frames) -> dict[str, float] | None:
+        """Rank 0 compares, with all parameters and the whole clip at hand."""
+        gather_parameters(network, ranks, set(rule.owned))
+        if RANK:
+            return None
+        clip = source.task.clip("train", position.clip, config.batch)
+        return cosines(rule, clip.frames, clip.targets)
+
     try:
-        _, seconds = learn(rule, source, config, journal)  # type: ignore[arg-type]
-    except Interrupted:
-        code = 130
+        mine = learn(rule, source, config, journal, checkpoints, position, measured)  # type: ignore[arg-type]
+    except Interrupted as stopped:
+        journal.close()
+        mailbox.clear()
+        mailbox.free()
+        bar.close()
+        if RANK == 0:
+            print(f"sideways: {stopped}", file=sys.stderr, flush=True)
+        WORLD.Barrier()  # the launcher ends all ranks as soon as one ends with this code
+        MPI.Finalize()
+        return 130
     journal.close()
     mailbox.clear()
     mailbox.free()
     bar.close()
-    gather_parameters(network, ranks, {unit.name for unit in rule.units})
-    slowest = WORLD.allreduce(seconds, MPI.MAX)
-    if RANK == 0 and code == 130:
-        save_parameters(network, directory / "parameters.npz")
-        print(f"sideways: interrupted; parameters so far in {directory}", file=sys.stderr)
-    elif RANK == 0:
-        result = finish(config, source.task, network, directory, journal.last, slowest, None)
+    gather_parameters(network, ranks, set(rule.owned))
+    slowest = WORLD.allreduce(position.seconds, MPI.MAX)
+    told = WORLD.gather((mine, source.skipped))  # once, at the end: here something may be pickled
+    if told is not None:
+        scores = merged([scores for scores, _ in told if scores])
+        skipped = {path: why for _, paths in told for path, why in paths.items()}
+        result = finish(config, source.task, network, directory, scores, slowest, None, skipped)
         print(f"{in_words(result)}\nwritten to {directory}")
     MPI.Finalize()
-    return code
+    return 0
 
 
-def _set_up(options: argparse.Namespace, config: Config) -> tuple[Ranks, Network, Sideways, Source, MPIMailbox]:
+def _set_up(options: argparse.Namespace, config: Config) -> tuple[Ranks, Sideways, Source, MPIMailbox]:
     """Everything a rank needs to train; prints the table. Collective."""
     together(lambda: check_same(WORLD, vars(options) | config.to_tables()))
     task = together(lambda: build_task(config))
-    network = together(lambda: build_network(config, task))
+    network = together(lambda: build_network(config, task.frame_shape, len(task.classes)))
     ranks = together(lambda: Ranks.split(WORLD, len(network.units), options.replicas))
     batch = together(lambda: part_of_batch(config.batch, ranks.replicas))
     device = together(ranks.take_device)
@@ -209,13 +246,36 @@ def _set_up(options: argparse.Namespace, config: Config) -> tuple[Ranks, Network
         frames=any(FRAME in network.units[name].inputs for name in mine),
         targets=network.top.name in mine,
         part=slice(ranks.replica * batch, (ranks.replica + 1) * batch),
+        workers=config.workers,
+        limits=limits(config, task),
     )
     text = table(ranks, network, groups, costs, device)
     if text:
         print(text, flush=True)
         if options.emulate_ms:
             print(f"compute is emulated: each unit takes {options.emulate_ms:g} ms per tick, spent idle", flush=True)
-    return ranks, network, rule, source, mailbox
+    return ranks, rule, source, mailbox
+
+
+class Shared:
+    """What replicas hold in parts, brought together for a checkpoint."""
+
+    def __init__(self, ranks: Ranks):
+        self.peers = ranks.peers
+
+    def whole(self, key: str, array: numpy.ndarray) -> numpy.ndarray | None:
+        """Samples of all replicas one after the other, the mean of their statistics; None but in the first replica."""
+        if self.peers.Get_size() == 1:
+            return array
+        first = self.peers.Get_rank() == 0
+        if key.startswith(PER_SAMPLE):
+            parts = self.peers.gather(array)
+            return numpy.concatenate(parts) if parts is not None else None
+        if key.startswith(("state.", "loss.")):
+            array = numpy.array(array)
+            self.peers.Allreduce(MPI.IN_PLACE, array)
+            array /= self.peers.Get_size()
+        return array if first else None
 
 
 def gather_parameters(network: Network, ranks: Ranks, mine: set[str]) -> None:

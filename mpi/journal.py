@@ -3,65 +3,65 @@
 from __future__ import annotations
 
 import signal
+from collections import deque
 from typing import Any
 
 import numpy
 from mpi4py import MPI
 
-from sideways.training import Journal, Metrics
+from sideways.evaluation import METRICS, Metrics
+from sideways.training import Journal
 
 TAG = 1
-KINDS = ("train", "evaluation")
-
-
-class Interrupted(KeyboardInterrupt):
-    """All ranks agreed to stop after the same clip."""
 
 
 class RankJournal:
     """Takes the place of `sideways.training.Journal` in a rank.
 
-    The top of each replica sends its metrics to rank 0 in non-blocking messages of five numbers; rank 0 writes a line
-    when it has those of all replicas. After each clip the ranks also exchange whether one of them was interrupted; the
-    answer to the exchange of one clip is read after the next, when it has long come.
+    The top of each replica sends its metrics to rank 0 in short non-blocking messages; rank 0 writes a line when it has
+    those of all replicas. After each tick the ranks also exchange whether one of them was asked to stop. The answer is
+    read some ticks later, by all at the same tick: no rank can be that far ahead of another, so it has long come.
     """
 
-    def __init__(self, world: MPI.Comm, replicas: int, journal: Journal | None):
+    def __init__(self, world: MPI.Comm, stages: int, replicas: int, journal: Journal | None):
         self.comm = world.Dup()
         self.replicas, self.journal = replicas, journal
         self.sent: list[tuple[MPI.Request, numpy.ndarray]] = []
         self.came: dict[tuple[int, int], list[numpy.ndarray]] = {}  # (kind, clip) → metrics so far
         self.expected = 0
-        self.last: Metrics = None  # of the last evaluation, on rank 0
-        self.interrupted = False
-        self.votes = numpy.zeros(2, numpy.int32)  # mine, and the largest of all
-        self.vote: MPI.Request | None = None
+        self.delay = stages + 1  # ticks between a vote and its answer
+        self.votes: deque[tuple[MPI.Request, numpy.ndarray]] = deque()  # each with mine, and the largest of all
+        self.asked = 0
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._interrupt)
+            signal.signal(number, self._ask)
 
-    def _interrupt(self, number: int, frame: Any) -> None:
-        self.interrupted = True
+    def _ask(self, number: int, frame: Any) -> None:
+        self.asked = 1
+
+    def stop(self) -> bool:
+        """After each tick: whether it was the last, for all ranks."""
+        vote = numpy.array([self.asked, 0], numpy.int32)
+        self.votes.append((self.comm.Iallreduce(vote[:1], vote[1:], MPI.MAX), vote))
+        return len(self.votes) > self.delay and self._answer()
+
+    def _answer(self) -> bool:
+        request, vote = self.votes.popleft()
+        request.Wait()
+        return bool(vote[1])
 
     def trained(self, clip: int, tick: int, metrics: Metrics) -> None:
         self._pass_on(0, clip, tick, metrics)
-        stop = self._answer()
-        self.votes[0] = self.interrupted
-        self.vote = self.comm.Iallreduce(self.votes[:1], self.votes[1:], MPI.MAX)
-        if stop:
-            raise Interrupted
 
     def evaluated(self, clip: int, tick: int, metrics: Metrics) -> None:
         self._pass_on(1, clip, tick, metrics)
 
-    def _answer(self) -> bool:
-        if self.vote is None:
-            return False
-        self.vote.Wait()
-        return bool(self.votes[1])
+    def measured(self, clip: int, tick: int, cosines: dict[str, float] | None) -> None:
+        if self.journal:
+            self.journal.measured(clip, tick, cosines)
 
     def _pass_on(self, kind: int, clip: int, tick: int, metrics: Metrics) -> None:
         if metrics:
-            line = numpy.array([kind, clip, tick, metrics["loss"], metrics["accuracy"]])
+            line = numpy.array([kind, clip, tick, *(metrics.get(name, numpy.nan) for name in METRICS)])
             self.sent = [(request, kept) for request, kept in self.sent if not request.Test()]
             self.sent.append((self.comm.Isend(line, 0, TAG), line))
         if self.journal:
@@ -72,7 +72,7 @@ class RankJournal:
     def _take(self) -> None:
         """One message (rank 0): write the line when those of all replicas are there."""
         assert self.journal
-        line = numpy.empty(5)
+        line = numpy.empty(3 + len(METRICS))
         self.comm.Recv(line, MPI.ANY_SOURCE, TAG)
         self.expected -= 1
         kind, clip, tick = (int(number) for number in line[:3])
@@ -80,19 +80,23 @@ class RankJournal:
         lines.append(line[3:])
         if len(lines) < self.replicas:
             return
-        loss, accuracy = numpy.mean(self.came.pop((kind, clip)), axis=0)
-        metrics = {"loss": float(loss), "accuracy": float(accuracy)}
-        if kind == 0:
-            self.journal.trained(clip, tick, metrics)
-        else:
-            self.journal.evaluated(clip, tick, metrics)
-            self.last = metrics
+        means = numpy.mean(self.came.pop((kind, clip)), axis=0)
+        metrics = {name: float(value) for name, value in zip(METRICS, means, strict=True) if not numpy.isnan(value)}
+        write = self.journal.evaluated if kind else self.journal.trained
+        write(clip, tick, metrics)
 
-    def close(self) -> None:
-        """Take what is still under way; every rank must call it."""
+    def settle(self) -> int:
+        """Take what is still under way: bytes of metrics.jsonl (rank 0). Every rank must call it."""
         while self.journal and self.expected:
             self._take()
         for request, _ in self.sent:
             request.Wait()
-        self._answer()
+        self.sent = []
+        return self.journal.settle() if self.journal else 0
+
+    def close(self) -> None:
+        """Complete every message; every rank must call it."""
+        self.settle()
+        while self.votes:
+            self._answer()
         self.comm.Free()

@@ -17,7 +17,7 @@ from typing import Any
 
 from mpi4py import MPI
 
-from sideways.backend import Array, Shape, pinned, synchronise, to_device
+from sideways.backend import Array, Shape, pinned, synchronise, to_device, to_host
 from sideways.network import FRAME, Network
 from sideways.rules import Mailbox
 
@@ -88,6 +88,11 @@ class Incoming(Line):
         self.wait(k)
         return self.buffers[k] if self.in_place else to_device(self.buffers[k])
 
+    def restore(self, tick: int, message: Array) -> None:
+        """Put back a message that is to be read at this tick."""
+        buffer = self.buffers[(tick - 1) % 2]
+        buffer[...] = message if self.in_place else to_host(message)
+
 
 class MPIMailbox(Mailbox):
     """A mailbox for the units of one rank. Messages between its own units stay in memory; the others travel.
@@ -110,7 +115,7 @@ class MPIMailbox(Mailbox):
         gradients: bool = True,
     ):
         super().__init__()
-        self.tick = 0
+        self.tick = -1  # the last one that began; -1: none since the last flush
         self.incoming: dict[tuple[str, str], Incoming] = {}
         self.outgoing: dict[tuple[str, str], Outgoing] = {}
         me = comm.Get_rank()
@@ -154,9 +159,25 @@ class MPIMailbox(Mailbox):
     def clear(self) -> None:
         """Complete every message under way, and drop it."""
         super().clear()
+        self.tick = -1
         for line in (*self.incoming.values(), *self.outgoing.values()):
             line.wait(0)
             line.wait(1)
+
+    def waiting(self, receiver: str) -> dict[str, Array]:
+        come = {
+            sender: line.receive(self.tick + 1)
+            for (sender, name), line in self.incoming.items()
+            if name == receiver and self.tick >= line.first_tick
+        }
+        return super().waiting(receiver) | come
+
+    def restore(self, tick: int, sender: str, receiver: str, message: Array) -> None:
+        self.tick = tick - 1
+        if (sender, receiver) in self.incoming:
+            self.incoming[sender, receiver].restore(tick, message)
+        else:
+            super().restore(tick, sender, receiver, message)
 
     def for_evaluation(self) -> Mailbox:
         assert self.evaluation is not None

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from sideways.apply import evaluate_checkpoint, export, predict
+from sideways.bench.decode import decode
 from sideways.bench.pipeline import latency, pipeline
+from sideways.compare import compare
+from sideways.config import Config
+from sideways.data.check import check as check_videos
+from sideways.data.check import table as data_table
+from sideways.data.datasets import splits_of
+from sideways.data.make import make as make_videos
 from sideways.demo import demo
 from sideways.errors import DivergedError, InputError
+from sideways.many import train_many
 from sideways.metrics import mean_and_spread
 from sideways.models import MODELS, build_model
 from sideways.options import add_run_options, assign, config_of, run_directory
 from sideways.recipes import load_recipe, recipe_names
-from sideways.training import Result, train_many
+from sideways.training import Result
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DivergedError as error:
         print(f"sideways: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("sideways: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stopped:
+        print(f"sideways: {stopped or 'interrupted'}", file=sys.stderr)
         return 130
     return 0
 
@@ -66,6 +76,36 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(run=_train)
 
+    command = commands.add_parser("evaluate", help="a checkpoint on held-out videos: accuracies, each class, confusion")
+    command.add_argument("checkpoint", metavar="CHECKPOINT", help="a run, or one of its checkpoints")
+    command.add_argument("--data", metavar="KIND:PATH", help="other videos of the same classes")
+    command.add_argument("--split", type=int, metavar="N", help="another official split")
+    command.add_argument("--out", metavar="DIR", help="write evaluation.json and confusion.png here")
+    command.set_defaults(run=lambda o: evaluate_checkpoint(o.checkpoint, o.data, o.split, o.out))
+
+    command = commands.add_parser("predict", help="a checkpoint on one video: classes per tick, or the frames to come")
+    command.add_argument("checkpoint", metavar="CHECKPOINT", help="a run, or one of its checkpoints")
+    command.add_argument("video", metavar="VIDEO")
+    command.add_argument("--out", metavar="DIR", help="the folder to write (default: predictions/VIDEO)")
+    command.add_argument("--annotated", action="store_true", help="also a video with the probabilities beside it")
+    command.add_argument("--seconds", type=float, help="only this much of the video", metavar="S")
+    command.add_argument(
+        "--roll-out", type=int, help="of a predictor: leave out the last K frames, predict them all", metavar="K"
+    )
+    command.set_defaults(run=lambda o: predict(o.checkpoint, o.video, o.out, o.annotated, o.seconds, o.roll_out))
+
+    command = commands.add_parser("export", help="a checkpoint's parameters as one .npz, for --init and other programs")
+    command.add_argument("checkpoint", metavar="CHECKPOINT", help="a run, or one of its checkpoints")
+    command.add_argument("out", metavar="OUT.npz")
+    command.set_defaults(run=lambda o: export(o.checkpoint, o.out))
+
+    command = commands.add_parser("compare", help="runs side by side: mean and spread over seeds, a table and a plot")
+    command.add_argument("runs", nargs="+", metavar="RUN", help="a run, or a folder of runs, as --seeds makes")
+    command.add_argument("--out", default="comparison.png", metavar="PNG", help="default: comparison.png")
+    command.set_defaults(run=lambda o: compare(o.runs, o.out))
+
+    _add_data(commands.add_parser("data", help="check a data set; write a small one to try"))
+
     command = commands.add_parser("demo", help="the rules side by side, on moving waves and on real video")
     command.add_argument("--quick", action="store_true", help="a tenth of the clips: shows that it runs, learns little")
     command.add_argument(
@@ -95,8 +135,41 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(title="what to do", metavar="ACTION", required=True)
+    command = actions.add_parser("check", help="scan a data set: usable, missing, unreadable and too short files")
+    command.add_argument("data", metavar="KIND:PATH", help="such as ucf101:/data/ucf101")
+    command.add_argument("--split", default="all", metavar="N", help="1, 2, 3 or all (default)")
+    command.add_argument("--length", type=int, default=64, help="frames wanted of a video (default: 64)", metavar="T")
+    command.add_argument("--fps", type=float, default=25.0, help="at this rate (default: 25)")
+    command.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="default: the cores")
+    command.add_argument("--json", metavar="FILE", help="also write the report here")
+    command.set_defaults(run=_check_data)
+
+    command = actions.add_parser("make", help="write a small, learnable set of videos in the layout of a real one")
+    command.add_argument("kind", choices=("ucf101", "hmdb51", "kinetics600"))
+    command.add_argument("out", metavar="OUT", help="a folder that is not there yet, or empty")
+    command.add_argument(
+        "--what",
+        choices=("appearance", "motion"),
+        default="appearance",
+        help="classes that one frame can tell (default), or that only motion tells",
+    )
+    command.add_argument("--seed", type=int, default=0)
+    command.set_defaults(run=_make_data)
+
+
 def _add_bench(parser: argparse.ArgumentParser) -> None:
     benches = parser.add_subparsers(title="what to measure", metavar="BENCH", required=True)
+    command = benches.add_parser("decode", help="frames decoded per second, beside what a training step takes")
+    command.add_argument("data", metavar="KIND:PATH")
+    command.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="default: 0 1 2")
+    command.add_argument("--model", default="vgg8", help="default: vgg8")
+    command.add_argument("--size", type=int, default=112, help="height and width of a frame (default: 112)")
+    command.add_argument("--batch", type=int, default=8, help="default: 8")
+    command.add_argument("--clips", type=int, default=2, help="clips of each measurement (default: 2)")
+    command.add_argument("--json", metavar="FILE", help="also write the results here")
+    command.set_defaults(run=lambda o: decode(o.data, o.workers, o.model, o.size, o.batch, o.clips, o.json))
     for name, run, ticks, words in (
         ("pipeline", pipeline, 10, "frames/s of Sideways and of blocked backpropagation on 1 … K ranks"),
         ("latency", latency, 100, "what becomes of frames that arrive whether or not the learner is ready"),
@@ -128,30 +201,64 @@ def _bench(options: argparse.Namespace, run: Callable[[Sequence[int], Sequence[s
 
 
 def _train(options: argparse.Namespace) -> None:
+    splits: list[int | None] = [None]
+    if options.split == "all":
+        options.split = None
+        splits = list(splits_of(options.data or ""))
     config = config_of(options)
     if options.seeds < 1 or options.processes < 1:
         raise InputError("--seeds and --processes must be at least 1")
     directory = run_directory(options)
-    seeds = range(config.seed, config.seed + options.seeds)
-    jobs = [
-        (replace(config, seed=seed), directory / f"seed-{seed}" if options.seeds > 1 else directory) for seed in seeds
-    ]
-    results = train_many(jobs, options.processes, directory.name)
-    for (job, _), result in zip(jobs, results, strict=True):
-        print(f"seed {job.seed}: {in_words(result)}")
-    if len(results) > 1:
-        mean, spread = mean_and_spread([result.accuracy for result in results])
-        print(f"held-out accuracy, {len(results)} seeds: mean {mean:.3f}, standard deviation {spread:.3f}")
+    if options.resume is not None:
+        if options.seeds > 1 or len(splits) > 1:
+            raise InputError("--resume goes on with one run: name one of the seeds or splits")
+        jobs = [(config, directory)]
+    else:
+        jobs = list(_jobs(config, directory, range(config.seed, config.seed + options.seeds), splits))
+    results = train_many(jobs, options.processes, directory.name, options.resume)
+    for (job, place), result in zip(jobs, results, strict=True):
+        print(f"{f'seed {job.seed}' if place == directory else place.name}: {in_words(result)}")
+    accuracies = [result.accuracy for result in results if result.accuracy is not None]
+    if len(accuracies) > 1:
+        mean, spread = mean_and_spread(accuracies)
+        print(f"held-out accuracy, {len(results)} runs: mean {mean:.3f}, standard deviation {spread:.3f}")
     print(f"written to {directory}")
+
+
+def _jobs(
+    config: Config, directory: Path, seeds: Sequence[int], splits: Sequence[int | None]
+) -> Iterator[tuple[Config, Path]]:
+    """One run for each seed and split; in folders of their own where there are several."""
+    for seed in seeds:
+        for split in splits:
+            parts = [f"seed-{seed}"] if len(seeds) > 1 else []
+            parts += [f"split-{split}"] if len(splits) > 1 else []
+            options = config.task_options if split is None else config.task_options | {"split": split}
+            yield replace(config, seed=seed, task_options=options), directory / "-".join(parts) if parts else directory
+
+
+def _check_data(options: argparse.Namespace) -> None:
+    splits = splits_of(options.data) if options.split == "all" else [int(options.split)]
+    report = check_videos(options.data, splits, options.length, options.fps, options.processes)
+    print(data_table(report))
+    if options.json:
+        Path(options.json).write_text(json.dumps(report, indent=2) + "\n")
+
+
+def _make_data(options: argparse.Namespace) -> None:
+    make_videos(options.kind, Path(options.out), options.what, options.seed)
+    print(f"written to {options.out}; train on it with --data {options.kind}:{options.out}")
 
 
 def in_words(result: Result) -> str:
     """A result in one line."""
     memory = result.activation_megabytes
-    return (
-        f"held-out accuracy {result.accuracy:.3f} ± {result.accuracy_error:.3f} on {result.samples} clips "
-        f"(chance {result.chance:.2f}), {result.milliseconds_per_frame:.3f} ms per frame"
-        + (f", {memory:.1f} MB of activations" if memory is not None else "")
+    score = f"held-out loss {result.loss:.4f}"
+    if result.accuracy is not None:
+        score = f"held-out accuracy {result.accuracy:.3f} ± {result.accuracy_error:.3f} on {result.samples} clips "
+        score += f"(chance {result.chance:.2f})"
+    return f"{score}, {result.milliseconds_per_frame:.3f} ms per frame" + (
+        f", {memory:.1f} MB of activations" if memory is not None else ""
     )
 
 

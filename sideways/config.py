@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
-from sideways.backend import default_backend
-from sideways.data import Task, make_task
+import numpy
+
+from sideways.backend import default_backend, to_device
+from sideways.data import TASKS, Ahead, Task, make_task
 from sideways.door import check_options, check_type
 from sideways.errors import InputError
-from sideways.losses import SoftmaxCrossEntropy
+from sideways.losses import MeanSquaredError, SoftmaxCrossEntropy
 from sideways.models import build_model
 from sideways.network import Network
 from sideways.optimizers import SGD, Adam, Optimizer
@@ -20,6 +24,7 @@ from sideways.schedules import Constant, Cosine, Step, WarmUp
 
 RULES = {"sideways": Sideways, "backprop": Backprop, "bptt": BPTT}
 OPTIMIZERS = {"sgd": SGD, "adam": Adam}
+EMPTY = numpy.empty(0)
 SCHEDULES = {"constant": Constant, "step": Step, "cosine": Cosine}
 
 
@@ -29,7 +34,12 @@ class Config:
 
     clips: how many batches of clips to train on; batch: samples in each. A tick is one frame of all samples.
     evaluation_clips: batches of held-out clips for each evaluation; evaluate_every: clips between evaluations while
-        training (0: only at the end).
+        training (0: only at the end). 0 evaluation_clips: all there are, of a data set.
+    horizon: 0 to tell classes; h ≥ 1 to predict the frame h ticks ahead.
+    workers: processes that decode videos ahead of the tick; they change nothing but the speed.
+    checkpoint_every: ticks between checkpoints (0: only the one at the end); keep_checkpoints: how many stay.
+    init: parameters to start from, a file of `sideways export`; the top starts afresh where its shape differs.
+    cosine_every: clips between measurements of each unit's cosine to the exact gradient (0: never).
     rates: unit → factor on its learning rate (0 freezes it).
     """
 
@@ -44,6 +54,12 @@ class Config:
     label_smoothing: float = 0.0
     evaluation_clips: int = 20
     evaluate_every: int = 0
+    horizon: int = 0
+    workers: int = 1
+    checkpoint_every: int = 0
+    keep_checkpoints: int = 3
+    init: str = ""
+    cosine_every: int = 0
     seed: int = 1
     dtype: str = "float32"
     backend: str = default_backend()
@@ -65,11 +81,12 @@ class Config:
             for key in given:
                 if key in getattr(self, table):
                     raise InputError(f"{table} has no option {key!r}: the run as a whole says it")
-        for name in ("clips", "batch", "evaluation_clips", "threads"):
+        for name in ("clips", "batch", "threads", "keep_checkpoints"):
             if (value := getattr(self, name)) < 1:
                 raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")
-        if self.evaluate_every < 0:
-            raise InputError(f"evaluate_every must be a number of clips, or 0 for never, not {self.evaluate_every!r}")
+        for name in ("evaluation_clips", "evaluate_every", "checkpoint_every", "cosine_every", "horizon", "workers"):
+            if (value := getattr(self, name)) < 0:
+                raise InputError(f"{name} must be a whole number, or 0, not {value!r}")
         if self.seed < 0:
             raise InputError(f"seed must be a whole number of at least 0, not {self.seed!r}")
 
@@ -93,36 +110,81 @@ class Config:
 
 def build_task(config: Config) -> Task:
     """The task that a config names, or `InputError`."""
-    return make_task(config.task, seed=config.seed, **config.task_options)
+    options = dict(config.task_options)
+    if config.horizon and config.task in TASKS:
+        length = options.get("length", inspect.signature(TASKS[config.task]).parameters["length"].default)
+        options["length"] = length + config.horizon
+    task = make_task(config.task, seed=config.seed, **options)
+    if config.evaluation_clips == 0 and task.count("test") is None:
+        raise InputError(f"task {config.task!r} has no end: evaluation_clips must be at least 1")
+    return Ahead(task, config.horizon) if config.horizon else task
 
 
-def build_network(config: Config, task: Task) -> Network:
-    """The network that a config names, for this task, or `InputError`."""
-    shape, classes = task.frame_shape, len(task.classes)
-    return build_model(config.model, shape, classes, config.seed, config.dtype, **config.model_options)
+def build_network(config: Config, frame_shape: tuple[int, ...], classes: int) -> Network:
+    """The network that a config names, for frames (H, W, C) and this many classes, or `InputError`."""
+    width = None if config.horizon else classes
+    network = build_model(config.model, frame_shape, width, config.seed, config.dtype, **config.model_options)
+    if config.init:
+        start_from(network, config.init)
+    return network
+
+
+def start_from(network: Network, path: str) -> None:
+    """Parameters and running statistics from a file of `sideways export`; where its top differs, the top stays new."""
+    try:
+        with numpy.load(path, allow_pickle=False) as arrays:
+            given = dict(arrays)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"--init {path}: not a file of parameters ({error})") from None
+    for name, unit in network.units.items():
+        own = unit.parameters | unit.state
+        wrong = [key for key, array in own.items() if given.get(f"{name}/{key}", EMPTY).shape != array.shape]
+        if wrong and unit is not network.top:
+            there = given.get(f"{name}/{wrong[0]}")
+            raise InputError(
+                f"--init {path}: {name}/{wrong[0]} {'is missing' if there is None else f'has shape {there.shape}'}, "
+                f"wanted is {own[wrong[0]].shape}; only the top, {network.top.name!r}, may differ"
+            )
+        if not wrong:
+            for key, array in own.items():
+                array[...] = to_device(given[f"{name}/{key}"], array.dtype)
 
 
 def build_rule(
     config: Config, task: Task, network: Network, rules: Mapping[str, Callable[..., Any]] = RULES, **more
 ) -> Any:
-    """The `Rule` that a config names, with its loss and optimizer, or `InputError`.
+    """The `Rule` that a config names, with its loss and optimizer, for clips of this task, or `InputError`.
 
     rules: the classes to choose from. more: arguments for that class that no config holds (a mailbox).
     """
+    if config.rule == "sideways" and config.boundary == "flush" and task.length < 2 * network.depth - 1:
+        raise InputError(
+            f"clips of {task.length} frames train no bottom unit of {config.model}, depth {network.depth}: "
+            f"at least {2 * network.depth - 1} are needed (--set task_options.length=…), or --boundary stream"
+        )
+    if config.cosine_every and config.rule != "sideways":
+        raise InputError(f"cosine_every compares pseudo-gradients: rule 'sideways' makes them, not {config.rule!r}")
+    return make_rule(config, network, _optimizer(config, config.clips * task.length), rules, **more)
+
+
+def make_rule(
+    config: Config,
+    network: Network,
+    optimizer: Optimizer | None = None,
+    rules: Mapping[str, Callable[..., Any]] = RULES,
+    **more,
+) -> Any:
+    """The rule itself; without an optimizer it only evaluates."""
     if config.rule not in rules:
         raise InputError(f"unknown rule {config.rule!r}: choose one of {', '.join(rules)}")
     options: dict[str, Any] = {"update_every": config.update_every}
     if config.rule == "sideways":
         options["boundary"] = config.boundary
-        if config.boundary == "flush" and task.length < 2 * network.depth - 1:
-            raise InputError(
-                f"clips of {task.length} frames train no bottom unit of {config.model}, depth {network.depth}: "
-                f"at least {2 * network.depth - 1} are needed (--set task_options.length=…), or --boundary stream"
-            )
     if config.rule in ("sideways", "bptt"):
-        options["target_delay"] = config.target_delay
-    loss = SoftmaxCrossEntropy(config.label_smoothing)
-    return rules[config.rule](network, loss, _optimizer(config, config.clips * task.length), **options, **more)
+        ahead = 0 if config.horizon else None  # the frame ahead is counted from the newest frame
+        options["target_delay"] = ahead if config.target_delay is None else config.target_delay
+    loss = MeanSquaredError() if config.horizon else SoftmaxCrossEntropy(config.label_smoothing)
+    return rules[config.rule](network, loss, optimizer, **options, **more)
 
 
 def _optimizer(config: Config, ticks: int) -> Optimizer:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from sideways.config import Config
 from sideways.errors import InputError
+from sideways.many import train_many
 from sideways.mpirun import mpirun
 from sideways.plots import plot_comparison
 from sideways.recipes import load_recipe
-from sideways.training import Result, train_many
+from sideways.training import Result
 
 RULES = {  # what the table calls it → the ending of the recipe's name
     "Sideways, chain": "chain",
@@ -46,7 +47,7 @@ def demo(directory: Path, quick: bool, processes: int) -> None:
         print(f"\n{title}: {clips_here} clips of 18 frames × {config.batch} samples, one seed")
         print(f"\n{table(results, over_ranks)}\n")
         runs[title] = {rule: [job[1]] for rule, job in zip(RULES, jobs, strict=True)}
-        chance[title] = results[0].chance
+        chance[title] = results[0].chance or 0.0
     picture = directory / "accuracy.png"
     plot_comparison(runs, chance, picture)
     print(f"± is the standard error over held-out clips; ms per frame of one sample, {processes} runs side by side;")

@@ -25,6 +25,19 @@ def accuracy(probabilities: numpy.ndarray, labels: numpy.ndarray) -> float:
     return float((probabilities.argmax(axis=-1) == labels).mean())
 
 
+def top(k: int, probabilities: numpy.ndarray, labels: numpy.ndarray) -> float:
+    """The part of the samples whose right class is among the k most probable."""
+    best = numpy.argsort(-probabilities, axis=-1, kind="stable")[:, :k]
+    return float((best == labels[:, None]).any(axis=-1).mean())
+
+
+def confusion(probabilities: numpy.ndarray, labels: numpy.ndarray) -> numpy.ndarray:
+    """(K, K) counts: rows are the right classes, columns the most probable ones."""
+    classes = probabilities.shape[-1]
+    pairs = labels * classes + probabilities.argmax(axis=-1)
+    return numpy.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+
 def standard_error(accuracy: float, samples: int) -> float:
     """Of an accuracy measured on this many independent samples: √(p (1-p) / n)."""
     return (accuracy * (1 - accuracy) / samples) ** 0.5

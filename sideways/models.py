@@ -14,6 +14,7 @@ from sideways.backend import Shape
 from sideways.door import check_options
 from sideways.errors import InputError
 from sideways.layers import (
+    AveragePool2D,
     BatchNorm,
     Conv2D,
     Dense,
@@ -26,6 +27,7 @@ from sideways.layers import (
     Shortcut,
     Square,
     Tanh,
+    Upsample2D,
 )
 from sideways.network import FRAME, Network, Unit
 
@@ -96,6 +98,29 @@ def vgg8(classes: int, width: int = 64, norm: bool = False, shortcut: bool = Fal
     ]
 
 
+def predictor(channels: int, width: int = 16) -> list[Stage]:
+    """An encoder-decoder that outputs a frame: encode, bottleneck, decode, predict; for even heights and widths.
+
+    encode halves the resolution, decode doubles it again. A chain sees one frame at a time, three ticks old; in
+    predictor-skip the skip edges bring younger moments to `predict`, where a 5×5 and a 3×3 convolution compare them.
+    """
+
+    def convolution(outputs: int, kernel: int = 3) -> Callable[[Shape], list[Layer]]:
+        return lambda shape: [Conv2D(shape[-1], outputs, kernel), ReLU()]
+
+    def encode(shape: Shape) -> list[Layer]:
+        if shape[0] % 2 or shape[1] % 2:
+            raise InputError(f"halving {shape[0]}×{shape[1]} pixels leaves a rest; even heights and widths would fit")
+        return [*convolution(width)(shape), AveragePool2D(2)]
+
+    return [
+        Stage("encode", encode),
+        Stage("bottleneck", convolution(2 * width)),
+        Stage("decode", lambda shape: [Upsample2D(2), *convolution(width)(shape)]),
+        Stage("predict", lambda shape: [*convolution(2 * width, 5)(shape), Conv2D(2 * width, channels, 3)]),
+    ]
+
+
 def _convolution(
     outputs: int, norm: bool, activation: str, pool: int, shortcut: bool
 ) -> Callable[[Shape], list[Layer]]:
@@ -128,26 +153,33 @@ def _activation(name: str) -> Layer:
 
 # The names -----------------------------------------------------------------------------------------------------------
 
-FAMILIES: dict[str, Callable[..., list[Stage]]] = {"mlp": mlp, "vgg5": vgg5, "vgg8": vgg8}
-DEFAULT_SKIPS = {"mlp": ("dense1>dense3",), "vgg5": ("conv1>conv4",), "vgg8": ("conv1>conv4",)}
+FAMILIES: dict[str, Callable[..., list[Stage]]] = {"mlp": mlp, "vgg5": vgg5, "vgg8": vgg8, "predictor": predictor}
+PREDICTORS = ("predictor",)  # their output is a frame
+DEFAULT_SKIPS = {
+    "mlp": ("dense1>dense3",),
+    "vgg5": ("conv1>conv4",),
+    "vgg8": ("conv1>conv4",),
+    "predictor": ("encode>decode", "frame>predict"),
+}
 MODELS = {
     name: words
     for base, family in FAMILIES.items()
     for name, words in (
         (base, (inspect.getdoc(family) or "").splitlines()[0]),
-        (f"{base}-skip", f"{base} with the skip edge {', '.join(DEFAULT_SKIPS[base])} (other edges, merge: options)"),
+        (f"{base}-skip", f"{base} with the skip edges {', '.join(DEFAULT_SKIPS[base])} (other edges, merge: options)"),
         (f"{base}-shortcut", f"{base} with a shortcut inside each unit: the control, no temporal integration"),
     )
+    if not (base in PREDICTORS and name.endswith("-shortcut"))
 }
 
 
 def build_model(
-    name: str, /, input_shape: Shape, classes: int, seed: int = 0, dtype: str = "float32", **options
+    name: str, /, input_shape: Shape, classes: int | None, seed: int = 0, dtype: str = "float32", **options
 ) -> Network:
     """The network of this name.
 
-    input_shape: one frame (H, W, C). classes: the width of the output.
-    options: those of the family (`mlp`, `vgg5`, `vgg8`); for `…-skip` also
+    input_shape: one frame (H, W, C). classes: the width of the output; None for a predictor, whose output is a frame.
+    options: those of the family (`mlp`, `vgg5`, `vgg8`, `predictor`); for `…-skip` also
         skip: edges, as `["conv1>conv4", "frame>conv3"]` or one string with commas;
         merge: `"concat"` (the default) or `"add"`.
     Where shapes differ, a skip edge passes a max-pool, and for "add" a 1×1 convolution.
@@ -159,13 +191,19 @@ def build_model(
     family = FAMILIES[base]
     skips, merge = [], "concat"
     also = {"skip": str | Sequence[str], "merge": str} if variant == "skip" else {}
-    check_options(f"model {name!r}", family, options, also, besides=("classes", "shortcut"))
+    check_options(f"model {name!r}", family, options, also, besides=("classes", "channels", "shortcut"))
     if variant == "skip":
         skips = _edges(options.pop("skip", DEFAULT_SKIPS[base]))
         merge = options.pop("merge", merge)
-    if classes < 1:
+    if (classes is None) != (base in PREDICTORS):
+        what, other = ("frames", "vgg5-skip") if base in PREDICTORS else ("classes", "predictor-skip")
+        raise InputError(
+            f"model {name!r} outputs {what}, and that is not what is wanted here: choose another, as {other}"
+        )
+    if classes is not None and classes < 1:
         raise InputError(f"a model needs at least one class, not {classes}")
-    stages = family(classes, **options, **({"shortcut": True} if variant == "shortcut" else {}))
+    outputs = tuple(input_shape)[-1] if classes is None else classes
+    stages = family(outputs, **options, **({"shortcut": True} if variant == "shortcut" else {}))
     return Network(_wired(stages, tuple(input_shape), skips, merge), input_shape, seed, dtype)
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sideways.backend import BACKENDS
+from sideways.checkpoint import find, read_meta
 from sideways.config import OPTIMIZERS, RULES, Config
 from sideways.data import TASKS
 from sideways.errors import InputError
 from sideways.models import MODELS
 from sideways.recipes import load_recipe
 
+DEFAULT = "waves-skip"
 OVERRIDES = {  # option → (type, what it sets, in words)
     "model": (str, f"network: {', '.join(MODELS)}"),
     "rule": (str, f"learning rule: {', '.join(RULES)}"),
@@ -26,18 +29,36 @@ OVERRIDES = {  # option → (type, what it sets, in words)
     "dtype": (str, "float32 or float64"),
     "backend": (str, f"{' or '.join(BACKENDS)}"),
     "threads": (int, "BLAS threads; 1 repeats bit for bit on any machine of the same type"),
+    "horizon": (int, "predict the frame this many ticks ahead instead of the class"),
+    "init": (str, "start from the parameters in this file of `sideways export`"),
+    "workers": (int, "processes that decode videos ahead; they change nothing but the speed"),
+    "checkpoint_every": (int, "ticks between checkpoints; 0: only one at the end (and after Ctrl-C)"),
+    "cosine_every": (int, "clips between measurements of each unit's cosine to the exact gradient; 0: never"),
     "evaluate_every": (int, "clips between evaluations on held-out clips; 0: only at the end"),
-    "evaluation_clips": (int, "batches of held-out clips in each evaluation"),
+    "evaluation_clips": (int, "batches of held-out clips in each evaluation; 0: all there are"),
 }
 
 
 def add_run_options(command: argparse.ArgumentParser) -> None:
     """Add them to a command."""
     command.add_argument(
-        "recipe", nargs="?", default="waves-skip", help="a name (see: sideways recipes) or a .toml file"
+        "recipe",
+        nargs="?",
+        help=f"a name (see: sideways recipes), a .toml file or a run's config.json (default: {DEFAULT})",
     )
     for name, (kind, words) in OVERRIDES.items():
         command.add_argument(f"--{name.replace('_', '-')}", type=kind, help=words, metavar=kind.__name__.upper())
+    command.add_argument(
+        "--data",
+        help="videos: ucf101:DIR, hmdb51:DIR, kinetics600:DIR or folder:DIR; stream:VIDEO or stream:/dev/video0",
+        metavar="KIND:PATH",
+    )
+    command.add_argument("--split", help="official split of the data set: 1, 2 or 3", metavar="N")
+    command.add_argument(
+        "--resume",
+        help="go on from the newest checkpoint of a run, or from a checkpoint; only --workers goes with it",
+        metavar="RUN",
+    )
     command.add_argument("--lr", type=float, help="learning rate", metavar="FLOAT")
     command.add_argument("--optimizer", help=f"optimizer: {', '.join(OPTIMIZERS)}", metavar="STR")
     command.add_argument(
@@ -55,11 +76,22 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
 
 
 def config_of(options: argparse.Namespace) -> Config:
-    """The recipe, changed by the other options; `InputError` for what cannot be."""
+    """The recipe, changed by the other options, or the config of the run to resume. Raises `InputError`."""
+    if options.resume is not None:
+        return _resumed(options)
+    options.recipe = options.recipe or DEFAULT
     tables = load_recipe(options.recipe)
     for name in OVERRIDES:
         if getattr(options, name) is not None:
             tables[name] = getattr(options, name)
+    if options.data is not None:
+        stream = options.data.startswith("stream:")
+        tables["task"] = "stream" if stream else "videos"
+        tables.setdefault("task_options", {})["data"] = options.data
+    if options.split is not None:
+        if not options.split.isdigit():
+            raise InputError(f"--split must be the number of a split, not {options.split!r}")
+        tables.setdefault("task_options", {})["split"] = int(options.split)
     for assignment in options.set:
         assign(tables, assignment)
     if options.lr is not None:
@@ -71,8 +103,21 @@ def config_of(options: argparse.Namespace) -> Config:
     return Config.from_tables(tables, f"recipe {options.recipe}")
 
 
+def _resumed(options: argparse.Namespace) -> Config:
+    others = [*OVERRIDES, "recipe", "data", "split", "lr", "optimizer", "update_every", "set", "name"]
+    if given := [name for name in others if name != "workers" and getattr(options, name)]:
+        raise InputError(
+            f"--resume goes on with what the run was: leave out {given[0].replace('_', '-')}; only --workers may change"
+        )
+    options.resume = find(options.resume)
+    config = Config.from_tables(read_meta(options.resume)["config"], str(options.resume))
+    return config if options.workers is None else replace(config, workers=options.workers)
+
+
 def run_directory(options: argparse.Namespace) -> Path:
-    """runs/NAME, or the first free of runs/RECIPE-1, -2, …"""
+    """runs/NAME, or the first free of runs/RECIPE-1, -2, …; with --resume, that run's."""
+    if options.resume is not None:
+        return options.resume.parent.parent
     runs, name = Path(options.runs), options.name
     if name is not None:
         if not name or Path(name).name != name or name == "..":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +12,32 @@ import numpy
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from sideways.data import write_video
+from sideways.metrics import confusion
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from sideways.evaluation import Scores
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
-def plot_run(directory: Path, chance: float) -> None:
-    """plots/loss.png and plots/accuracy.png of one run directory, from its metrics.jsonl."""
-    for what in ("loss", "accuracy"):
+def plot_run(directory: Path, chance: float | None) -> None:
+    """plots/loss.png, accuracy.png (where there are classes) and cosine.png (if measured), from metrics.jsonl."""
+    measured = read_metrics(directory, "cosine")
+    if measured:
+        figure, axes = _figure()
+        for colour, name in zip(cycle(COLOURS), measured[0]["cosines"], strict=False):
+            clips, values = [line["clip"] for line in measured], [line["cosines"][name] for line in measured]
+            axes.plot(clips, values, "o-", color=colour, markersize=3, label=name)
+        axes.set(xlabel="training clips (batches)", ylabel="cosine, one clip", ylim=(-1.05, 1.05))
+        axes.set_title(f"{directory.name}: pseudo-gradient against exact gradient")
+        axes.axhline(0, color="grey", linewidth=0.8)
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False, loc="lower left", ncols=2)
+        _save(figure, directory / "plots" / "cosine.png")
+    for what in ("loss", "accuracy") if chance is not None else ("loss",):
         figure, axes = _figure()
         draw_curve(axes, directory, what, COLOURS[0], "training clips")
         held_out = read_metrics(directory, "evaluation")
@@ -35,6 +53,68 @@ def plot_run(directory: Path, chance: float) -> None:
         _save(figure, directory / "plots" / f"{what}.png")
 
 
+def plot_confusion(path: Path, scores: Scores, classes: Sequence[str]) -> None:
+    """Right classes (rows) against the most probable ones (columns), each row as parts of 1."""
+    assert scores.probabilities is not None and scores.labels is not None
+    counts = confusion(scores.probabilities, scores.labels)
+    parts = counts / numpy.maximum(counts.sum(axis=1, keepdims=True), 1)
+    few = len(classes) <= 20
+    side = 5.5 if few else min(24.0, 3 + 0.15 * len(classes))
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    image = axes.imshow(parts, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=9 if few else 5)
+    axes.set_yticks(range(len(classes)), classes, fontsize=9 if few else 5)
+    axes.set(xlabel="most probable class", ylabel="right class", title="Held-out confusion")
+    for (i, j), count in numpy.ndenumerate(counts) if few else ():
+        axes.text(
+            j, i, str(count), ha="center", va="center", fontsize=9, color="white" if parts[i, j] > 0.5 else "black"
+        )
+    figure.colorbar(image, label="part of the right class", shrink=0.8)
+    _save(figure, path)
+
+
+def plot_probabilities(path: Path, told: numpy.ndarray, classes: Sequence[str], first_tick: int, title: str) -> None:
+    """The probabilities (T, K) of the classes that are most probable at some time, against ticks."""
+    figure, axes = _figure()
+    for colour, i in zip(COLOURS, numpy.argsort(-told.max(axis=0)), strict=False):
+        axes.plot(range(first_tick, first_tick + len(told)), told[:, i], color=colour, label=classes[i])
+    axes.set(xlabel="tick (frames)", ylabel="probability", ylim=(-0.02, 1.02), title=title)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=8)
+    _save(figure, path)
+
+
+def annotated_video(
+    path: Path, frames: Sequence[numpy.ndarray], told: numpy.ndarray, classes: Sequence[str], fps: float
+) -> None:
+    """The frames (H, W, C) uint8, beside each the probabilities (T, K) of its tick as bars."""
+    chosen = numpy.argsort(-told.mean(axis=0))[: len(COLOURS)][::-1]
+    figure = Figure(figsize=(8, 4), layout="constrained", dpi=80)
+    canvas = FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    image = left.imshow(_rgb(frames[0]))
+    left.set_axis_off()
+    bars = right.barh([classes[i] for i in chosen], told[0, chosen], color=COLOURS[0])
+    right.set(xlim=(0, 1), xlabel="probability")
+
+    def drawn() -> Iterator[numpy.ndarray]:
+        for tick, (frame, row) in enumerate(zip(frames, told, strict=True)):
+            image.set_data(_rgb(frame))
+            for bar, value in zip(bars, row[chosen], strict=True):
+                bar.set_width(value)
+            left.set_title(f"frame {tick + 1} of {len(frames)}")
+            canvas.draw()
+            yield numpy.ascontiguousarray(numpy.asarray(canvas.buffer_rgba())[..., :3])
+
+    write_video(path, drawn(), fps)
+
+
+def _rgb(frame: numpy.ndarray) -> numpy.ndarray:
+    return numpy.broadcast_to(frame, (*frame.shape[:2], 3))
+
+
 def plot_comparison(runs: Mapping[str, Mapping[str, Sequence[Path]]], chance: Mapping[str, float], path: Path) -> None:
     """One panel for each task: the training accuracy of each rule against clips; task → rule → run directories."""
     figure, panels = _figure(columns=len(runs))
@@ -44,6 +124,21 @@ def plot_comparison(runs: Mapping[str, Mapping[str, Sequence[Path]]], chance: Ma
                 draw_curve(axes, directory, "accuracy", colour, rule if directory == directories[0] else None)
         _finish(axes, "accuracy", chance[task])
         axes.set_title(task)
+    _save(figure, path)
+
+
+def plot_runs(groups: Mapping[str, Sequence[Path]], path: Path) -> None:
+    """Training curves of groups of runs: a colour for each group, a line for each run."""
+    runs = [run for group in groups.values() for run in group]
+    classes = all("accuracy" in line for run in runs for line in read_metrics(run, "train")[:1])
+    what = "accuracy" if classes else "loss"
+    figure, axes = _figure()
+    for colour, (name, group) in zip(cycle(COLOURS), groups.items(), strict=False):
+        for run in group:
+            draw_curve(axes, run, what, colour, name if run == group[0] else None)
+    axes.set(xlabel="training clips (batches)", ylabel=f"training {what}", title="Runs compared")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
     _save(figure, path)
 
 
@@ -65,14 +160,14 @@ def draw_curve(axes: Axes, directory: Path, what: str, colour: str, label: str |
     axes.plot(clips, mean, color=colour, linewidth=2, label=label)
 
 
-def _finish(axes: Axes, what: str, chance: float) -> None:
+def _finish(axes: Axes, what: str, chance: float | None) -> None:
     axes.set_xlabel("training clips (batches)")
-    if what == "accuracy":
+    if what == "accuracy" and chance is not None:
         axes.axhline(chance, color="grey", linestyle=":", label=f"chance ({chance:.2f})")
         axes.set_ylim(0, 1.02)
         axes.set_ylabel("accuracy of a clip (part of 1)")
     else:
-        axes.set_ylabel("cross-entropy per tick (nats)")
+        axes.set_ylabel("mean squared error per tick" if chance is None else "cross-entropy per tick (nats)")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, loc="center right")
 

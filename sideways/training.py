@@ -5,31 +5,34 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import signal
+import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
-from multiprocessing import active_children, get_context
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from queue import Empty
 from typing import Any
 
 import numpy
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from sideways.backend import pool, synchronise, to_host, use_backend
-from sideways.config import Config, build_network, build_rule, build_task
-from sideways.data import Clip, Task
+from sideways.checkpoint import Checkpoints, Position
+from sideways.config import Config, build_network, build_rule, build_task, make_rule
+from sideways.cosine import cosines
+from sideways.data import Clip, Source, Task, VideoClips
+from sideways.data.stream import Frames
 from sideways.errors import DivergedError, InputError
-from sideways.metrics import accuracy, clip_probabilities, standard_error
+from sideways.evaluation import Meter, Metrics, Scores, batches, evaluate
+from sideways.losses import SoftmaxCrossEntropy
+from sideways.metrics import standard_error
 from sideways.network import Network
-from sideways.plots import plot_run
+from sideways.plots import plot_confusion, plot_run
+from sideways.prediction import predictions_of_run
+from sideways.report import write_report
 from sideways.rules import Rule
 
-Frames = Sequence[Any] | numpy.ndarray  # frames or targets, one per tick
-Metrics = dict[str, float] | None
 Progress = Callable[[int, str], None]  # (clips done since the last call, a line on how it goes)
 
 
@@ -37,13 +40,15 @@ Progress = Callable[[int, str], None]  # (clips done since the last call, a line
 class Result:
     """What a run came to. `accuracy_error`: the standard error of the held-out accuracy over its samples."""
 
-    accuracy: float
-    accuracy_error: float
+    accuracy: float | None  # None, as for chance and top5, where frames are predicted
+    accuracy_error: float | None
+    top5: float | None  # None up to five classes
     loss: float
-    chance: float
-    samples: int
+    chance: float | None
+    samples: int  # held-out clips, or videos
     milliseconds_per_frame: float  # training: forward, backward and update of one frame of one sample
     activation_megabytes: float | None  # 10⁶ bytes: the peak of a training clip above what is there between clips
+    skipped_files: int
     directory: str
 
 
@@ -55,136 +60,208 @@ def session(config: Config) -> Iterator[None]:
         yield
 
 
-def train(config: Config, directory: Path, progress: Progress = lambda clips, line: None) -> Result:
+def train(
+    config: Config, directory: Path, progress: Progress = lambda clips, line: None, resume: Path | None = None
+) -> Result:
     """Train, evaluate on held-out clips, and write the run directory, which must not exist yet.
 
-    Writes config.json, metrics.jsonl (one object per clip, and one per evaluation), plots/*.png, parameters.npz and
-    results.json. Raises `InputError` before anything is written, `DivergedError` where the loss is no number.
+    Writes config.json, metrics.jsonl (one object per clip, and one per evaluation), checkpoints/, plots/*.png,
+    parameters.npz, results.json and report.md. resume: a checkpoint of this run to go on from. Raises `InputError`
+    before anything is written, `DivergedError` where the loss is no number, `Interrupted` after Ctrl-C.
     """
     with session(config):
         task = build_task(config)
-        network = build_network(config, task)
+        network = build_network(config, task.frame_shape, len(task.classes))
         rule = build_rule(config, task, network)
-        task.open()  # refuses videos that cannot be read before anything is written
-        create_directory(directory, config)
-        with Journal(directory, progress) as journal:
-            final, seconds = learn(rule, Source(task, config.batch), config, journal)
-        memory = activation_memory(rule, task.clip("train", 0, config.batch))
-        return finish(config, task, network, directory, final, seconds, memory)
+        with Source(task, config.batch, workers=config.workers, limits=limits(config, task)) as source:
+            source.open()  # refuses videos that cannot be read before anything is written
+            checkpoints = Checkpoints(directory, config, task)
+            position = checkpoints.load(resume, rule) if resume else Position()
+            if not resume:
+                create_directory(directory, config)
+            with Journal(directory, progress, position) as journal:
+                found = learn(rule, source, config, journal, checkpoints, position)
+            skipped = source.skipped
+        memory = None if isinstance(task, VideoClips) else activation_memory(rule, task.clip("train", 0, config.batch))
+        return finish(config, task, network, directory, found, position.seconds, memory, skipped)
 
 
-@dataclass(frozen=True)
-class Source:
-    """Clips for one process: all of them, or only the part, and only the frames or targets, that it needs."""
+def limits(config: Config, task: Task) -> dict[str, int]:
+    """How many clips of each split a run asks for."""
+    return {"train": config.clips, "test": batches(task, config.batch, config.evaluation_clips)}
 
-    task: Task
-    batch: int
-    frames: bool = True
-    targets: bool = True
-    part: slice = field(default_factory=lambda: slice(None))
 
-    def clip(self, split: str, index: int) -> tuple[Frames, Frames]:
-        """(frames, targets), one of each per tick; None for what is not needed here."""
-        none = [None] * self.task.length
-        if self.frames:
-            clip = self.task.clip(split, index, self.batch, self.part)
-            return clip.frames, clip.targets if self.targets else none
-        return none, self.task.targets(split, index, self.batch, self.part) if self.targets else none
+class Interrupted(KeyboardInterrupt):
+    """Asked to stop: the run has written a checkpoint and ends."""
 
 
 class Journal:
-    """What is written while training: metrics.jsonl, and the progress that a person sees."""
+    """What is written while training: metrics.jsonl, and the progress that a person sees. And the wish to stop.
 
-    def __init__(self, directory: Path, progress: Progress):
-        self.file = (directory / "metrics.jsonl").open("w")
+    The first Ctrl-C (or SIGTERM) asks for a stop after the tick; the second ends at once.
+    """
+
+    def __init__(self, directory: Path, progress: Progress, position: Position):
+        path = directory / "metrics.jsonl"
+        self.file = path.open("r+b" if path.exists() else "wb")
+        self.file.truncate(position.metrics_bytes)  # lines after the checkpoint are written again
+        self.file.seek(position.metrics_bytes)
         self.progress = progress
+        if position.clip:
+            progress(position.clip, "resumed")
+        self.asked = False
+        self._before: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def _ask(self, number: int, frame: Any) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def stop(self) -> bool:
+        """Asked after each tick: whether it was the last."""
+        return self.asked
 
     def trained(self, clip: int, tick: int, metrics: Metrics) -> None:
         """One training clip is over; metrics is None in a process that does not own the top."""
         if metrics:
             self.write(kind="train", clip=clip, tick=tick, **metrics)
-            self.progress(1, f"loss {metrics['loss']:.3f}  accuracy {metrics['accuracy']:.2f}")
+            score = f"  accuracy {metrics['accuracy']:.2f}" if "accuracy" in metrics else ""
+            self.progress(1, f"loss {metrics['loss']:.3f}{score}")
 
     def evaluated(self, clip: int, tick: int, metrics: Metrics) -> None:
         """An evaluation is over; metrics as above."""
         if metrics:
             self.write(kind="evaluation", clip=clip, tick=tick, **metrics)
 
+    def measured(self, clip: int, tick: int, cosines: dict[str, float] | None) -> None:
+        """The cosine of each unit's pseudo-gradient to the exact gradient, before this clip."""
+        if cosines:
+            self.write(kind="cosine", clip=clip, tick=tick, cosines=cosines)
+
     def write(self, **line: Any) -> None:
-        self.file.write(json.dumps(line) + "\n")
+        self.file.write(json.dumps(line).encode() + b"\n")
         self.file.flush()
+
+    def settle(self) -> int:
+        """Bytes of metrics.jsonl, once all that was measured so far is in it."""
+        return self.file.tell()
 
     def __enter__(self) -> Journal:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.file.close()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
 
-def learn(rule: Rule, source: Source, config: Config, journal: Journal) -> tuple[Metrics, float]:
-    """The loop: all training clips, evaluations in between, and the last one: (its metrics, seconds of training)."""
-    seconds = 0.0
-    for index in range(config.clips):
+def learn(
+    rule: Rule,
+    source: Source,
+    config: Config,
+    journal: Journal,
+    checkpoints: Checkpoints,
+    position: Position,
+    measure: Callable[..., dict[str, float] | None] = cosines,
+) -> Scores | None:
+    """The loop, from a position on: all training clips, evaluations in between, and the last one, which it returns."""
+    for index in range(position.clip, config.clips):
         frames, targets = source.clip("train", index)
-        start = time.perf_counter()
-        metrics = train_on(rule, frames, targets)
-        synchronise()
-        seconds += time.perf_counter() - start
+        if config.cosine_every and index % config.cosine_every == 0 and position.tick == 0:
+            journal.measured(index, rule.ticks, measure(rule, frames, targets))
+        metrics = train_on(rule, frames, targets, journal, checkpoints, position)
         if metrics:
             _stop_if_diverged(rule, metrics["loss"], index)
         journal.trained(index + 1, rule.ticks, metrics)
         if config.evaluate_every and (index + 1) % config.evaluate_every == 0 and index + 1 < config.clips:
-            journal.evaluated(index + 1, rule.ticks, evaluate(rule, source, config.evaluation_clips))
-    final = evaluate(rule, source, config.evaluation_clips)
-    if final:
-        _stop_if_diverged(rule, final["loss"], config.clips - 1)
-    journal.evaluated(config.clips, rule.ticks, final)
-    return final, seconds
+            scores = evaluate(rule, source, config.evaluation_clips)
+            journal.evaluated(index + 1, rule.ticks, scores.metrics if scores else None)
+        if checkpoints.due(rule, clip_over=True):
+            save(rule, journal, checkpoints, position)
+        _stop_if_asked(rule, journal, checkpoints, position, clip_over=True)
+    save(rule, journal, checkpoints, position)
+    scores = evaluate(rule, source, config.evaluation_clips)
+    if scores:
+        _stop_if_diverged(rule, scores.loss, config.clips - 1)
+    journal.evaluated(config.clips, rule.ticks, scores.metrics if scores else None)
+    return scores
 
 
-def train_on(rule: Rule, frames: Frames, targets: Frames) -> Metrics:
-    """One clip, tick by tick: its mean loss, and the accuracy of its mean class probabilities."""
-    ticks = [rule.tick(frame, target) for frame, target in zip(frames, targets, strict=True)]
-    losses = [float(tick.loss) for tick in ticks if tick.loss is not None]
-    outputs = [tick.output for tick in ticks if tick.output is not None]
+def train_on(
+    rule: Rule, frames: Frames, targets: Frames, journal: Journal, checkpoints: Checkpoints, position: Position
+) -> Metrics:
+    """One clip, tick by tick, from where the position says: its mean loss, and the accuracy of its mean probabilities.
+
+    Leaves the position at the start of the next clip.
+    """
+    meter = Meter(isinstance(rule.loss, SoftmaxCrossEntropy), position.losses, position.outputs)
+    start = time.perf_counter()
+    for t in range(position.tick, len(frames)):
+        meter.add(rule.tick(frames[t], targets[t]))
+        position.tick = t + 1
+        if checkpoints.due(rule, clip_over=False):
+            save(rule, journal, checkpoints, position)
+        _stop_if_asked(rule, journal, checkpoints, position, clip_over=False)
     rule.end_clip()
-    if not losses:
-        return None
-    return {"loss": float(numpy.mean(losses)), "accuracy": accuracy(clip_probabilities(outputs), targets[-1])}
+    synchronise()
+    position.seconds += time.perf_counter() - start
+    position.clip, position.tick, position.losses, position.outputs = position.clip + 1, 0, [], []
+    return meter.metrics(targets)
 
 
-def evaluate(rule: Rule, source: Source, clips: int) -> Metrics:
-    """Loss and accuracy on this many batches of held-out clips. Touches no training state."""
-    losses, accuracies = [], []
-    for index in range(clips):
-        frames, targets = source.clip("test", index)
-        evaluation = rule.evaluate(frames, targets)
-        losses += [float(loss) for loss in evaluation.losses]
-        if evaluation.outputs:
-            accuracies.append(accuracy(clip_probabilities(evaluation.outputs), targets[-1]))
-    return {"loss": float(numpy.mean(losses)), "accuracy": float(numpy.mean(accuracies))} if losses else None
+def _stop_if_asked(rule: Rule, journal: Journal, checkpoints: Checkpoints, position: Position, clip_over: bool) -> None:
+    """After each tick, or each clip for a rule that is saved between clips only: a checkpoint and the end, if asked."""
+    if rule.whole_clips == clip_over and journal.stop():
+        path = save(rule, journal, checkpoints, position)
+        raise Interrupted(f"interrupted; to go on: --resume {path}")
+
+
+def save(rule: Rule, journal: Journal, checkpoints: Checkpoints, position: Position) -> Path:
+    """A checkpoint, once all metrics so far are written."""
+    position.metrics_bytes = journal.settle()
+    return checkpoints.save(rule, position)
 
 
 def finish(
-    config: Config, task: Task, network: Network, directory: Path, final: Metrics, seconds: float, memory: int | None
+    config: Config,
+    task: Task,
+    network: Network,
+    directory: Path,
+    scores: Scores | None,
+    seconds: float,
+    memory: int | None,
+    skipped: dict[str, str],
 ) -> Result:
-    """What is written when training is over: parameters, plots and results."""
-    assert final is not None
-    chance = 1 / len(task.classes)
+    """What is written when training is over: parameters, plots, results and the report."""
+    assert scores is not None
     save_parameters(network, directory / "parameters.npz")
-    plot_run(directory, chance)
-    samples = config.evaluation_clips * config.batch
+    samples = len(scores.items)
+    right = scores.metrics.get("accuracy")
     result = Result(
-        accuracy=final["accuracy"],
-        accuracy_error=standard_error(final["accuracy"], samples),
-        loss=final["loss"],
-        chance=chance,
+        accuracy=right,
+        accuracy_error=None if right is None else standard_error(right, samples),
+        top5=scores.metrics.get("top5"),
+        loss=scores.loss,
+        chance=None if right is None else 1 / len(task.classes),
         samples=samples,
         milliseconds_per_frame=1e3 * seconds / (config.clips * task.length * config.batch),
         activation_megabytes=None if memory is None else memory / 1e6,
+        skipped_files=len(skipped),
         directory=str(directory),
     )
     (directory / "results.json").write_text(json.dumps(asdict(result), indent=2) + "\n")
+    plot_run(directory, result.chance)
+    predictions: Sequence[dict[str, str]] = []
+    if scores.probabilities is not None:
+        plot_confusion(directory / "plots" / "confusion.png", scores, task.classes)
+    else:
+        rule = make_rule(config, network)
+        predictions = predictions_of_run(
+            rule, task, config.horizon, config.batch, limits(config, task)["test"], directory
+        )
+    write_report(directory, config, task, result, scores, skipped, predictions)
     return result
 
 
@@ -194,17 +271,21 @@ def activation_memory(rule: Rule, clip: Clip) -> int:
     Counted by tracemalloc on a copy of the rule, with the recycling of memory turned off.
     """
     rule = copy.deepcopy(rule)
-    train_on(rule, clip.frames, clip.targets)  # the optimizer's memory is there from now on
+    _run_through(rule, clip)  # the optimizer's memory is there from now on
     pool.recycling = False
     tracemalloc.start()
     try:
-        for frame, target in zip(clip.frames, clip.targets, strict=True):
-            rule.tick(frame, target)
-        rule.end_clip()
+        _run_through(rule, clip)
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
         pool.recycling = True
+
+
+def _run_through(rule: Rule, clip: Clip) -> None:
+    for frame, target in zip(clip.frames, clip.targets, strict=True):
+        rule.tick(frame, target)
+    rule.end_clip()
 
 
 def create_directory(directory: Path, config: Config) -> None:
@@ -238,42 +319,3 @@ def _stop_if_diverged(rule: Rule, loss: float, index: int) -> None:
         f"unit {where!r} has parameters that are no numbers" if where else f"unit {rule.network.top.name!r} overflows"
     )
     raise DivergedError(f"the loss is {loss} in clip {index + 1} (step {rule.ticks}): {what}; lower the learning rate")
-
-
-# Several runs side by side -------------------------------------------------------------------------------------------
-
-
-def train_many(jobs: list[tuple[Config, Path]], processes: int, title: str) -> list[Result]:
-    """Runs in several processes, under one progress bar; results in the order of the jobs. The first error ends all."""
-    clips = sum(config.clips for config, _ in jobs)
-    with tqdm(total=clips, unit="clip", desc=title, dynamic_ncols=True, disable=None) as bar:
-
-        def progress(done: int, line: str) -> None:
-            bar.update(done)
-            bar.set_postfix_str(line)
-
-        if len(jobs) == 1 or processes == 1:
-            return [train(config, directory, progress) for config, directory in jobs]
-        return _train_side_by_side(jobs, processes, progress)
-
-
-def _train_side_by_side(jobs: list[tuple[Config, Path]], processes: int, progress: Progress) -> list[Result]:
-    with get_context("spawn").Manager() as manager, ProcessPoolExecutor(processes, get_context("spawn")) as executor:
-        lines = manager.Queue()
-        futures = [executor.submit(_train_elsewhere, config, directory, lines) for config, directory in jobs]
-        try:
-            while not all(future.done() for future in futures) or not lines.empty():
-                with contextlib.suppress(Empty):
-                    progress(*lines.get(timeout=0.2))
-                for future in futures:
-                    if future.done():
-                        future.result()
-        except BaseException:
-            for process in active_children():
-                process.terminate()
-            raise
-        return [future.result() for future in futures]
-
-
-def _train_elsewhere(config: Config, directory: Path, lines: Any) -> Result:
-    return train(config, directory, lambda clips, line: lines.put((clips, line)))

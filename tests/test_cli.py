@@ -170,7 +170,7 @@ def test_the_summary_takes_the_size_the_classes_and_the_options_of_the_model(com
 def test_every_recipe_builds_and_ticks(name):
     config = Config.from_tables(load_recipe(name), name)
     task = build_task(config)
-    network = build_network(config, task)
+    network = build_network(config, task.frame_shape, len(task.classes))
     rule = build_rule(config, task, network)
     frame = numpy.random.default_rng(0).normal(size=(2, *task.frame_shape))
     for _ in range(network.depth):

@@ -11,8 +11,9 @@ import pytest
 from sideways.config import Config, build_network, build_rule, build_task
 from sideways.data import write_video
 from sideways.errors import DivergedError, InputError
+from sideways.many import train_many
 from sideways.recipes import load_recipe
-from sideways.training import activation_memory, train, train_many
+from sideways.training import activation_memory, train
 
 TINY = Config(
     model="vgg5-skip",
@@ -98,14 +99,19 @@ def run(tmp_path_factory):
     return directory, result, seen
 
 
-def test_a_run_directory_holds_five_things_and_nothing_else(run):
+def test_a_run_directory_holds_what_the_readme_lists_and_nothing_else(run):
     directory, _, _ = run
     assert sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()) == [
+        *(f"checkpoints/step-00000036/conv{i}.npz" for i in range(1, 5)),
+        "checkpoints/step-00000036/head.npz",
+        "checkpoints/step-00000036/meta.json",
         "config.json",
         "metrics.jsonl",
         "parameters.npz",
         "plots/accuracy.png",
+        "plots/confusion.png",
         "plots/loss.png",
+        "report.md",
         "results.json",
     ]
 
@@ -151,7 +157,7 @@ def test_results_json_is_the_result(run):
 
 def test_parameters_npz_names_every_parameter_and_running_statistic_by_its_unit(run):
     directory, _, _ = run
-    network = build_network(TINY, build_task(TINY))
+    network = build_network(TINY, build_task(TINY).frame_shape, 4)
     arrays = network.parameters, network.state
     expected = {f"{unit}/{key}": a.shape for part in arrays for unit in part for key, a in part[unit].items()}
     assert {key: array.shape for key, array in parameters(directory).items()} == expected
@@ -203,7 +209,7 @@ def test_units_with_rate_0_keep_their_parameters_and_the_others_do_not(tmp_path)
     frozen = {"conv1": 0, "conv3": 0.0}
     config = replace(TINY, rates=frozen, optimizer={"name": "adam", "learning_rate": 1e-2, "weight_decay": 0.1})
     train(config, tmp_path / "run")
-    start = build_network(config, build_task(config)).parameters
+    start = build_network(config, build_task(config).frame_shape, 4).parameters
     trained = parameters(tmp_path / "run")
     for unit, arrays in start.items():
         for key, array in arrays.items():
@@ -316,7 +322,9 @@ def test_skip_sideways_does_better_than_guessing_on_the_other_tasks(tmp_path, re
 def memory(rule, length):
     config = replace(TINY, rule=rule, batch=8, task_options={"length": length, "size": 16}, model_options={"width": 8})
     task = build_task(config)
-    return activation_memory(build_rule(config, task, build_network(config, task)), task.clip("train", 0, 8))
+    return activation_memory(
+        build_rule(config, task, build_network(config, task.frame_shape, len(task.classes))), task.clip("train", 0, 8)
+    )
 
 
 def test_activation_memory_of_sideways_is_flat_in_the_length_of_a_clip_and_that_of_bptt_grows_with_it():
@@ -330,7 +338,7 @@ def test_activation_memory_of_sideways_is_flat_in_the_length_of_a_clip_and_that_
 def test_measuring_memory_changes_nothing():
     config = TINY
     task = build_task(config)
-    network = build_network(config, task)
+    network = build_network(config, task.frame_shape, len(task.classes))
     rule = build_rule(config, task, network)
     before = {unit: {key: array.copy() for key, array in arrays.items()} for unit, arrays in network.parameters.items()}
     activation_memory(rule, task.clip("train", 0, 4))

@@ -33,14 +33,19 @@ def _cpu() -> str:
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Aligned columns: the first to the left, the others to the right; above them, the machine."""
+    """The table, and above it the machine."""
     about = machine()
-    print(f"{about['cpu']}, {about['cores']} cores; NumPy {about['numpy']}, {about['blas']}\n")
+    print(f"{about['cpu']}, {about['cores']} cores; NumPy {about['numpy']}, {about['blas']}\n\n{aligned(head, rows)}")
+
+
+def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns: the first to the left, the others to the right."""
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    lines = []
     for row in (head, *rows):
         cells = zip(row, widths, strict=True)
-        first, *others = (cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(cells))
-        print("  ".join([first, *others]))
+        lines.append("  ".join(c.rjust(w) if i else c.ljust(w) for i, (c, w) in enumerate(cells)).rstrip())
+    return "\n".join(lines)
 
 
 def write_json(path: str | None, results: Any) -> None:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from sideways.data.clips import VideoClips
 from sideways.data.pan import Pan, WhichClip
-from sideways.data.stream import Clip, Task
+from sideways.data.source import Source
+from sideways.data.stream import Ahead, Clip, Task
 from sideways.data.synthetic import Shapes, Waves
 from sideways.data.video import VideoInfo, probe, read_frames, shipped_clips, write_video
 from sideways.door import check_options
 from sideways.errors import InputError
 
-TASKS: dict[str, type[Task]] = {"waves": Waves, "shapes": Shapes, "pan": Pan, "which-clip": WhichClip}
+TASKS: dict[str, type[Task]] = {
+    "waves": Waves,
+    "shapes": Shapes,
+    "pan": Pan,
+    "which-clip": WhichClip,
+    "videos": VideoClips,
+}
 
 
 def make_task(name: str, /, seed: int = 0, **options) -> Task:
@@ -22,8 +30,11 @@ def make_task(name: str, /, seed: int = 0, **options) -> Task:
 
 __all__ = [
     "TASKS",
+    "Ahead",
     "Clip",
+    "Source",
     "Task",
+    "VideoClips",
     "VideoInfo",
     "make_task",
     "probe",

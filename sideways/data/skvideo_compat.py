@@ -7,6 +7,7 @@ imageio-ffmpeg. scikit-video 1.2 and later need none of this for NumPy, and have
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
 import os
@@ -42,6 +43,13 @@ def metadata(filename: str) -> dict[str, Any]:
 
     Raises `OSError` or `RuntimeError` for what is no video.
     """
+    about = os.stat(filename)
+    return _metadata(filename, about.st_mtime_ns, about.st_size)
+
+
+@functools.lru_cache(maxsize=4096)
+def _metadata(filename: str, changed: int, size: int) -> dict[str, Any]:
+    """Asked of each version of a file once: starting ffmpeg takes as long as decoding a second of video."""
     frames = imageio_ffmpeg.read_frames(filename)
     try:
         return next(frames)
@@ -54,6 +62,7 @@ def _adapt() -> None:
     skvideo._FFMPEG_PATH, skvideo._FFMPEG_APPLICATION, skvideo._HAS_FFMPEG = path, program, 1
     skvideo.scan_ffmpeg()
     importlib.import_module("skvideo.io")  # only now: its modules copy the paths when they are imported
+    importlib.import_module("skvideo.measure")
     skvideo.io.ffmpeg.ffprobe = _probe
     if tuple(int(part) for part in skvideo.__version__.split(".")[:2]) < (1, 2):
         for name, module in list(sys.modules.items()):
@@ -62,6 +71,7 @@ def _adapt() -> None:
 
 
 _adapt()
+measure = skvideo.measure  # PSNR, SSIM
 # It warns of every rotated video that width and height differ from the file's own; they are meant to.
 logging.getLogger("imageio_ffmpeg").setLevel(logging.ERROR)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy
 
 from sideways.errors import InputError
 
+Frames = Sequence[Any] | numpy.ndarray  # one per tick
 SPLITS = ("train", "test")
 
 DIRECTIONS = ("right", "down", "left", "up")
@@ -18,8 +21,8 @@ DIAGONALS = ("right", "down-right", "down", "down-left", "left", "up-left", "up"
 class Clip:
     """T ticks of a batch of N samples."""
 
-    frames: numpy.ndarray  # (T, N, H, W, C) float32, C-contiguous
-    targets: numpy.ndarray  # (T, N) int64 class indices, one per frame
+    frames: Frames  # (T, N, H, W, C) float32, C-contiguous
+    targets: Frames  # one per frame: (T, N) int64 class indices, or frames (T, N, H, W, C)
 
 
 class Task:
@@ -32,6 +35,8 @@ class Task:
 
     frame_shape: tuple[int, int, int]
     classes: tuple[str, ...]
+    span: tuple[float, float] = (-3.0, 3.0)  # the numbers that stand for black and white in a picture
+    predicts_frames = False  # True where the targets are frames: they are made or decoded too
 
     def __init__(self, seed: int, length: int):
         if not isinstance(length, int) or length < 1:
@@ -46,9 +51,17 @@ class Task:
         frames, labels = self.samples(split, self._generators(split, index, batch, part))
         return Clip(numpy.ascontiguousarray(frames.swapaxes(0, 1), dtype=numpy.float32), self._targets(labels))
 
-    def targets(self, split: str, index: int, batch: int, part: slice = slice(None)) -> numpy.ndarray:
+    def targets(self, split: str, index: int, batch: int, part: slice = slice(None)) -> Frames:
         """The targets of that clip alone: no frame is made or decoded."""
         return self._targets(self.labels(self._generators(split, index, batch, part)))
+
+    def count(self, split: str) -> int | None:
+        """How many samples a split holds; None where they are made without end."""
+        return None
+
+    def items(self, split: str, index: int, batch: int, part: slice = slice(None)) -> numpy.ndarray:
+        """(N,): the number of the thing (a video) that each sample is a view of; -1 for samples beyond the last."""
+        return numpy.arange(index * batch, (index + 1) * batch)[part]
 
     def _generators(self, split: str, index: int, batch: int, part: slice) -> list[numpy.random.Generator]:
         if split not in SPLITS:
@@ -72,6 +85,39 @@ class Task:
     def samples(self, split: str, generators: list[numpy.random.Generator]) -> tuple[numpy.ndarray, numpy.ndarray]:
         """One sample for each generator: frames (N, T, H, W, C), labels (N,)."""
         raise NotImplementedError
+
+
+class Ahead(Task):
+    """The frames of another task, with the frame `horizon` ticks ahead as the target of each.
+
+    The other task must make clips that are `horizon` frames longer.
+    """
+
+    predicts_frames = True
+
+    def __init__(self, task: Task, horizon: int):
+        super().__init__(task.seed, task.length - horizon)
+        self.task, self.horizon = task, horizon
+        self.frame_shape, self.classes, self.span = task.frame_shape, (), task.span
+
+    def open(self) -> None:
+        self.task.open()
+
+    def count(self, split: str) -> int | None:
+        return self.task.count(split)
+
+    def items(self, split: str, index: int, batch: int, part: slice = slice(None)) -> numpy.ndarray:
+        return self.task.items(split, index, batch, part)
+
+    def clip(self, split: str, index: int, batch: int, part: slice = slice(None)) -> Clip:
+        return self.ahead(self.task.clip(split, index, batch, part))
+
+    def ahead(self, clip: Clip) -> Clip:
+        """Frames and targets of a clip of the other task."""
+        return Clip(clip.frames[: self.length], clip.frames[self.horizon :])
+
+    def targets(self, split: str, index: int, batch: int, part: slice = slice(None)) -> Frames:
+        return self.clip(split, index, batch, part).targets
 
 
 def check_motion(directions: int, speed: float) -> tuple[str, ...]:

@@ -50,11 +50,15 @@ def read_frames(
     start: int = 0,
     count: int | None = None,
     grey: bool = False,
+    fps: float | None = None,
+    seconds: float = 0.0,
 ) -> Iterator[numpy.ndarray]:
     """The frames of a video, decoded as they are asked for: (H, W, 3) or, with `grey`, (H, W, 1), uint8.
 
     size: (H, W), or the length of the shorter side; ffmpeg scales while it decodes.
     stride, start, count: every stride-th frame from frame `start` on, at most `count` of them.
+    fps, seconds: resampled to this many frames per second (frames are repeated or left out; that is also what makes a
+        variable rate even), from this moment on.
     Abandoning the iterator ends the decoder. Raises `InputError` at the first frame if the file cannot be read.
     """
     if stride < 1 or start < 0 or (count is not None and count < 1):
@@ -63,11 +67,14 @@ def read_frames(
     height, width = _scaled(info, size)
     output = {"-s": f"{width}x{height}", "-fps_mode": "passthrough", "-pix_fmt": "gray" if grey else "rgb24"}
     output["-f"] = "rawvideo"
+    filters = [f"fps={fps:g}"] if fps else []
     if stride > 1 or start > 0:
-        output["-vf"] = rf"select=gte(n\,{start})*not(mod(n-{start}\,{stride}))"
+        filters.append(rf"select=gte(n\,{start})*not(mod(n-{start}\,{stride}))")
+    if filters:
+        output["-vf"] = ",".join(filters)
     if count is not None:
         output["-vframes"] = str(count)
-    reader = FFmpegReader(os.path.abspath(path), outputdict=output)
+    reader = FFmpegReader(os.path.abspath(path), {"-ss": f"{seconds:.3f}"} if seconds else {}, output)
     frames = 0
     try:
         for frame in reader.nextFrame():
@@ -78,7 +85,9 @@ def read_frames(
         reader._proc.communicate()
     if frames == 0:
         raise InputError(
-            f"{path}: no frame could be decoded from frame {start} on (the header says {info.frames} frames)"
+            f"{path}: no frame could be decoded from frame {start} on"
+            + (f" after {seconds:.2f} s" if seconds else "")
+            + f" (the header says {info.frames} frames)"
         )
 
 

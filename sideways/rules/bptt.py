@@ -39,6 +39,8 @@ class BPTT(Rule):
     `update_every="clip"`. Clips are flushed: frames under way at the end of a clip are dropped.
     """
 
+    whole_clips = True
+
     def __init__(
         self,
         network: Network,

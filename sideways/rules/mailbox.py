@@ -37,6 +37,14 @@ class Mailbox:
         """Drop all messages under way (a flush)."""
         self._readable, self._sent = {}, {}
 
+    def waiting(self, receiver: str) -> dict[str, Array]:
+        """Between two ticks: the messages that a unit will read in the next one, by sender. For checkpoints."""
+        return {j: message for (j, i), message in self._readable.items() if i == receiver}
+
+    def restore(self, tick: int, sender: str, receiver: str, message: Array) -> None:
+        """Put back a message that is to be read at tick `tick`."""
+        self._readable[sender, receiver] = message
+
     def for_evaluation(self) -> Mailbox:
         """A mailbox apart from this one, for the activations of clips that are only evaluated."""
         return Mailbox()

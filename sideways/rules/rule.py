@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,6 +88,46 @@ class Rule:
         self.clock = 0
         self.batch = None
 
+    # What a checkpoint holds
+
+    whole_clips = False  # True for a rule whose state can be saved between clips only
+
+    @property
+    def owned(self) -> list[str]:
+        """The units that live in this process."""
+        return list(self.network.units)
+
+    def unit_state(self, name: str) -> dict[str, Array | int]:
+        """All that is held for a unit between two ticks: `"parameters.<key>"`, `"optimizer.<what>.<key>"`, …"""
+        unit = self.network.units[name]
+        held: dict[str, Array | int] = {f"parameters.{key}": value for key, value in unit.parameters.items()}
+        held |= {f"state.{key}": value for key, value in unit.state.items()}
+        held |= {f"sum.{key}": value for key, value in self._sums.get(name, {}).items()}
+        held["count"] = self._counts.get(name, 0)
+        if name in self.optimizers:
+            optimizer = self.optimizers[name]
+            held["updates"] = optimizer.updates
+            for key, memory in optimizer.memory.items():
+                held |= {f"optimizer.{what}.{key}": value for what, value in memory.items()}
+        return held
+
+    def restore_unit(self, name: str, held: Mapping[str, Any]) -> None:
+        """Take back what `unit_state` gave, as host arrays. Counters of the rule (`clock`, …) must be set before."""
+        unit = self.network.units[name]
+        for kind, arrays in (("parameters", unit.parameters), ("state", unit.state)):
+            for key, array in arrays.items():
+                array[...] = to_device(held[f"{kind}.{key}"])
+        if sums := under("sum", held):
+            self._sums[name] = {key: to_device(value) for key, value in sums.items()}
+        if count := int(held["count"]):
+            self._counts[name] = count
+        if name in self.optimizers:
+            optimizer = self.optimizers[name]
+            optimizer.updates = int(held["updates"])
+            for place, value in under("optimizer", held).items():
+                what, key = place.split(".", 1)
+                optimizer.memory.setdefault(key, {})[what] = to_device(value)
+
     # The door
 
     def check_frame(self, frame: Any, batch: int | None) -> Array:
@@ -141,6 +181,11 @@ class Rule:
         for total in sums.values():
             total.fill(0)
         self._counts[unit.name] = 0
+
+
+def under(kind: str, held: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries `"<kind>.<rest>"` of a unit's state, as rest → value."""
+    return {key.removeprefix(f"{kind}."): value for key, value in held.items() if key.startswith(f"{kind}.")}
 
 
 def add_up(messages: Sequence[Array]) -> Array:

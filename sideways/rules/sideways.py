@@ -7,16 +7,16 @@ live in several processes. Sources: Malinowski et al., CVPR 2020 (chains) and CV
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sideways.backend import Array
+from sideways.backend import Array, to_device
 from sideways.errors import InputError
 from sideways.losses import Loss
 from sideways.network import FRAME, Network, Unit
 from sideways.optimizers import Optimizer
 from sideways.rules.mailbox import Mailbox
-from sideways.rules.rule import Evaluation, Rule, Tick, add_up, check_delay, pairs
+from sideways.rules.rule import Evaluation, Rule, Tick, add_up, check_delay, pairs, under
 from sideways.rules.trace import Trace, trace
 
 
@@ -130,6 +130,25 @@ class Sideways(Rule):
         super().reset()
         self.mailbox.clear()
         self.targets.clear()
+
+    @property
+    def owned(self) -> list[str]:
+        return [unit.name for unit in self.units]
+
+    def unit_state(self, name: str) -> dict[str, Array | int]:
+        held = super().unit_state(name)
+        held |= {f"message.{sender}": message for sender, message in self.mailbox.waiting(name).items()}
+        if name == self.network.top.name:
+            held |= {f"target.{age}": target for age, target in enumerate(self.targets)}
+        return held
+
+    def restore_unit(self, name: str, held: Mapping[str, Any]) -> None:
+        super().restore_unit(name, held)
+        for sender, message in under("message", held).items():
+            self.mailbox.restore(self.clock, sender, name, to_device(message))
+        if name == self.network.top.name:
+            targets = under("target", held)
+            self.targets.extend(to_device(targets[str(age)]) for age in range(len(targets)))
 
     def evaluate(self, frames: Any, targets: Any = None) -> Evaluation:
         """Run a clip through the ticking network, forward only, with a mailbox of its own.

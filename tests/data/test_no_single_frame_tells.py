@@ -5,10 +5,11 @@ import pytest
 from leaky_pan import Leaky
 
 from sideways import Adam, Backprop, Cosine, SoftmaxCrossEntropy
+from sideways.data import Source
 from sideways.data.pan import Pan
+from sideways.evaluation import evaluate
 from sideways.metrics import standard_error
 from sideways.models import build_model
-from sideways.training import Source, evaluate
 
 CLIPS, FRAMES, BATCH, HELD_OUT = 200, 3, 32, 20  # the frames of a clip are alike: many clips, few frames of each
 
@@ -23,7 +24,7 @@ def per_frame_accuracy(task):
         for t in numpy.random.default_rng(index).choice(task.length, FRAMES, replace=False):
             rule.tick(frames[t], targets[t])
         rule.end_clip()
-    return evaluate(rule, source, HELD_OUT)["accuracy"]
+    return evaluate(rule, source, HELD_OUT).metrics["accuracy"]
 
 
 def test_a_network_that_sees_one_frame_at_a_time_is_at_chance_on_pan():

@@ -195,17 +195,56 @@ def test_a_rank_that_the_launcher_ends_is_not_named_as_killed(whole_group, words
         assert rank.returncode == 128 + number
 
 
-def test_after_ctrl_c_all_ranks_stop_after_the_same_clip_with_exit_code_130(tmp_path):
-    job = start(3, "-m", "mpi", "waves-skip", "--clips", "10000", "--runs", str(tmp_path), "--name", "stopped")
+def test_after_ctrl_c_all_ranks_stop_after_the_same_tick_and_a_process_alone_goes_on_from_there(tmp_path):
+    options = [
+        "--clips",
+        "30",
+        "--batch",
+        "8",
+        "--evaluation-clips",
+        "2",
+        "--boundary",
+        "stream",
+        "--update-every",
+        "4",
+    ]
+    options += ["--runs", str(tmp_path)]
+    job = start(3, "-m", "mpi", "waves-skip", *options, "--name", "stopped")
     ranks = pids(job)
-    time.sleep(3)
+    while not (tmp_path / "stopped" / "metrics.jsonl").exists():
+        time.sleep(0.01)
+    time.sleep(0.5)
     for pid in ranks:  # as a terminal does
         os.kill(pid, signal.SIGINT)
     _, errors = job.communicate(timeout=30)
     assert job.returncode == 130, errors
-    assert "interrupted" in errors and "Traceback" not in errors
+    assert "interrupted; to go on: --resume" in errors and "Traceback" not in errors
     assert not any(map(alive, ranks))
-    assert len(parameters(tmp_path / "stopped")) == 26
+    (checkpoint,) = (tmp_path / "stopped" / "checkpoints").iterdir()
+    assert main(["train", "--resume", str(checkpoint)]) == 0
+    assert main(["train", "waves-skip", *options, "--name", "whole"]) == 0
+    assert same(parameters(tmp_path / "whole"), parameters(tmp_path / "stopped"))
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 4), (4, 1), (2, 3)])
+def test_a_checkpoint_of_any_number_of_ranks_resumes_on_any_other_to_the_same_bits(tmp_path, before, after):
+    options = ["waves-skip", "--clips", "5", "--batch", "4", "--evaluation-clips", "2", "--boundary", "stream"]
+    options += ["--checkpoint-every", "25", "--update-every", "4", "--evaluate-every", "2", "--runs", str(tmp_path)]
+
+    def run_on(ranks, *arguments):
+        if ranks == 1:
+            assert main(["train", *arguments]) == 0
+        else:
+            code, _, errors = run(ranks, "-m", "mpi", *arguments)
+            assert code == 0, errors
+
+    run_on(before, *options, "--name", "run")
+    expected = parameters(tmp_path / "run")
+    metrics = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    (tmp_path / "run" / "parameters.npz").unlink()
+    run_on(after, "--resume", str(tmp_path / "run" / "checkpoints" / "step-00000050"))  # in the third clip of 18
+    assert same(expected, parameters(tmp_path / "run"))
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == metrics
 
 
 # Placement is plain arithmetic.

@@ -1,0 +1,65 @@
+"""What a process takes clips from: all of them, or only the part, and only the frames or targets, that it needs."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from sideways.data.clips import VideoClips
+from sideways.data.stream import Ahead, Clip, Frames, Task
+from sideways.data.workers import Loader
+
+
+class Source:
+    """Clips of a task in batches, for one process.
+
+    frames, targets: whether this process needs them; part: its samples of each batch. workers: processes that decode
+    videos ahead of the tick (0: this one does); limits: split → clips that will be asked for.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        batch: int,
+        frames: bool = True,
+        targets: bool = True,
+        part: slice = slice(None),
+        workers: int = 0,
+        limits: dict[str, int] | None = None,
+    ):
+        self.task, self.batch, self.frames, self.targets, self.part = task, batch, frames, targets, part
+        self.decodes = frames or (targets and task.predicts_frames)
+        videos = task.task if isinstance(task, Ahead) else task
+        self.loader = None
+        if self.decodes and isinstance(videos, VideoClips):
+            self.loader = Loader(videos, batch, part, workers, limits or {"train": 0, "test": 0})
+
+    def clip(self, split: str, index: int) -> tuple[Frames, Frames]:
+        """(frames, targets), one of each per tick; None for what is not needed here."""
+        none = [None] * self.task.length
+        if not self.decodes:
+            return none, self.task.targets(split, index, self.batch, self.part) if self.targets else none
+        clip = self._decoded(split, index)
+        return clip.frames if self.frames else none, clip.targets if self.targets else none
+
+    def _decoded(self, split: str, index: int) -> Clip:
+        if self.loader is None:
+            return self.task.clip(split, index, self.batch, self.part)
+        clip = self.loader.clip(split, index)
+        return self.task.ahead(clip) if isinstance(self.task, Ahead) else clip
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Files that could not be used here so far, and why."""
+        return self.loader.skipped if self.loader else {}
+
+    def open(self) -> None:
+        """Read what frames are made of, where this process needs frames; `InputError` if that cannot be."""
+        if self.decodes:
+            self.task.open()
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.loader:
+            self.loader.close()

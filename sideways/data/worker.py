@@ -1,0 +1,31 @@
+"""A decoding process, started by `Loader`: `python -m sideways.data.worker PIPE MEMORY BYTES` (file descriptors)."""
+
+from __future__ import annotations
+
+import pickle
+import signal
+import sys
+from multiprocessing.connection import Connection
+
+from sideways.data.clips import VideoClips
+from sideways.data.workers import memory_of
+
+
+def main() -> None:
+    """Samples into the shared memory, one after the other, until the other end of the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # after Ctrl-C it is the run that ends its workers
+    pipe = Connection(int(sys.argv[1]))
+    try:
+        task: VideoClips = pipe.recv()
+        slots = memory_of(int(sys.argv[2]), int(sys.argv[3])).reshape(-1, task.length, *task.frame_shape)
+        while True:
+            job, slot = pipe.recv()
+            sample = task.sample(*job)
+            slots[slot] = sample.frames
+            pipe.send((job, sample.skipped))
+    except (EOFError, BrokenPipeError, ConnectionResetError, pickle.UnpicklingError):
+        return
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""Predicted frames: how good they are beside two that need no learning, what happens when they are fed back, pictures.
+
+A network with horizon h outputs at tick t its guess of frame t + h. Beside it stand, from the same frames,
+
+    repeat               x[t]
+    linear extrapolation x[t] + h (x[t] - x[t-1])
+
+The top of a chain has seen frame t - a only, a ticks old (`age`): both are also given from what the top has seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from sideways.backend import to_host
+from sideways.data import Task, write_video
+from sideways.data.skvideo_compat import measure
+from sideways.data.stream import Frames
+from sideways.network import FRAME, Network
+from sideways.rules import Backprop, Mailbox, Rule
+from sideways.rules.sideways import forward
+
+Span = tuple[float, float]  # the numbers that stand for black and white
+LUMINANCE = numpy.array([0.299, 0.587, 0.114])  # Rec. 601
+SMALLEST = 11  # pixels: the window of SSIM
+SHOWN = 8  # columns of a figure
+MOST_FRAMES = 500  # that are measured
+
+
+def psnr(truth: numpy.ndarray, guess: numpy.ndarray, span: Span) -> numpy.ndarray:
+    """Peak signal-to-noise ratio of each frame, in dB: scikit-video's, on luminance; frames (T, H, W, C) → (T,)."""
+    return measure.psnr(_grey(truth, span), _grey(guess, span))
+
+
+def ssim(truth: numpy.ndarray, guess: numpy.ndarray, span: Span) -> numpy.ndarray:
+    """Structural similarity of each frame (Wang et al., 2004), 1 for equal ones: scikit-video's, on luminance.
+
+    NaN for frames smaller than its window of 11 × 11 pixels.
+    """
+    if min(truth.shape[1:3]) < SMALLEST:
+        return numpy.full(len(truth), numpy.nan)
+    return measure.ssim(_grey(truth, span), _grey(guess, span))
+
+
+def _grey(frames: numpy.ndarray, span: Span) -> numpy.ndarray:
+    """(T, H, W, 1), 0 … 255, not rounded: the scale on which scikit-video's measures work."""
+    grey = frames @ LUMINANCE if frames.shape[-1] == 3 else frames[..., 0]
+    return numpy.clip((grey.astype(float) - span[0]) * (255 / (span[1] - span[0])), 0, 255)[..., None]
+
+
+def age(rule: Rule) -> int:
+    """How many ticks old the newest frame is that the top sees: the shortest way to it, less the tick of the frame."""
+    if isinstance(rule, Backprop):
+        return 0
+    network: Network = rule.network
+    ages = {FRAME: -1}
+    for name, unit in network.units.items():
+        ages[name] = 1 + min(ages[j] for j in unit.inputs)
+    return ages[network.top.name]
+
+
+def compared(rule: Rule, task: Task, horizon: int, batch: int, clips: int) -> list[dict[str, str]]:
+    """Rows of a table on held-out clips: what predicts, the age of the newest frame it has, PSNR and SSIM (means)."""
+    newest = age(rule)
+    found: dict[tuple[str, int], list[tuple[numpy.ndarray, numpy.ndarray]]] = {}
+    frames_left = MOST_FRAMES
+    for index in range(clips):
+        clip = task.clip("test", index, batch)
+        evaluation = rule.evaluate(clip.frames)
+        for k in range(batch):
+            x = [numpy.asarray(frame[k]) for frame in clip.frames]
+            first = max(evaluation.first_tick, newest + 1)
+            ticks = range(first, len(x))
+            guesses = {("network", newest): [to_host(evaluation.outputs[t - evaluation.first_tick])[k] for t in ticks]}
+            for old in sorted({0, newest}):
+                guesses["repeat", old] = [x[t - old] for t in ticks]
+                ahead = horizon + old
+                guesses["linear extrapolation", old] = [
+                    x[t - old] + ahead * (x[t - old] - x[t - old - 1]) for t in ticks
+                ]
+            truth = numpy.stack([numpy.asarray(clip.targets[t][k]) for t in ticks])
+            for what, guess in guesses.items():
+                about = psnr(truth, numpy.stack(guess), task.span), ssim(truth, numpy.stack(guess), task.span)
+                found.setdefault(what, []).append(about)
+            frames_left -= len(truth)
+        if frames_left <= 0:
+            break
+    rows = []
+    for (name, old), values in found.items():
+        ratio, similarity = (numpy.concatenate(part).mean() for part in zip(*values, strict=True))
+        told = "" if numpy.isnan(similarity) else f"{similarity:.3f}"
+        rows.append({"prediction": name, "newest frame, ticks old": str(old), "PSNR dB": f"{ratio:.2f}", "SSIM": told})
+    return rows
+
+
+def roll_out(rule: Rule, frames: Frames, steps: int, horizon: int) -> numpy.ndarray:
+    """The `steps` frames after a clip, each guess fed back as a frame: (steps, N, H, W, C).
+
+    With x for real frames, y[t] for the output at tick t, T frames and h = 2:
+
+        tick      …  T-2     T-1     T         T+1
+        fed       …  x[T-2]  x[T-1]  y[T-2]    y[T-1]      at tick t ≥ T: y[t-h]
+        output    …  y[T-2]  y[T-1]  y[T]      y[T+1]      a guess of frame t+h
+    """
+    network, mailbox = rule.network, Mailbox()
+    outputs: dict[int, numpy.ndarray] = {}
+    for t in range(len(frames) + max(steps - horizon, 0)):
+        frame = frames[t] if t < len(frames) else outputs[t - horizon]
+        frame = rule.check_frame(frame, None)
+        if isinstance(rule, Backprop):
+            outputs[t] = to_host(rule.evaluate([frame]).outputs[0])
+            continue
+        for unit in network.units.values():
+            activation, _ = forward(network, unit, t, frame, mailbox, train=False)
+            if unit is network.top and activation is not None:
+                outputs[t] = to_host(activation)
+        mailbox.deliver()
+    return numpy.stack([outputs[len(frames) + step - horizon] for step in range(steps)])
+
+
+def plot_prediction(path: Path, truth: numpy.ndarray, guess: numpy.ndarray, span: Span, title: str) -> None:
+    """Truth, prediction and error (T, H, W, C), one above the other, against time."""
+    chosen = numpy.unique(numpy.linspace(0, len(truth) - 1, min(SHOWN, len(truth))).round().astype(int))
+    figure = Figure(figsize=(1.5 * len(chosen) + 1.5, 5.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(3, len(chosen), squeeze=False)
+    reach = (span[1] - span[0]) / 2
+    for column, t in enumerate(chosen):
+        error = (guess[t] - truth[t]).mean(axis=-1)
+        panels[0, column].set_title(f"frame {t + 1}", fontsize=9)
+        for row, picture in enumerate((truth[t], guess[t])):
+            panels[row, column].imshow(_shown(picture, span))
+        image = panels[2, column].imshow(error, cmap="RdBu", vmin=-reach, vmax=reach)
+    for axes in panels.flat:
+        axes.set(xticks=[], yticks=[])
+    for row, name in enumerate(("truth", "prediction", "error")):
+        panels[row, 0].set_ylabel(name)
+    figure.colorbar(image, ax=panels[2, :], label="prediction - truth", shrink=0.9)
+    figure.suptitle(title)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+
+
+def prediction_video(path: Path, truth: numpy.ndarray, guess: numpy.ndarray, span: Span, fps: float) -> None:
+    """Truth | prediction | error, side by side, enlarged to at least 240 lines."""
+    factor = max(1, -(-240 // truth.shape[1]))
+    middle = (span[0] + span[1]) / 2
+
+    def frames() -> Iterator[numpy.ndarray]:
+        for x, y in zip(truth, guess, strict=True):
+            row = numpy.concatenate([_shown(p, span) for p in (x, y, y - x + middle)], axis=1)
+            yield row.repeat(factor, axis=0).repeat(factor, axis=1)
+
+    write_video(path, frames(), fps)
+
+
+def _shown(frame: numpy.ndarray, span: Span) -> numpy.ndarray:
+    """(H, W, 3) uint8."""
+    bright = numpy.clip((frame - span[0]) * (255 / (span[1] - span[0])), 0, 255).astype(numpy.uint8)
+    return numpy.ascontiguousarray(numpy.broadcast_to(bright, (*frame.shape[:2], 3)))
+
+
+def predictions_of_run(
+    rule: Rule, task: Task, horizon: int, batch: int, clips: int, directory: Path
+) -> Sequence[dict[str, str]]:
+    """The table of `compared`; plots/prediction.png, roll-out.png and prediction.mp4 of one held-out sample."""
+    clip = task.clip("test", 0, batch)
+    evaluation = rule.evaluate(clip.frames)
+    truth = numpy.stack([numpy.asarray(target[0]) for target in clip.targets])
+    guess = numpy.stack([to_host(output)[0] for output in evaluation.outputs])
+    seen = truth[evaluation.first_tick :]
+    plots, title = directory / "plots", f"{directory.name}: {horizon} ticks ahead"
+    plot_prediction(plots / "prediction.png", seen, guess, task.span, title)
+    prediction_video(directory / "prediction.mp4", seen, guess, task.span, 10)
+    steps = len(truth) // 2
+    given = [frame[:1] for frame in clip.frames][: len(truth) - steps]
+    after = numpy.stack([numpy.asarray(frame[0]) for frame in clip.frames][len(given) :])
+    if len(given) - horizon >= evaluation.first_tick:
+        rolled = roll_out(rule, given, len(after), horizon)[:, 0]
+        plot_prediction(plots / "roll-out.png", after, rolled, task.span, f"{directory.name}: roll-out, fed back")
+    return compared(rule, task, horizon, batch, clips)

@@ -15,7 +15,7 @@ import numpy
 from sideways.backend import to_host
 from sideways.checkpoint import Trained, find, trained
 from sideways.config import Config, build_rule, build_task, make_rule
-from sideways.data import Source, VideoClips, read_frames
+from sideways.data import Source, Stream, VideoClips, read_frames
 from sideways.data.clips import Look, Normalised
 from sideways.data.pan import FAINT
 from sideways.data.stream import standardised
@@ -155,6 +155,8 @@ def video_options(config: Config) -> dict[str, Any] | None:
     if config.task not in ("videos", "stream"):
         return None
     defaults = {name: entry.default for name, entry in inspect.signature(VideoClips).parameters.items()}
+    if config.task == "stream":  # scaled to fit, at the rate of the stream
+        defaults["short_side"] = config.task_options.get("size", inspect.signature(Stream).parameters["size"].default)
     return defaults | config.task_options
 
 

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"sideways: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stopped:
-        print(f"sideways: {stopped or 'interrupted'}", file=sys.stderr)
+        print(f"sideways: {str(stopped) or 'interrupted'}", file=sys.stderr)
         return 130
     return 0
 

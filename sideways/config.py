@@ -111,6 +111,10 @@ class Config:
 def build_task(config: Config) -> Task:
     """The task that a config names, or `InputError`."""
     options = dict(config.task_options)
+    if config.task == "stream":
+        if config.boundary != "stream" or config.batch != 1:
+            raise InputError("a live stream has no clips and one sample: --boundary stream --batch 1")
+        return make_task("stream", seed=config.seed, **options, horizon=config.horizon)
     if config.horizon and config.task in TASKS:
         length = options.get("length", inspect.signature(TASKS[config.task]).parameters["length"].default)
         options["length"] = length + config.horizon

@@ -195,10 +195,11 @@ def build_model(
     if variant == "skip":
         skips = _edges(options.pop("skip", DEFAULT_SKIPS[base]))
         merge = options.pop("merge", merge)
-    if (classes is None) != (base in PREDICTORS):
-        what, other = ("frames", "vgg5-skip") if base in PREDICTORS else ("classes", "predictor-skip")
+    if base in PREDICTORS and classes is not None:
+        raise InputError(f"model {name!r} outputs frames: it needs a horizon of at least 1 (--horizon), no classes")
+    if base not in PREDICTORS and classes is None:
         raise InputError(
-            f"model {name!r} outputs {what}, and that is not what is wanted here: choose another, as {other}"
+            f"model {name!r} outputs classes: to predict frames choose {PREDICTORS[0]} or {PREDICTORS[0]}-skip"
         )
     if classes is not None and classes < 1:
         raise InputError(f"a model needs at least one class, not {classes}")

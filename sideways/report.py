@@ -10,7 +10,7 @@ import numpy
 
 from sideways.bench.machine import machine
 from sideways.config import Config
-from sideways.data import Task
+from sideways.data import Stream, Task
 from sideways.evaluation import Scores
 from sideways.metrics import confusion
 
@@ -67,6 +67,8 @@ def _what(config: Config, task: Task) -> str:
     }
     if config.horizon:
         rows["target"] = f"the frame {config.horizon} ticks ahead"
+    if isinstance(task, Stream):
+        rows["stream"] = f"{task.taken} frames taken, {task.dropped} dropped (they came while the learner was busy)"
     if count := task.count("train"):
         rows["videos"] = f"{count} to train on, {task.count('test')} held-out clips, {len(task.classes)} classes"
     return "## What was run\n\n" + markdown([{"": key, " ": value} for key, value in rows.items()])

@@ -21,7 +21,7 @@ from sideways.backend import pool, synchronise, to_host, use_backend
 from sideways.checkpoint import Checkpoints, Position
 from sideways.config import Config, build_network, build_rule, build_task, make_rule
 from sideways.cosine import cosines
-from sideways.data import Clip, Source, Task, VideoClips
+from sideways.data import Clip, Source, Stream, Task, VideoClips
 from sideways.data.stream import Frames
 from sideways.errors import DivergedError, InputError
 from sideways.evaluation import Meter, Metrics, Scores, batches, evaluate
@@ -82,7 +82,8 @@ def train(
             with Journal(directory, progress, position) as journal:
                 found = learn(rule, source, config, journal, checkpoints, position)
             skipped = source.skipped
-        memory = None if isinstance(task, VideoClips) else activation_memory(rule, task.clip("train", 0, config.batch))
+        made = not isinstance(task, VideoClips | Stream)  # others would have to decode once more, or wait
+        memory = activation_memory(rule, task.clip("train", 0, config.batch)) if made else None
         return finish(config, task, network, directory, found, position.seconds, memory, skipped)
 
 

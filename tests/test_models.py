@@ -3,7 +3,7 @@
 import numpy
 import pytest
 
-from sideways import SGD, Backprop, InputError, Sideways, SoftmaxCrossEntropy
+from sideways import SGD, Backprop, InputError, MeanSquaredError, Sideways, SoftmaxCrossEntropy
 from sideways.models import MODELS, build_model
 
 VGG8 = {  # unit → output shape for frames of 112×112×3, inputs × outputs × places of its multiply-adds
@@ -56,13 +56,15 @@ def test_a_skip_edge_of_vgg8_changes_only_the_unit_where_it_ends(vgg8):
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_ticks_and_every_parameter_of_it_is_trained(name, rule):
     options = {"hidden": (6, 5, 6)} if name.startswith("mlp") else {"width": 4}
-    network = build_model(name, (16, 16, 2), 3, seed=2, dtype="float64", **options)
+    predicts = name.startswith("predictor")
+    network = build_model(name, (16, 16, 2), None if predicts else 3, seed=2, dtype="float64", **options)
     before = {unit: {k: a.copy() for k, a in arrays.items()} for unit, arrays in network.parameters.items()}
-    teacher = rule(network, SoftmaxCrossEntropy(), SGD(0.01))
+    teacher = rule(network, MeanSquaredError() if predicts else SoftmaxCrossEntropy(), SGD(0.01))
     random = numpy.random.default_rng(0)
     for _ in range(2 * network.depth - 1):
-        tick = teacher.tick(random.normal(size=(4, 16, 16, 2)), numpy.array([0, 1, 2, 0]))
-    assert tick.output.shape == (4, 3)
+        frame = random.normal(size=(4, 16, 16, 2))
+        tick = teacher.tick(frame, frame if predicts else numpy.array([0, 1, 2, 0]))
+    assert tick.output.shape == (frame.shape if predicts else (4, 3))
     assert set(tick.gradients) == set(network.units)
     for unit, arrays in network.parameters.items():
         assert set(tick.gradients[unit]) == set(arrays)
@@ -141,6 +143,9 @@ def test_any_edge_upwards_over_a_unit_fits(skip, merge):
         ("vgg8", {}, "frames of (8, 8, 1) do not suit this model: unit 'conv4'"),
         ("vgg5", {"dtype": "float16"}, "unknown dtype 'float16': choose 'float32' or 'float64'"),
         ("vgg5", {"classes": 0}, "at least one class, not 0"),
+        ("vgg5", {"classes": None}, "outputs classes: to predict frames choose predictor"),
+        ("predictor-skip", {}, "outputs frames: it needs a horizon of at least 1"),
+        ("predictor", {"classes": None, "input_shape": (9, 8, 1)}, "even heights and widths would fit"),
     ],
 )
 def test_what_is_no_model_is_refused(name, options, words):

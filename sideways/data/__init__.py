@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sideways.data.clips import VideoClips
+from sideways.data.live import Stream
 from sideways.data.pan import Pan, WhichClip
 from sideways.data.source import Source
 from sideways.data.stream import Ahead, Clip, Task
@@ -17,6 +18,7 @@ TASKS: dict[str, type[Task]] = {
     "pan": Pan,
     "which-clip": WhichClip,
     "videos": VideoClips,
+    "stream": Stream,
 }
 
 
@@ -33,6 +35,7 @@ __all__ = [
     "Ahead",
     "Clip",
     "Source",
+    "Stream",
     "Task",
     "VideoClips",
     "VideoInfo",

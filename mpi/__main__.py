@@ -30,6 +30,7 @@ from tqdm import tqdm  # noqa: E402
 from mpi.emulation import emulate  # noqa: E402
 from mpi.journal import RankJournal  # noqa: E402
 from mpi.ranks import Ranks, check_same, part_of_batch, place, table  # noqa: E402
+from mpi.relay import relayed  # noqa: E402
 from mpi.rule import ReplicatedSideways  # noqa: E402
 from mpi.transport import MPIMailbox  # noqa: E402
 from sideways.backend import to_device, to_host  # noqa: E402
@@ -37,7 +38,7 @@ from sideways.checkpoint import PER_SAMPLE, Checkpoints, Position  # noqa: E402
 from sideways.cli import in_words  # noqa: E402
 from sideways.config import Config, build_network, build_rule, build_task  # noqa: E402
 from sideways.cosine import cosines  # noqa: E402
-from sideways.data import Source  # noqa: E402
+from sideways.data import Source, Stream  # noqa: E402
 from sideways.data.stream import Frames  # noqa: E402
 from sideways.errors import DivergedError, InputError  # noqa: E402
 from sideways.evaluation import merged  # noqa: E402
@@ -65,9 +66,8 @@ def main() -> int:
     built: list[tuple[Sideways, Ranks]] = []  # once they are there: for the report of an error
     try:
         return _run(options, built)
-    except DivergedError as error:
-        print(f"sideways: {error}", file=sys.stderr, flush=True)
-        WORLD.Abort(1)
+    except (DivergedError, InputError) as error:  # a camera may be unplugged
+        end_all(f"sideways: {error}")
     except BaseException:
         where = f"rank {RANK} on {MPI.Get_processor_name()}"
         if built:
@@ -75,9 +75,15 @@ def main() -> int:
             where += f", unit {rule.running}, tick {rule.ticks}"
             time.sleep(0.2)  # the launcher may need a moment to see that a process has ended
             where += "".join(f"; {other} is gone" for other in ranks.gone())
-        print(f"sideways: {where}:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
-        WORLD.Abort(1)
+        end_all(f"sideways: {where}:\n{traceback.format_exc()}")
     return 1
+
+
+def end_all(why: str) -> None:
+    """Say why, and end every rank."""
+    print(why, file=sys.stderr, flush=True)
+    time.sleep(0.5)  # the launcher passes it on, or else may end before it has
+    WORLD.Abort(1)
 
 
 def _parse() -> argparse.Namespace:
@@ -136,7 +142,8 @@ def _run(options: argparse.Namespace, built: list[tuple[Sideways, Ranks]]) -> in
             ranks, rule, source, mailbox = _set_up(options, config)
             stack.enter_context(source)
             directory = together(lambda: run_directory(options))
-            together(source.open)
+            alone = isinstance(source.task, Stream)  # rank 0 opens it, and passes its frames on
+            together(lambda: None if alone and RANK else source.open())
             shared = Shared(ranks)
             checkpoints = Checkpoints(directory, config, source.task, RANK == 0, WORLD.Barrier, shared.whole)
             position = Position()
@@ -156,6 +163,8 @@ def _config(options: argparse.Namespace) -> Config:
     config = config_of(options)
     if config.rule != "sideways":
         raise InputError(f"only rule 'sideways' runs over several ranks, not {config.rule!r}; sideways train runs it")
+    if config.cosine_every and config.task == "stream":
+        raise InputError("--cosine-every needs a clip twice; over several ranks a live stream passes but once")
     if not options.emulate_ms >= 0:
         raise InputError(f"--emulate-ms must not be negative: {options.emulate_ms}")
     return config
@@ -193,7 +202,8 @@ def _train(
         return cosines(rule, clip.frames, clip.targets)
 
     try:
-        mine = learn(rule, source, config, journal, checkpoints, position, measured)  # type: ignore[arg-type]
+        with relayed(WORLD, source):
+            mine = learn(rule, source, config, journal, checkpoints, position, measured)  # type: ignore[arg-type]
     except Interrupted as stopped:
         journal.close()
         mailbox.clear()

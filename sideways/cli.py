@@ -247,7 +247,9 @@ def _check_data(options: argparse.Namespace) -> None:
 
 def _make_data(options: argparse.Namespace) -> None:
     make_videos(options.kind, Path(options.out), options.what, options.seed)
-    print(f"written to {options.out}; train on it with --data {options.kind}:{options.out}")
+    mirrored = " --set task_options.flip=true" if options.what == "appearance" else ""  # no class changes by it
+    print(f"written to {options.out}; to train on it:")
+    print(f"    sideways train videos-small-skip --data {options.kind}:{options.out}{mirrored}")
 
 
 def in_words(result: Result) -> str:

@@ -124,7 +124,10 @@ def _skipped(skipped: Mapping[str, str]) -> str:
     if not skipped:
         return "## Skipped files\n\nNone."
     listed = "\n".join(f"- `{path}`: {why}" for path, why in sorted(skipped.items()))
-    return f"## Skipped files\n\n{len(skipped)} could not be used; another video took the place of each:\n\n{listed}"
+    return (
+        f"## Skipped files\n\n{len(skipped)} could not be used; unreadable ones were replaced by others of their class:"
+        f"\n\n{listed}"
+    )
 
 
 def _again(directory: Path) -> str:

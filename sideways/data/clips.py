@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy
@@ -147,9 +148,11 @@ class VideoClips(Task):
         """(T, h, w, C) uint8: the frames from `moment` of the video on (0: its start; 1: so that they just fit)."""
         spare = probe(path).duration - self.length / self.rate
         seconds = moment * max(spare, 0.0)
-        frames = list(
-            read_frames(path, self.short_side, count=self.length, grey=self.grey, fps=self.rate, seconds=seconds)
-        )
+        decode = partial(read_frames, path, self.short_side, count=self.length, grey=self.grey, fps=self.rate)
+        try:
+            frames = list(decode(seconds=seconds))
+        except InputError:
+            frames = list(decode())  # the header told of more than there is, such as sound that outlasts the picture
         return numpy.stack([frames[t % len(frames)] for t in range(self.length)])
 
     # Batches of them

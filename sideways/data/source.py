@@ -49,8 +49,8 @@ class Source:
 
     @property
     def skipped(self) -> dict[str, str]:
-        """Files that could not be used here so far, and why."""
-        return self.loader.skipped if self.loader else {}
+        """Files that could not be used here so far, and why; listed ones that are missing from the start on."""
+        return self.loader.task.videos.missing | self.loader.skipped if self.loader else {}
 
     def open(self) -> None:
         """Read what frames are made of, where this process needs frames; `InputError` if that cannot be."""

@@ -58,7 +58,7 @@ def evaluate_checkpoint(place: str, data: str | None, split: int | None, out: st
         print(
             f"{name:<9} {value:.4f}" + (f" ± {standard_error(value, len(scores.items)):.4f}" if name != "loss" else "")
         )
-    print(f"on {len(scores.items)} held-out clips or videos" + (f"; {len(skipped)} files skipped" if skipped else ""))
+    print(f"on {len(scores.items)} held-out clips or videos" + (f"; files skipped: {len(skipped)}" if skipped else ""))
     if scores.probabilities is not None:
         print(f"\n{class_table(scores, classes)}")
     if out:

@@ -91,7 +91,8 @@ class Stream(Task):
     def _decode(self, device: bool) -> Iterator[numpy.ndarray]:
         """Frames (H, W, C) from ffmpeg: of a device as they come, of a file at its own speed (if live), for ever."""
         height, width, channels = self.frame_shape
-        told = ["-f", "v4l2"] if device else [*(["-re"] if self.live else []), "-stream_loop", "-1"]
+        pace = ["-re", "-readrate_initial_burst", "0.001"] if self.live else []  # else half a second comes at once
+        told = ["-f", "v4l2"] if device else [*pace, "-stream_loop", "-1"]
         cut = f"scale={width}:{height}:force_original_aspect_ratio=increase,crop={width}:{height}"
         pixels = {1: "gray", 3: "rgb24"}[channels]
         frames = imageio_ffmpeg.read_frames(

@@ -1,0 +1,81 @@
+"""A live stream: every frame leads to the one `horizon` later, none is dropped in silence."""
+
+import time
+
+import numpy as np
+import pytest
+
+from sideways import InputError
+from sideways.cli import main
+from sideways.data import Stream, write_video
+from tests.data.conftest import LOSSLESS
+
+
+@pytest.fixture
+def film(tmp_path):
+    """30 frames of 16×24 at 60 per second; frame t has the brightness 8 t."""
+    frames = np.broadcast_to(8 * np.arange(30, dtype=np.uint8)[:, None, None, None], (30, 16, 24, 3))
+    write_video(tmp_path / "film.avi", np.ascontiguousarray(frames), fps=60, **LOSSLESS)
+    return tmp_path / "film.avi"
+
+
+def shown(frame, stream):
+    return round(float((np.asarray(frame).mean() * stream.deviation + stream.mean) * 255 / 8))
+
+
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_each_frame_has_the_one_some_ticks_later_as_its_target_across_clips_and_the_end_of_the_file(film, horizon):
+    stream = Stream(data=f"stream:{film}", horizon=horizon, size=8, length=7, live=False)
+    pairs = []
+    for index in range(6):
+        clip = stream.clip("train", index, 1)
+        pairs += [(shown(f, stream), shown(t, stream)) for f, t in zip(clip.frames, clip.targets, strict=True)]
+        assert clip.frames[0].shape == (1, 8, 8, 3) and clip.frames[0].dtype == np.float32
+    assert pairs == [(n % 30, (n + horizon) % 30) for n in range(42)]
+    assert (stream.taken, stream.dropped) == (42 + horizon, 0)
+
+
+def test_frames_that_come_while_the_learner_is_busy_are_counted_as_dropped_and_the_newest_wait(film):
+    stream = Stream(data=f"stream:{film}", horizon=1, size=8, length=3)
+    start = time.monotonic()
+    first = [shown(frame, stream) for frame in stream.clip("train", 0, 1).frames]
+    time.sleep(0.5)  # 30 frames at 60 per second
+    second = [shown(frame, stream) for frame in stream.clip("train", 1, 1).frames]
+    came = (time.monotonic() - start) * 60
+    assert first == [0, 1, 2] and second[0] == 3
+    assert 10 <= stream.dropped <= came
+    assert stream.taken + stream.dropped <= came + 5
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--data", "stream:/dev/no-camera"], "no such device"),
+        (["--data", "stream:none.mp4"], "no such file"),
+        (["--data", "stream:"], "a stream is named"),
+        (["--data", "stream:{film}", "--batch", "2"], "one sample"),
+        (["--data", "stream:{film}", "--boundary", "flush"], "--boundary stream"),
+        (["--data", "stream:{film}", "--horizon", "0"], "horizon"),
+    ],
+)
+def test_what_is_no_stream_is_refused_in_a_line_and_nothing_is_written(film, tmp_path, capsys, options, words):
+    options = [option.format(film=film) for option in options]
+    assert main(["train", "stream-predictor-skip", *options, "--runs", str(tmp_path / "runs")]) == 2
+    assert words in capsys.readouterr().err and not (tmp_path / "runs").exists()
+
+
+def test_a_run_reports_the_frames_it_took_and_dropped(film, tmp_path, capsys):
+    options = ["--data", f"stream:{film}", "--clips", "3", "--evaluation-clips", "1", "--runs", str(tmp_path)]
+    options += ["--set", "task_options.length=16", "--set", "task_options.size=16", "--name", "live"]
+    assert main(["train", "stream-predictor-skip", *options]) == 0
+    report = (tmp_path / "live" / "report.md").read_text()
+    assert "frames taken" in report and "dropped (they came while the learner was busy)" in report
+    assert "| repeat | 0 |" in report
+
+
+def test_a_stream_that_sends_nothing_ends_with_a_line(film, monkeypatch):
+    monkeypatch.setattr("sideways.data.live.LONGEST_SILENCE", 0.2)
+    stream = Stream(data=f"stream:{film}", horizon=1, size=8, length=3)
+    monkeypatch.setattr(Stream, "_decode", lambda self, device: iter(()))
+    with pytest.raises(InputError, match=r"has ended, or sent nothing for 0\.2 s"):
+        stream.pull()

@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Sequence
 
-from sideways.backend import synchronise, to_device
+from sideways.bench.units import Runs
 from sideways.errors import InputError
-from sideways.network import FRAME, Network
+from sideways.network import Network
 
 Groups = list[list[str]]  # stage → names of its units
 
 
 def measured_costs(network: Network, batch: int, repeats: int = 3) -> list[float]:
     """Seconds of forward and backward of each unit: the best of some repeats, on made-up activations."""
-    import numpy
-
-    random = numpy.random.default_rng(0)
-    shapes = {FRAME: network.input_shape} | {name: unit.output_shape for name, unit in network.units.items()}
     costs = []
     for unit in network.units.values():
-        inputs = {j: to_device(random.random((batch, *shapes[j])), network.dtype) for j in unit.inputs}
-        gradient = to_device(random.random((batch, *unit.output_shape)), network.dtype)
-        times = []
+        runs = Runs(network, unit, batch)
         for _ in range(repeats):
-            synchronise()
-            start = time.perf_counter()
-            _, saved = unit.forward(inputs)
-            unit.backward(gradient, saved)
-            synchronise()
-            times.append(time.perf_counter() - start)
-        costs.append(min(times))
+            runs.run()
+        costs.append(min(map(sum, zip(runs.times.forward, runs.times.backward, strict=True))))
     return costs
 
 

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from sideways.apply import evaluate_checkpoint, export, predict
+from sideways.backend import BACKENDS, default_backend
 from sideways.bench.decode import decode
 from sideways.bench.pipeline import latency, pipeline
+from sideways.bench.step import step
 from sideways.compare import compare
 from sideways.config import Config
 from sideways.data.check import check as check_videos
@@ -170,6 +172,15 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     command.add_argument("--clips", type=int, default=2, help="clips of each measurement (default: 2)")
     command.add_argument("--json", metavar="FILE", help="also write the results here")
     command.set_defaults(run=lambda o: decode(o.data, o.workers, o.model, o.size, o.batch, o.clips, o.json))
+    command = benches.add_parser("step", help="where the time of a training step goes, unit by unit, beside PyTorch")
+    command.add_argument("--model", default="vgg8", help="default: vgg8")
+    command.add_argument("--size", type=int, default=112, help="height and width of a frame (default: 112)")
+    command.add_argument("--batch", type=int, default=8, help="samples of a frame (default: 8)")
+    command.add_argument("--repeats", type=int, default=15, help="default: 15")
+    command.add_argument("--threads", type=int, default=1, help="BLAS threads, and PyTorch's (default: 1)")
+    command.add_argument("--backend", default=default_backend(), choices=BACKENDS)
+    command.add_argument("--json", metavar="FILE", help="also write the results here")
+    command.set_defaults(run=lambda o: step(o.model, o.size, o.batch, o.repeats, o.threads, o.backend, o.json))
     for name, run, ticks, words in (
         ("pipeline", pipeline, 10, "frames/s of Sideways and of blocked backpropagation on 1 … K ranks"),
         ("latency", latency, 100, "what becomes of frames that arrive whether or not the learner is ready"),

@@ -124,7 +124,11 @@ def predictor(channels: int, width: int = 16) -> list[Stage]:
 def _convolution(
     outputs: int, norm: bool, activation: str, pool: int, shortcut: bool
 ) -> Callable[[Shape], list[Layer]]:
-    """A 3×3 convolution, normalised or not, its activation, and a pool (0: a global average)."""
+    """A 3×3 convolution, normalised or not, its activation, and a pool (0: a global average).
+
+    A max-pool goes before a monotone activation: to the last bit the same function and gradients, at a quarter of the
+    activation's cost.
+    """
 
     def build(shape: Shape) -> list[Layer]:
         inputs = shape[-1]
@@ -132,7 +136,10 @@ def _convolution(
         if shortcut:
             linear = [Shortcut(linear, [] if inputs == outputs else [Conv2D(inputs, outputs, kernel=1)])]
         pooling: list[Layer] = [GlobalAveragePool()] if pool == 0 else [MaxPool2D(pool)] if pool > 1 else []
-        return [*linear, _activation(activation), *pooling]
+        monotone = pool > 1 and activation != "square"
+        return (
+            [*linear, *pooling, _activation(activation)] if monotone else [*linear, _activation(activation), *pooling]
+        )
 
     return build
 

@@ -15,7 +15,10 @@ from threadpoolctl import threadpool_info
 
 def machine() -> dict[str, Any]:
     """CPU, cores that may be used, NumPy and its BLAS."""
-    blas: dict[str, Any] = next((library for library in threadpool_info() if library["user_api"] == "blas"), {})
+    loaded = [library for library in threadpool_info() if library["user_api"] == "blas"]
+    blas: dict[str, Any] = next(
+        (library for library in loaded if "numpy" in library["filepath"]), {}
+    )  # SciPy has one too
     return {
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)),

@@ -16,7 +16,6 @@ import json
 import os
 import socket
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -28,9 +27,8 @@ from torch import nn
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGPipe
 
 from mpi.placement import balanced, speed_up
-from sideways.layers import Conv2D, Dense, Flatten, GlobalAveragePool, Layer, MaxPool2D, ReLU
+from sideways.bench.torch_network import Stage
 from sideways.models import build_model
-from sideways.network import Unit
 
 SCHEDULES = {"gpipe": ScheduleGPipe, "1f1b": Schedule1F1B}
 
@@ -120,37 +118,6 @@ def _optimizer(network: nn.Module) -> torch.optim.Optimizer:
 
 def _labels(count: int) -> torch.Tensor:
     return torch.arange(count) % 10
-
-
-class Stage(nn.Module):
-    """Units of a chain as PyTorch's own modules, channels last in memory; messages are plain contiguous tensors."""
-
-    def __init__(self, units: Sequence[Unit]):
-        super().__init__()
-        layers = [_translated(layer) for unit in units for layer in unit.body.layers]
-        self.layers = nn.Sequential(*layers).to(memory_format=torch.channels_last)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.requires_grad:
-            x.register_hook(torch.Tensor.contiguous)  # the gradient message, likewise
-        if x.ndim == 4:
-            x = x.contiguous(memory_format=torch.channels_last)
-        return self.layers(x).contiguous()
-
-
-def _translated(layer: Layer) -> nn.Module:
-    if isinstance(layer, Conv2D):
-        return nn.Conv2d(layer.inputs, layer.outputs, layer.kernel, padding="same")
-    if isinstance(layer, Dense):
-        return nn.Linear(layer.inputs, layer.outputs)
-    if isinstance(layer, MaxPool2D):
-        return nn.MaxPool2d(layer.grid.kernel, layer.grid.stride)
-    if isinstance(layer, GlobalAveragePool):
-        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    known: dict[type[Layer], Callable[[], nn.Module]] = {ReLU: nn.ReLU, Flatten: nn.Flatten}
-    if type(layer) not in known:
-        sys.exit(f"the comparison with PyTorch does not know {layer!r}: choose a plain model, such as vgg8")
-    return known[type(layer)]()
 
 
 def _costs(units: Sequence[nn.Module], frames: torch.Tensor) -> list[float]:

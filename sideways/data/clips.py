@@ -153,6 +153,8 @@ class VideoClips(Task):
             frames = list(decode(seconds=seconds))
         except InputError:
             frames = list(decode())  # the header told of more than there is, such as sound that outlasts the picture
+        if len(frames) == 1 < self.length:  # ffmpeg finds a picture in many a broken file
+            raise InputError(f"{path}: only one frame could be decoded")
         return numpy.stack([frames[t % len(frames)] for t in range(self.length)])
 
     # Batches of them

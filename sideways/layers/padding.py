@@ -19,6 +19,15 @@ class Grid:
             raise InputError(f"unknown padding {padding!r}: choose 'same' or 'valid'")
         self.kernel, self.stride, self.padding = kernel, stride, padding
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether windows share pixels."""
+        return self.stride[0] < self.kernel[0] or self.stride[1] < self.kernel[1]
+
+    def covers(self, shape: Shape) -> bool:
+        """Whether every pixel of an image (H, W, C) lies in exactly one window."""
+        return self.stride == self.kernel and not any(extent % k for extent, k in zip(shape, self.kernel, strict=False))
+
     def output(self, shape: Shape) -> tuple[int, int]:
         """(Ho, Wo) for an image of this shape (H, W, C)."""
         extent = check_image(shape)[:2]

@@ -8,6 +8,8 @@ from sideways.backend import Array, Shape, contiguous, empty, namespace, zeros
 from sideways.layers.base import Gradients, Layer, check_image, pair
 from sideways.layers.padding import Grid
 
+CACHE = 1 << 22  # bytes of x that are worked on at once: a third faster than all of a large batch
+
 
 class _Pool(Layer):
     """What the pools over windows share: windows `stride` apart (by default side by side) in each channel."""
@@ -41,27 +43,48 @@ class MaxPool2D(_Pool):
     """
 
     def forward(self, x: Array, train: bool = True) -> tuple[Array, Any]:
-        first, *others = self.grid.shifts(self.grid.pad(x, -float("inf")), x.shape[1:])
-        y = empty(x, first.shape)
-        y[...] = first
-        for pixels in others:
-            namespace(x).maximum(y, pixels, out=y)
-        return y, (x, y)
+        padded = self.grid.pad(x, -float("inf"))
+        (kh, kw), (sh, sw), (ho, wo) = self.grid.kernel, self.grid.stride, self.grid.output(x.shape[1:])
+        rows = _largest(x, [padded[:, u : u + sh * (ho - 1) + 1 : sh] for u in range(kh)])
+        y = _largest(x, [rows[:, :, v : v + sw * (wo - 1) + 1 : sw] for v in range(kw)])
+        return contiguous(y), (x, y)
 
     def backward(self, dy: Array, saved: Any) -> tuple[Array, Gradients]:
         x, y = saved
-        return self._scatter(x.shape, self._shares(x, y, dy), dy), {}
+        n, h, w, c = x.shape
+        top, bottom, left, right = self.grid.margins((h, w, c))
+        make = empty if self.grid.covers((h, w, c)) else zeros
+        padded = make(dy, (n, top + h + bottom, left + w + right, c))
+        samples = max(1, CACHE // (h * w * c * dy.itemsize))
+        for first in range(0, n, samples):
+            block = slice(first, first + samples)
+            self._give(dy[block], x[block], y[block], padded[block])
+        return contiguous(self.grid.unpad(padded, (h, w, c))), {}
 
-    def _shares(self, x: Array, y: Array, dy: Array) -> Any:
-        xp = namespace(dy)
-        open_windows = empty(y, dtype=bool)  # those whose gradient has not been given away
-        open_windows.fill(True)
-        here, share = empty(y, dtype=bool), empty(dy)
-        for pixels in self.grid.shifts(self.grid.pad(x, -float("inf")), x.shape[1:]):
+    def _give(self, dy: Array, x: Array, y: Array, padded: Array) -> None:
+        xp, shape = namespace(dy), x.shape[1:]
+        unclaimed, here, share = empty(y, dtype=bool), empty(y, dtype=bool), empty(dy)
+        unclaimed.fill(True)  # windows whose gradient has not been given away
+        places = self.grid.shifts(self.grid.pad(x, -float("inf")), shape), self.grid.shifts(padded, shape)
+        for pixels, gradients in zip(*places, strict=True):
             xp.equal(pixels, y, out=here)
-            here &= open_windows
-            open_windows ^= here
-            yield xp.multiply(dy, here, out=share)
+            here &= unclaimed
+            unclaimed ^= here
+            if self.grid.overlaps:
+                gradients += xp.multiply(dy, here, out=share)
+            else:
+                xp.multiply(dy, here, out=gradients)
+
+
+def _largest(like: Array, parts: list[Array]) -> Array:
+    """The largest of each element of arrays of the same shape."""
+    first, *others = parts
+    if not others:
+        return first
+    largest = empty(like, first.shape)
+    for part in others:
+        first = namespace(like).maximum(first, part, out=largest)
+    return largest
 
 
 class AveragePool2D(_Pool):

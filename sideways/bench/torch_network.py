@@ -1,0 +1,48 @@
+"""The same networks in PyTorch, where it is installed: what the benchmarks compare with."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from sideways.layers import Conv2D, Dense, Flatten, GlobalAveragePool, Layer, MaxPool2D, ReLU
+from sideways.network import Network, Unit
+
+
+def chain(network: Network) -> nn.Module:
+    """A chain of units as one module."""
+    return nn.Sequential(*(translated(layer) for unit in network.units.values() for layer in unit.body.layers))
+
+
+class Stage(nn.Module):
+    """Units of a chain as PyTorch's own modules, channels last in memory; messages are plain contiguous tensors."""
+
+    def __init__(self, units: Sequence[Unit]):
+        super().__init__()
+        layers = [translated(layer) for unit in units for layer in unit.body.layers]
+        self.layers = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.requires_grad:
+            x.register_hook(torch.Tensor.contiguous)  # the gradient message, likewise
+        if x.ndim == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        return self.layers(x).contiguous()
+
+
+def translated(layer: Layer) -> nn.Module:
+    if isinstance(layer, Conv2D):
+        return nn.Conv2d(layer.inputs, layer.outputs, layer.kernel, padding="same")
+    if isinstance(layer, Dense):
+        return nn.Linear(layer.inputs, layer.outputs)
+    if isinstance(layer, MaxPool2D):
+        return nn.MaxPool2d(layer.grid.kernel, layer.grid.stride)
+    if isinstance(layer, GlobalAveragePool):
+        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    known: dict[type[Layer], Callable[[], nn.Module]] = {ReLU: nn.ReLU, Flatten: nn.Flatten}
+    if type(layer) not in known:
+        sys.exit(f"the comparison with PyTorch does not know {layer!r}: choose a plain model, such as vgg8")
+    return known[type(layer)]()

@@ -1,0 +1,122 @@
+"""Each way to convolve, against the naive loop, its own errors, and the other way."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_layers import ready, windows_by_hand
+
+import sideways as sw
+from sideways.layers import winograd
+from sideways.layers.columns import Columns
+from sideways.layers.winograd import Winograd
+
+KERNELS = {Columns: st.tuples(st.integers(1, 4), st.integers(1, 4)), Winograd: st.just((3, 3))}
+STRIDES = {Columns: st.tuples(st.integers(1, 3), st.integers(1, 3)), Winograd: st.just((1, 1))}
+
+
+@pytest.mark.parametrize("kind", [Columns, Winograd])
+@settings(max_examples=60)
+@given(
+    st.data(),
+    st.tuples(st.integers(4, 11), st.integers(4, 11)),
+    st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    st.integers(1, 3),
+    st.sampled_from(["same", "valid"]),
+    st.sampled_from([1, 4, 400]),
+)
+def test_each_way_is_the_naive_loop_forward_and_backward(kind, data, size, channels, samples, padding, at_once):
+    kernel, stride = data.draw(KERNELS[kind]), data.draw(STRIDES[kind])
+    (inputs, outputs), random = channels, np.random.default_rng(size)
+    layer = ready(sw.Conv2D(inputs, outputs, kernel, stride, padding))
+    weight, bias = layer.weight, random.normal(size=outputs)
+    x = random.normal(size=(samples, *size, inputs))
+    before, winograd.AT_ONCE = winograd.AT_ONCE, at_once  # so that a batch is several blocks
+    try:
+        way = kind(layer.grid)
+        y, kept = way.forward(x, weight, bias)
+        dy = random.normal(size=y.shape)
+        dx, dw, db = way.backward(x, weight, dy, kept, True)
+        none, *same = way.backward(x, weight, dy, way.again(x, weight), False)
+    finally:
+        winograd.AT_ONCE = before
+    expected = np.zeros_like(x), np.zeros_like(weight)
+    places = np.arange(x.size).reshape(x.shape)
+    for (i, j), pixels in windows_by_hand(x, kernel, stride, padding):
+        total = bias.copy() * np.ones((samples, 1))
+        for u, v, value in pixels:
+            total += value @ weight[u, v]
+            expected[1][u, v] += value.T @ dy[:, i, j]
+        np.testing.assert_allclose(y[:, i, j], total, rtol=1e-11, atol=1e-11)
+    for (i, j), pixels in windows_by_hand(places, kernel, stride, padding):
+        for u, v, place in pixels:
+            expected[0].reshape(-1)[place] += dy[:, i, j] @ weight[u, v].T
+    for found, right in zip((dx, dw, db), (*expected, dy.sum(axis=(0, 1, 2))), strict=True):
+        np.testing.assert_allclose(found, right, rtol=1e-10, atol=1e-10)
+    assert none is None and all(map(np.array_equal, same, (dw, db)))
+
+
+def test_in_float32_winograd_errs_by_no_more_than_the_docstring_says():
+    random = np.random.default_rng(0)
+    layer = ready(sw.Conv2D(64, 64, kernel=3))
+    x, dy = random.normal(size=(2, 2, 28, 28, 64))
+    exact = Columns(layer.grid)
+    y, columns = exact.forward(x, layer.weight, layer.bias)
+    right = y, *exact.backward(x, layer.weight, dy, columns, True)[:2]
+    x, dy, weight, bias = (array.astype(np.float32) for array in (x, dy, layer.weight, layer.bias))
+    way = Winograd(layer.grid)
+    y, kept = way.forward(x, weight, bias)
+    for found, expected in zip((y, *way.backward(x, weight, dy, kept, True)[:2]), right, strict=True):
+        assert found.dtype == np.float32
+        assert np.abs(found - expected).max() < 6e-5 * np.sqrt((expected**2).mean())
+
+
+@given(st.integers(1, 80), st.integers(1, 80), st.integers(1, 16), st.integers(3, 40), st.integers(3, 40))
+def test_the_way_depends_on_shapes_alone_and_winograd_is_for_wide_layers_with_many_tiles(c, o, n, h, w):
+    layer = sw.Conv2D(c, o, kernel=3)
+    way = type(layer.way((n, h, w, c)))
+    assert way is type(sw.Conv2D(c, o, kernel=3).way((n, h, w, c)))
+    tiles = n * -(-h // 4) * -(-w // 4)
+    assert (way is Winograd) == (min(c, o) >= 16 and c * o >= 512 and tiles >= 64)
+    for other in (sw.Conv2D(c, o, kernel=5), sw.Conv2D(c, o, kernel=(3, 1)), sw.Conv2D(c, o, kernel=3, stride=2)):
+        assert type(other.way((n, h, w, c))) is Columns
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 16), (33, 30, 32)])
+def test_a_wide_layer_passes_the_gradient_check_and_is_re_entrant(shape):
+    layer = ready(sw.Conv2D(shape[2], 32, kernel=3))
+    random = np.random.default_rng(0)
+    first, second = random.normal(size=(2, 2, *shape))
+    assert isinstance(layer.way(first.shape), Winograd)
+    y, saved_first = layer.forward(first)
+    expected = layer.backward(y, saved_first)
+    _, saved_first = layer.forward(first)
+    _, saved_second = layer.forward(second)
+    layer.backward(y, saved_second)
+    dx, gradients = layer.backward(y, saved_first)
+    assert np.array_equal(dx, expected[0])
+    assert all(np.array_equal(gradients[key], expected[1][key]) for key in gradients)
+    # a directional derivative: ½|y|² along a random direction of each of x, W and b
+    for array, gradient in ((first, dx), *((getattr(layer, key), gradients[key]) for key in gradients)):
+        direction, step, values = random.normal(size=array.shape), 1e-5, array.copy()
+        sides = []
+        for sign in (1, -1):
+            array[...] = values + sign * step * direction
+            sides.append((layer.forward(first)[0] ** 2).sum() / 2)
+        array[...] = values
+        assert (sides[0] - sides[1]) / (2 * step) == pytest.approx((gradient * direction).sum(), rel=1e-6)
+
+
+@given(st.integers(4, 9), st.integers(1, 3), st.integers(0, 99))
+def test_a_pool_before_a_monotone_activation_is_the_pool_after_it_to_the_last_bit(size, channels, seed):
+    random = np.random.default_rng(seed)
+    x = random.integers(-3, 3, (2, size, size, channels)).astype(np.float32) * np.float32(0.1)  # with ties
+    for activation in (sw.ReLU, sw.LeakyReLU, sw.Tanh, sw.Sigmoid):
+        orders = (
+            sw.layers.Sequential([sw.MaxPool2D(2), activation()]),
+            sw.layers.Sequential([activation(), sw.MaxPool2D(2)]),
+        )
+        (y, saved), (same, too) = (order.forward(x) for order in orders)
+        assert np.array_equal(y, same)
+        dy = random.normal(size=y.shape).astype(np.float32)
+        assert np.array_equal(orders[0].backward(dy, saved)[0], orders[1].backward(dy, too)[0])

@@ -14,6 +14,10 @@ from typing import Any, NoReturn
 from sideways.apply import evaluate_checkpoint, export, predict
 from sideways.backend import BACKENDS, default_backend
 from sideways.bench.decode import decode
+from sideways.bench.growth import growth
+from sideways.bench.layers import layers
+from sideways.bench.machine import aligned
+from sideways.bench.memory import memory
 from sideways.bench.pipeline import latency, pipeline
 from sideways.bench.step import step
 from sideways.compare import compare
@@ -25,6 +29,7 @@ from sideways.data.make import make as make_videos
 from sideways.demo import demo
 from sideways.errors import DivergedError, InputError
 from sideways.many import train_many
+from sideways.memory import table as memory_table
 from sideways.metrics import mean_and_spread
 from sideways.models import MODELS, build_model
 from sideways.options import add_run_options, assign, config_of, run_directory
@@ -181,6 +186,26 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     command.add_argument("--backend", default=default_backend(), choices=BACKENDS)
     command.add_argument("--json", metavar="FILE", help="also write the results here")
     command.set_defaults(run=lambda o: step(o.model, o.size, o.batch, o.repeats, o.threads, o.backend, o.json))
+    command = benches.add_parser("layers", help="each layer of a model by itself; convolutions in both ways")
+    command.add_argument("--model", default="vgg8", help="default: vgg8")
+    command.add_argument("--size", type=int, default=112, help="height and width of a frame (default: 112)")
+    command.add_argument("--batch", type=int, default=8, help="samples of a frame (default: 8)")
+    command.add_argument("--repeats", type=int, default=9, help="default: 9")
+    command.add_argument("--json", metavar="FILE", help="also write the results here")
+    command.set_defaults(run=lambda o: layers(o.model, o.size, o.batch, o.repeats, o.json))
+    command = benches.add_parser("growth", help="the time of a tick against batch, frame size, width, depth and units")
+    command.add_argument("--repeats", type=int, default=15, help="default: 15")
+    command.add_argument("--json", metavar="FILE", help="also write the results here")
+    command.set_defaults(run=lambda o: growth(o.repeats, o.json))
+    command = benches.add_parser("memory", help="bytes that training on clips of T frames needs, with each rule")
+    command.add_argument("--model", default="vgg8", help="default: vgg8")
+    command.add_argument("--size", type=int, default=112, help="height and width of a frame (default: 112)")
+    command.add_argument("--batch", type=int, default=1, help="samples of a frame (default: 1)")
+    command.add_argument(
+        "--lengths", type=int, nargs="+", default=[16, 64, 256], metavar="T", help="default: 16 64 256"
+    )
+    command.add_argument("--json", metavar="FILE", help="also write the results here")
+    command.set_defaults(run=lambda o: memory(o.model, o.size, o.batch, o.lengths, o.json))
     for name, run, ticks, words in (
         ("pipeline", pipeline, 10, "frames/s of Sideways and of blocked backpropagation on 1 … K ranks"),
         ("latency", latency, 100, "what becomes of frames that arrive whether or not the learner is ready"),
@@ -281,7 +306,10 @@ def _summary(options: argparse.Namespace) -> None:
         assign(tables, assignment)
     if refused := sorted({"input_shape", "classes"} & set(tables)):
         raise InputError(f"--set {refused[0]}: --size and --classes say this")
-    print(build_model(options.model, tuple(options.size), options.classes, **tables).summary())
+    network = build_model(options.model, tuple(options.size), options.classes, **tables)
+    print(f"{network.summary()}\n")
+    print(aligned(("unit", "saved MB", "scratch MB", "messages MB"), memory_table(network)))
+    print("for one sample: saved from forward to backward; scratch; messages of two ticks")
 
 
 def _print_names(names: dict[str, str]) -> None:

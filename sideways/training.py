@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import signal
 import threading
 import time
-import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,15 +15,16 @@ from typing import Any
 import numpy
 from threadpoolctl import threadpool_limits
 
-from sideways.backend import pool, synchronise, to_host, use_backend
+from sideways.backend import synchronise, to_host, use_backend
 from sideways.checkpoint import Checkpoints, Position
 from sideways.config import Config, build_network, build_rule, build_task, make_rule
 from sideways.cosine import cosines
-from sideways.data import Clip, Source, Stream, Task, VideoClips
+from sideways.data import Source, Stream, Task, VideoClips
 from sideways.data.stream import Frames
 from sideways.errors import DivergedError, InputError
 from sideways.evaluation import Meter, Metrics, Scores, batches, evaluate
 from sideways.losses import SoftmaxCrossEntropy
+from sideways.memory import peak_of_clip
 from sideways.metrics import standard_error
 from sideways.network import Network
 from sideways.plots import plot_confusion, plot_run
@@ -83,7 +82,8 @@ def train(
                 found = learn(rule, source, config, journal, checkpoints, position)
             skipped = source.skipped
         made = not isinstance(task, VideoClips | Stream)  # others would have to decode once more, or wait
-        memory = activation_memory(rule, task.clip("train", 0, config.batch)) if made else None
+        clip = task.clip("train", 0, config.batch) if made else None
+        memory = peak_of_clip(rule, clip.frames, clip.targets) if clip else None
         return finish(config, task, network, directory, found, position.seconds, memory, skipped)
 
 
@@ -264,29 +264,6 @@ def finish(
         )
     write_report(directory, config, task, result, scores, skipped, predictions)
     return result
-
-
-def activation_memory(rule: Rule, clip: Clip) -> int:
-    """Peak bytes that training on this clip needs beyond what is there between clips: saved values, scratch, messages.
-
-    Counted by tracemalloc on a copy of the rule, with the recycling of memory turned off.
-    """
-    rule = copy.deepcopy(rule)
-    _run_through(rule, clip)  # the optimizer's memory is there from now on
-    pool.recycling = False
-    tracemalloc.start()
-    try:
-        _run_through(rule, clip)
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-        pool.recycling = True
-
-
-def _run_through(rule: Rule, clip: Clip) -> None:
-    for frame, target in zip(clip.frames, clip.targets, strict=True):
-        rule.tick(frame, target)
-    rule.end_clip()
 
 
 def create_directory(directory: Path, config: Config) -> None:

@@ -12,8 +12,9 @@ from sideways.config import Config, build_network, build_rule, build_task
 from sideways.data import write_video
 from sideways.errors import DivergedError, InputError
 from sideways.many import train_many
+from sideways.memory import peak_of_clip
 from sideways.recipes import load_recipe
-from sideways.training import activation_memory, train
+from sideways.training import train
 
 TINY = Config(
     model="vgg5-skip",
@@ -322,9 +323,9 @@ def test_skip_sideways_does_better_than_guessing_on_the_other_tasks(tmp_path, re
 def memory(rule, length):
     config = replace(TINY, rule=rule, batch=8, task_options={"length": length, "size": 16}, model_options={"width": 8})
     task = build_task(config)
-    return activation_memory(
-        build_rule(config, task, build_network(config, task.frame_shape, len(task.classes))), task.clip("train", 0, 8)
-    )
+    rule = build_rule(config, task, build_network(config, task.frame_shape, len(task.classes)))
+    clip = task.clip("train", 0, 8)
+    return peak_of_clip(rule, clip.frames, clip.targets)
 
 
 def test_activation_memory_of_sideways_is_flat_in_the_length_of_a_clip_and_that_of_bptt_grows_with_it():
@@ -341,7 +342,8 @@ def test_measuring_memory_changes_nothing():
     network = build_network(config, task.frame_shape, len(task.classes))
     rule = build_rule(config, task, network)
     before = {unit: {key: array.copy() for key, array in arrays.items()} for unit, arrays in network.parameters.items()}
-    activation_memory(rule, task.clip("train", 0, 4))
+    clip = task.clip("train", 0, 4)
+    peak_of_clip(rule, clip.frames, clip.targets)
     assert rule.ticks == 0
     for unit, arrays in network.parameters.items():
         assert same_bits(arrays, before[unit])

@@ -37,6 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m sideways.bench.torch_pipeline")
     parser.add_argument("schedule", choices=("plain", *SCHEDULES))
     parser.add_argument("--ranks", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1, help="of each process")
     parser.add_argument("--model", default="vgg8")
     parser.add_argument("--size", type=int, default=112)
     parser.add_argument("--batch", type=int, default=8, help="samples of a micro-batch")
@@ -44,20 +45,24 @@ def main() -> None:
     options = parser.parse_args()
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(found.getsockname()[1]), "OMP_NUM_THREADS": "1"}
+        os.environ |= {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(found.getsockname()[1]),
+            "OMP_NUM_THREADS": str(options.threads),
+        }
     with tempfile.NamedTemporaryFile("r") as answer:
         torch.multiprocessing.spawn(_process, (options, answer.name), options.ranks)
         print(answer.read())
 
 
 def _process(rank: int, options: argparse.Namespace, path: str) -> None:
-    torch.set_num_threads(1)
+    torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     shape = (options.size, options.size, 3)
     units = [Stage([unit]) for unit in build_model(options.model, shape, 101).units.values()]
     frames = torch.rand(options.batch, 3, options.size, options.size)
     if options.schedule == "plain":
-        step, micro_batches, allowed = _plain(units, frames), 1, 1.0
+        step, micro_batches, allowed = _plain(units, frames), 1, float(options.threads)
     else:
         dist.init_process_group("gloo", rank=rank, world_size=options.ranks)
         costs = torch.tensor(_costs(units, frames), dtype=torch.float64)
@@ -74,7 +79,8 @@ def _process(rank: int, options: argparse.Namespace, path: str) -> None:
         step()
         seconds.append((time.perf_counter() - start) / micro_batches)
     if rank == 0:
-        result = {"method": options.schedule, "ranks": options.ranks, "batch": options.batch, "allowed": allowed}
+        result = {"method": options.schedule, "ranks": options.ranks, "threads": options.threads}
+        result |= {"batch": options.batch, "allowed": allowed}
         result |= {"seconds_per_tick": statistics.median(seconds), "spread": max(seconds) - min(seconds)}
         with open(path, "w") as answer:
             json.dump(result | {"micro_batches": micro_batches, "torch": torch.__version__}, answer)

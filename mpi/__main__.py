@@ -67,6 +67,8 @@ def main() -> int:
     try:
         return _run(options, built)
     except (DivergedError, InputError) as error:  # a camera may be unplugged
+        if built:
+            time.sleep(0.3 * built[0][1].replica)  # all replicas find the same: the first one says it
         end_all(f"sideways: {error}")
     except BaseException:
         where = f"rank {RANK} on {MPI.Get_processor_name()}"
@@ -165,8 +167,8 @@ def _config(options: argparse.Namespace) -> Config:
         raise InputError(f"only rule 'sideways' runs over several ranks, not {config.rule!r}; sideways train runs it")
     if config.cosine_every and config.task == "stream":
         raise InputError("--cosine-every needs a clip twice; over several ranks a live stream passes but once")
-    if not options.emulate_ms >= 0:
-        raise InputError(f"--emulate-ms must not be negative: {options.emulate_ms}")
+    if not 0 <= options.emulate_ms < float("inf"):
+        raise InputError(f"--emulate-ms must be a time in milliseconds, not {options.emulate_ms}")
     return config
 
 
@@ -274,14 +276,14 @@ class Shared:
         self.peers = ranks.peers
 
     def whole(self, key: str, array: numpy.ndarray) -> numpy.ndarray | None:
-        """Samples of all replicas one after the other, the mean of their statistics; None but in the first replica."""
+        """Samples of all replicas one after the other, the mean of their losses; None but in the first replica."""
         if self.peers.Get_size() == 1:
             return array
         first = self.peers.Get_rank() == 0
         if key.startswith(PER_SAMPLE):
             parts = self.peers.gather(array)
             return numpy.concatenate(parts) if parts is not None else None
-        if key.startswith(("state.", "loss.")):
+        if key.startswith("loss."):
             array = numpy.array(array)
             self.peers.Allreduce(MPI.IN_PLACE, array)
             array /= self.peers.Get_size()
@@ -289,15 +291,12 @@ class Shared:
 
 
 def gather_parameters(network: Network, ranks: Ranks, mine: set[str]) -> None:
-    """Bring every unit's parameters and running statistics to rank 0; the statistics are averaged over replicas."""
+    """Bring every unit's parameters and running statistics to rank 0."""
     comm = ranks.pipeline
     for number, (name, unit) in enumerate(network.units.items()):
         owner = comm.allreduce(comm.Get_rank() if name in mine else 0, MPI.MAX)
-        for key, array in (unit.parameters | unit.state).items():
+        for array in (unit.parameters | unit.state).values():
             values = to_host(array).copy()
-            if key in unit.state and name in mine:
-                ranks.peers.Allreduce(MPI.IN_PLACE, values)
-                values /= ranks.replicas
             if comm.Get_rank() == owner != 0:
                 comm.Send(values, 0, number)
             elif comm.Get_rank() == 0 != owner:

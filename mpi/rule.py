@@ -25,6 +25,16 @@ class ReplicatedSideways(Sideways):
         self._under_way: list[tuple[Unit, dict[str, Array], numpy.ndarray, MPI.Request]] = []
         self._buffers: dict[str, tuple[numpy.ndarray, numpy.ndarray]] = {}
 
+    def agree(self) -> None:
+        """Running statistics become their mean over the replicas."""
+        for unit in self.units:
+            for array in unit.state.values():
+                first = to_host(array).copy()
+                self.peers.Bcast(first)
+                beyond = to_host(array) - first
+                self.peers.Allreduce(MPI.IN_PLACE, beyond)
+                array[...] = to_device(first + beyond / self.peers.Get_size())  # equal ones stay as they are
+
     def learn(self, unit: Unit, gradients: dict[str, Array]) -> None:
         if not gradients or not self.optimizers:
             return super().learn(unit, gradients)

@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import os
 import sys
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
@@ -131,8 +132,9 @@ class Pool:
         self.requests += 1
         self.asked[size] = self.requests
         blocks = self.blocks.setdefault(size, [])
-        for block in blocks:
-            if sys.getrefcount(block) == 3:  # the list, this loop's name and the argument of getrefcount
+        for index in range(len(blocks)):
+            if references(blocks, index) == IDLE:
+                block = blocks[index]
                 break
         else:
             self.misses += 1
@@ -144,18 +146,23 @@ class Pool:
 
     def _let_go(self) -> None:
         """Where too much lies idle: drop what is out of use. (What a step uses now and then must stay.)"""
-        idle = {size: [i for i in range(len(blocks)) if self._idle(blocks, i)] for size, blocks in self.blocks.items()}
+        idle = {
+            size: [i for i in range(len(blocks)) if references(blocks, i) == IDLE]
+            for size, blocks in self.blocks.items()
+        }
         if sum(size * len(places) for size, places in idle.items()) <= self.idle_limit:
             return
         for size, places in idle.items():
             if self.requests - self.asked[size] > self.patience:
                 self.blocks[size] = [block for i, block in enumerate(self.blocks[size]) if i not in places]
 
-    @staticmethod
-    def _idle(blocks: list[numpy.ndarray], index: int) -> bool:
-        return sys.getrefcount(blocks[index]) == 2  # the list and the argument of getrefcount
+
+def references(blocks: list[numpy.ndarray], index: int) -> int:
+    """How many refer to a block, as this Python counts."""
+    return sys.getrefcount(blocks[index])
 
 
+IDLE = references([numpy.empty(0)], 0)  # of a block that only its list holds
 pool = Pool()
 
 
@@ -175,13 +182,22 @@ def zeros(like: Array, shape: Shape | None = None, dtype: Any = None) -> Array:
     return array
 
 
-def contiguous(array: Array) -> Array:
-    """The array itself if it is C-contiguous, else a C-contiguous copy."""
-    if array.flags.c_contiguous:
-        return array
+def copied(array: Array) -> Array:
+    """A C-contiguous copy."""
     copy = empty(array)
     copy[...] = array
     return copy
+
+
+def contiguous(array: Array) -> Array:
+    """The array itself if it is C-contiguous, else a C-contiguous copy."""
+    return array if array.flags.c_contiguous else copied(array)
+
+
+def fresh(array: Array, others: Iterable[Array]) -> Array:
+    """The array itself if it is C-contiguous and shares no memory with the others, else a C-contiguous copy."""
+    shares = any(namespace(array).may_share_memory(array, other) for other in others)
+    return copied(array) if shares else contiguous(array)
 
 
 def pinned(shape: Shape, dtype: str) -> numpy.ndarray:

@@ -166,6 +166,11 @@ def build_rule(
             f"clips of {task.length} frames train no bottom unit of {config.model}, depth {network.depth}: "
             f"at least {2 * network.depth - 1} are needed (--set task_options.length=…), or --boundary stream"
         )
+    if config.rule != "backprop" and task.length < network.depth:
+        raise InputError(
+            f"clips of {task.length} frames never reach the top of {config.model}, depth {network.depth}: at least "
+            f"{network.depth} are needed (--set task_options.length=…)"
+        )
     if config.cosine_every and config.rule != "sideways":
         raise InputError(f"cosine_every compares pseudo-gradients: rule 'sideways' makes them, not {config.rule!r}")
     return make_rule(config, network, _optimizer(config, config.clips * task.length), rules, **more)
@@ -184,6 +189,10 @@ def make_rule(
     options: dict[str, Any] = {"update_every": config.update_every}
     if config.rule == "sideways":
         options["boundary"] = config.boundary
+    elif config.boundary != "flush":
+        raise InputError(f"rule {config.rule!r} trains on clips: boundary 'flush', not {config.boundary!r}")
+    if config.rule == "backprop" and config.target_delay:
+        raise InputError(f"rule 'backprop' answers every frame at once: no target_delay, not {config.target_delay}")
     if config.rule in ("sideways", "bptt"):
         ahead = 0 if config.horizon else None  # the frame ahead is counted from the newest frame
         options["target_delay"] = ahead if config.target_delay is None else config.target_delay

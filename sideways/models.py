@@ -208,6 +208,8 @@ def build_model(
         raise InputError(
             f"model {name!r} outputs classes: to predict frames choose {PREDICTORS[0]} or {PREDICTORS[0]}-skip"
         )
+    if options.get("pool", 1) < 1:
+        raise InputError(f"model {name!r}: pool must be at least 1 (no pooling), not {options['pool']}")
     if classes is not None and classes < 1:
         raise InputError(f"a model needs at least one class, not {classes}")
     outputs = tuple(input_shape)[-1] if classes is None else classes

@@ -177,6 +177,7 @@ def learn(
             _stop_if_diverged(rule, metrics["loss"], index)
         journal.trained(index + 1, rule.ticks, metrics)
         if config.evaluate_every and (index + 1) % config.evaluate_every == 0 and index + 1 < config.clips:
+            rule.agree()
             scores = evaluate(rule, source, config.evaluation_clips)
             journal.evaluated(index + 1, rule.ticks, scores.metrics if scores else None)
         if checkpoints.due(rule, clip_over=True):
@@ -221,6 +222,7 @@ def _stop_if_asked(rule: Rule, journal: Journal, checkpoints: Checkpoints, posit
 
 def save(rule: Rule, journal: Journal, checkpoints: Checkpoints, position: Position) -> Path:
     """A checkpoint, once all metrics so far are written."""
+    rule.agree()
     position.metrics_bytes = journal.settle()
     return checkpoints.save(rule, position)
 
@@ -289,8 +291,8 @@ def _stop_if_diverged(rule: Rule, loss: float, index: int) -> None:
         return
     broken = (
         name
-        for name, unit in rule.network.units.items()
-        if not all(numpy.isfinite(to_host(array)).all() for array in unit.parameters.values())
+        for name in rule.owned
+        if not all(numpy.isfinite(to_host(array)).all() for array in rule.network.units[name].parameters.values())
     )
     where = next(broken, None)
     what = (

@@ -27,13 +27,16 @@ ANY = [sw.Tanh, sw.ReLU, lambda: sw.LeakyReLU(0.1), sw.Sigmoid]
 
 
 @st.composite
-def networks(draw, most_units=6, smooth=False, dtypes=("float32", "float64"), norm=True, seed=None):
+def networks(draw, most_units=6, smooth=False, dtypes=("float32", "float64"), norm=True, seed=None, below=False):
     """A random directed acyclic graph: images below, perhaps vectors on top; every unit reads the one before it or any
-    earlier ones, perhaps the frame again, merged by add or concat, through adapters where shapes differ."""
+    earlier ones, perhaps the frame again, merged by add or concat, through adapters where shapes differ.
+    below: the first unit passes the frame on as it is."""
     input_shape = (draw(st.integers(3, 6)), draw(st.integers(3, 6)), draw(st.integers(1, 3)))
     count = draw(st.integers(1, most_units))
     shapes = {"frame": input_shape}
     units = []
+    if below:
+        units, shapes["below"] = [sw.Unit("below", [])], input_shape
     for i in range(count):
         last = i == count - 1
         earlier = list(shapes)[:-1] if i else []

@@ -55,11 +55,16 @@ def test_a_wrong_graph_is_refused_naming_the_unit_and_what_would_fit(units, word
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"dtype": "float16"}, "'float32' or 'float64'"), ({"input_shape": (8, 0, 3)}, "positive sizes")],
+    [
+        ({"dtype": "float16"}, "'float32' or 'float64'"),
+        ({"input_shape": (8, 0, 3)}, "positive sizes"),
+        ({"input_shape": 8}, "positive sizes"),
+        ({"units": [sw.ReLU()]}, "made of units"),
+    ],
 )
 def test_wrong_options_of_a_network_are_refused(options, words):
     with pytest.raises(sw.InputError, match=words):
-        sw.Network([sw.Unit("a", head(3))], **{"input_shape": (8, 8, 3)} | options)
+        sw.Network(**{"units": [sw.Unit("a", head(3))], "input_shape": (8, 8, 3)} | options)
 
 
 def skip_network():

@@ -42,8 +42,8 @@ class Backprop(Rule):
 
     def tick(self, frame: Any, target: Any) -> Tick:
         frame = self.check_frame(frame, self.batch)
+        target = self.check_target(target, len(frame))
         self.batch = len(frame)
-        target = self.check_target(target, self.batch)
         for unit in self.network.units.values():
             unit.at(self.ticks, 0)
         activations, saved = forward_all(self.network, frame, train=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from sideways.backend import Array, empty
+from sideways.backend import Array, copied
 from sideways.errors import InputError
 from sideways.losses import Loss
 from sideways.network import Network
@@ -89,11 +89,9 @@ class BPTT(Rule):
     def unroll(self, frame: Any, target: Any) -> Tick:
         """The forward half of tick t, everything stored."""
         network, t = self.network, self.clock
-        checked = self.check_frame(frame, self.batch)
-        self.batch = len(checked)
-        frame = empty(checked)
-        frame[...] = checked  # stored until the clip ends: the caller may reuse its own
-        self._targets.append(self.check_target(target, self.batch))
+        frame = copied(self.check_frame(frame, self.batch))  # stored until the clip ends: the caller may reuse its own
+        self._targets.append(copied(self.check_target(target, len(frame))))
+        self.batch = len(frame)
         self._saved.append({})
         self._mailbox.begin(t)
         for name, unit in network.units.items():
@@ -105,7 +103,7 @@ class BPTT(Rule):
         if output is None:  # the last unit is the top: the network still fills
             return Tick(None, None)
         loss, self._loss_gradients[t] = self.loss(output, self._targets[0])
-        return Tick(loss, output)
+        return Tick(loss, copied(output))  # what is stored may share its memory
 
     def roll_up(self) -> dict[str, dict[str, Array]]:
         """The backward pass through all stored ticks, last to first: unit → key → dθ, summed over ticks."""

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sideways.backend import Array, to_device
+from sideways.backend import Array, copied, to_device
 from sideways.errors import InputError
 from sideways.losses import Loss
 from sideways.network import FRAME, Network, Unit
@@ -51,22 +51,24 @@ class Sideways(Rule):
         self.mailbox = Mailbox() if mailbox is None else mailbox
         self.units = [network.units[name] for name in (network.units if units is None else units)]
         self.reads_frame = any(FRAME in unit.inputs for unit in self.units)
+        self.asks_target = network.top in self.units
         self.first_sample = first_sample
-        self.running = ""  # the unit whose turn it is or was last: for the report of an error
         self.targets: deque[Array] = deque(maxlen=self.target_delay + 1)  # the oldest is the one that the loss uses
 
     def tick(self, frame: Any, target: Any) -> Tick:
         """One step of the clock: each unit runs forward once and backward once, on messages of the tick before.
 
-        frame (N, H, W, C); target: what the loss wants for this frame. A process without a unit that reads the frame
-        may pass None for it, one without the top None for the target.
+        frame (N, H, W, C); target: what the loss wants for this frame, one for every frame. A process without a unit
+        that reads the frame may pass None for it, one without the top None for the target.
         """
         network, t = self.network, self.clock
+        batch = self.batch
         if self.reads_frame:
-            frame = self.check_frame(frame, self.batch)
-            self.batch = len(frame)
-        if target is not None:
-            self.targets.append(self.check_target(target, self.batch or len(target)))
+            frame = self.check_frame(frame, batch)
+            batch = len(frame)
+        if self.asks_target:
+            self.targets.append(copied(self.check_target(target, batch)))  # the caller may reuse its own
+        self.batch = batch
         loss = output = None
         pseudo_gradients = {}
         self.mailbox.begin(t)
@@ -86,7 +88,7 @@ class Sideways(Rule):
             if t < network.first_backward[unit.name]:
                 continue
             if unit is network.top:
-                loss, gradient = self.loss(activation, self._target_of_this_tick())
+                loss, gradient = self.loss(activation, self.targets[0])
             else:
                 gradient = add_up([self.mailbox.receive(c, unit.name) for c in network.consumers[unit.name]])
             messages, pseudo_gradients[unit.name] = unit.backward(gradient, saved)
@@ -102,13 +104,6 @@ class Sideways(Rule):
         self.clock += 1
         self.ticks += 1
         return Tick(loss, output, pseudo_gradients)
-
-    def _target_of_this_tick(self) -> Array:
-        if len(self.targets) <= self.target_delay:
-            raise InputError(
-                f"tick {self.clock} needs the target given {self.target_delay} ticks before: give one per frame"
-            )
-        return self.targets[0]
 
     def end_clip(self) -> None:
         """The clip is over: make the update that waits for it; under `"flush"`, drop the frames under way.
@@ -191,6 +186,7 @@ def evaluate_ticking(
             delayed.append(rule.check_target(target, len(target)))
         mailbox.begin(t)
         for unit in units:
+            rule.running = unit.name
             activation, _ = forward(network, unit, t, frame, mailbox, train=False)
             if unit is top and activation is not None:
                 evaluation.outputs.append(activation)

@@ -110,7 +110,10 @@ def test_upsampling_repeats_pixels_and_flatten_and_shortcut_do_what_they_say():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: sw.Conv2D(3, 4, kernel=0), "kernel must be at least 1"),
+        (lambda: sw.Conv2D(3, 4, kernel=0), "kernel must be a whole number of at least 1"),
+        (lambda: sw.Conv2D(3, 4, kernel=3.0), "kernel must be a whole number"),
+        (lambda: sw.Conv2D(3, 4, kernel=(3, 3, 3)), "two for rows and columns"),
+        (lambda: sw.Unit("a", sw.ReLU()), "given as a list"),
         (lambda: sw.Conv2D(3, 4, 3, padding="full"), "'same' or 'valid'"),
         (lambda: sw.Conv2D(0, 4, 3), "at least one channel"),
         (lambda: sw.Conv2D(3, 4, 3, init="zeros"), "'he' or 'glorot'"),

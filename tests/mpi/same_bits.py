@@ -20,7 +20,7 @@ MODES = [("flush", 1), ("flush", 3), ("flush", "clip"), ("stream", 1), ("stream"
 
 
 def random_network(random, fewest):
-    """Convolutions with skips over any distance, add and concat, adapters, batch normalisation, dropout."""
+    """Convolutions with skips over any distance, add and concat, adapters, normalisation, dropout, identities."""
     count = int(random.integers(max(fewest, 2), 8))
     units = []
     for i in range(count):
@@ -29,6 +29,9 @@ def random_network(random, fewest):
         if i == count - 1:
             inputs |= {u.name for u in units if not any(u.name in other.inputs for other in units)}
         inputs = [str(j) for j in random.permutation(sorted(inputs))]
+        if i < count - 1 and random.random() < 0.2:  # passes on what it reads: an identity, or a sum
+            units.append(sw.Unit(f"u{i}", [], inputs, "add"))
+            continue
         merge = str(random.choice(["add", "concat"]))
         adapters = {j: [sw.Conv2D(2, 2, kernel=1)] if random.random() < 0.3 else [] for j in inputs}
         layers = [sw.Conv2D(2 * len(inputs) if merge == "concat" else 2, 2, kernel=3)]

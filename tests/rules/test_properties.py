@@ -283,6 +283,39 @@ def test_arrays_of_a_tick_belong_to_the_caller_and_nobody_writes_into_frames_or_
         assert output is None or np.array_equal(tick.output, output)
 
 
+@given(cases(below=True, most_units=4), st.sampled_from([sw.Sideways, sw.BPTT]))
+def test_a_caller_may_reuse_its_frames_and_targets_and_write_into_outputs(case, kind):
+    """Also where a unit passes the frame on as it is."""
+    ends = []
+    for reuse in (False, True):
+        own = copy.deepcopy(case.network)
+        rule = kind(own, case.loss, sw.SGD(1e-3), update_every="clip")
+        frame, target = case.frames[0].copy(), case.targets[0].copy()
+        for new_frame, new_target in zip(case.frames, case.targets, strict=True):
+            frame[...], target[...] = new_frame, new_target
+            tick = rule.tick(frame if reuse else new_frame, target if reuse else new_target)
+            if reuse and tick.output is not None:
+                tick.output.fill(7)
+        rule.end_clip()
+        ends.append(own.parameters)
+    assert equal(*ends)
+
+
+@given(cases())
+def test_a_tick_without_its_target_is_refused_and_moves_nothing(case):
+    ends = []
+    for forgetful in (False, True):
+        own = copy.deepcopy(case.network)
+        rule = sw.Sideways(own, case.loss, sw.SGD(1e-3))
+        for t, (frame, target) in enumerate(zip(case.frames, case.targets, strict=True)):
+            if forgetful and t % 2:
+                with pytest.raises(sw.InputError, match=f"tick {t} needs a target"):
+                    rule.tick(frame, None)
+            rule.tick(frame, target)
+        ends.append(own.parameters)
+    assert equal(*ends)
+
+
 class ReadOnlyMailbox(sw.Mailbox):
     """Delivers messages that cannot be written into, and checks their layout."""
 
@@ -359,6 +392,9 @@ def test_the_same_seed_gives_the_same_bits_and_a_units_weights_do_not_depend_on_
         ([[0.0]], [0, 1], "got list"),
         (None, [0, 1], "got NoneType"),
         (np.full((2, 2, 2, 1), np.nan), [0, 1], "not finite"),
+        (np.full((2, 2, 2, 1), "x"), [0, 1], "real numbers"),
+        (np.zeros((2, 2, 2, 1), complex), [0, 1], "real numbers"),
+        (np.zeros((2, 2, 2, 1)), None, "tick 0 needs a target"),
         (np.zeros((2, 2, 2, 1)), [0, 3], "label 3 is outside the classes 0 … 2"),
         (np.zeros((2, 2, 2, 1)), [0, 1, 2], "2 class indices"),
         (np.zeros((2, 2, 2, 1)), [0.5, 1.0], "class indices"),
@@ -371,6 +407,14 @@ def test_bad_frames_and_targets_are_refused_at_the_door(kind, frame, target, wor
         kind(chain(), sw.SoftmaxCrossEntropy()).tick(frame, target)
 
 
+@pytest.mark.parametrize("kind", [sw.Sideways, sw.Backprop, sw.BPTT])
+def test_a_refused_tick_leaves_the_size_of_the_batch_open(kind):
+    rule = kind(chain(), sw.SoftmaxCrossEntropy())
+    with pytest.raises(sw.InputError):
+        rule.tick(np.zeros((2, 2, 2, 1)), [0, 3])
+    rule.tick(np.zeros((3, 2, 2, 1)), [0, 1, 2])
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -379,11 +423,14 @@ def test_bad_frames_and_targets_are_refused_at_the_door(kind, frame, target, wor
         ({"target_delay": 3}, r"0 … 2"),
         ({"boundary": "drop"}, "'flush' or 'stream'"),
         ({"optimizer": sw.SGD(0.1, rates={"conv": 0.5})}, "'conv'; the units are u0, u1, u2"),
+        ({"optimizer": 0.1}, r"such as SGD\(0.01\)"),
+        ({"optimizer": sw.SGD}, r"such as SGD\(0.01\)"),
+        ({"loss": sw.MeanSquaredError}, "a loss such as"),
     ],
 )
 def test_wrong_settings_of_a_rule_are_refused(options, words):
     with pytest.raises(sw.InputError, match=words):
-        sw.Sideways(chain(), sw.SoftmaxCrossEntropy(), **options)
+        sw.Sideways(chain(), **{"loss": sw.SoftmaxCrossEntropy()} | options)
 
 
 def test_a_clip_without_a_loss_is_refused_by_bptt():

@@ -28,6 +28,7 @@ from sideways.data.datasets import splits_of
 from sideways.data.make import make as make_videos
 from sideways.demo import demo
 from sideways.errors import DivergedError, InputError
+from sideways.explore import explore
 from sideways.many import train_many
 from sideways.memory import table as memory_table
 from sideways.metrics import mean_and_spread
@@ -125,6 +126,8 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_bench(commands.add_parser("bench", help="measure: several ranks, and the latency of learning"))
 
+    _add_explore(commands.add_parser("explore", help="a page to play with: which frames meet where, tick by tick"))
+
     command = commands.add_parser("models", help="list the networks")
     command.set_defaults(run=lambda options: _print_names(MODELS))
 
@@ -164,6 +167,13 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--seed", type=int, default=0)
     command.set_defaults(run=_make_data)
+
+
+def _add_explore(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Write one self-contained HTML page and open it in the browser: step the clock, edit the graph."
+    parser.add_argument("--out", default="explorer.html", metavar="FILE", help="default: explorer.html")
+    parser.add_argument("--no-open", action="store_true", help="write it, open no browser")
+    parser.set_defaults(run=lambda o: explore(Path(o.out), not o.no_open))
 
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,304 @@
+// The page: its state, what a click or a key does to it, and the words beside the diagrams.
+
+const LIBRARY = JSON.parse(document.getElementById("library").textContent); // graph → what the library says of it
+const START = { depth: 5, skips: [[1, 4]], rule: "skip", now: 11, chosen: { unit: "u4", tick: 11 }, devices: 4 };
+const DEEPEST = 8;
+const byId = (id) => document.getElementById(id);
+const state = { ...structuredClone(START), playing: null };
+
+// The graph -----------------------------------------------------------------------------------------------------------
+
+/** Units u1 … uD in a chain with skip edges [source, consumer], 0 being the frame. */
+function unitsOf(depth, skips) {
+  const names = ["frame", ...Array.from({ length: depth }, (_, i) => `u${i + 1}`)];
+  return names.slice(1).map((name, i) => ({
+    name, inputs: [names[i], ...skips.filter(([, to]) => to === i + 1).map(([from]) => names[from])],
+  }));
+}
+
+const ticksOf = (depth) => Math.max(12, 2 * (2 * depth - 1) + 2);
+
+/** What the library says of this graph if it was exported, else what schedule.js says. */
+function lookUp(depth, skips) {
+  const key = `${depth}:${skips.map((edge) => edge.join(">")).join(",")}`;
+  return LIBRARY[key] ?? explored(unitsOf(depth, skips), ticksOf(depth));
+}
+
+/** The three diagrams: what is drawn, and what the words need. */
+function runs() {
+  const chain = lookUp(state.depth, []), skip = lookUp(state.depth, state.skips), cycle = 2 * chain.depth - 1;
+  return {
+    blocked: { ...chain, cells: chain.blocked, cycle, uses: (t) => t % cycle === 0, messages: messagesOf(chain, chain.blocked, true) },
+    chain: { ...chain, cells: chain.sideways, uses: () => true, messages: messagesOf(chain, chain.sideways, false) },
+    skip: { ...skip, cells: skip.sideways, uses: () => true, messages: messagesOf(skip, skip.sideways, false) },
+  };
+}
+
+/** tick → the messages read at it: {from, sent, to, read, part, kept}. kept: an activation that waited in its unit. */
+function messagesOf(plan, cells, blocked) {
+  return (t) => plan.units.flatMap(({ name, inputs }) => {
+    const { activation, gradient } = cells[t][name], edges = [];
+    if (activation.length) {
+      edges.push(...inputs.map((j) => ({ from: j, sent: j === "frame" ? t : t - 1, to: name, read: t, part: "activation" })));
+    }
+    if (gradient.length) {
+      edges.push(...plan.consumers[name].map((c) => ({ from: c, sent: t - 1, to: name, read: t, part: "gradient" })));
+      if (blocked && plan.consumers[name].length) {
+        const kept = t - plan.first_backward[name] + plan.first_forward[name];
+        edges.push({ from: name, sent: kept, to: name, read: t, part: "activation", kept: true });
+      }
+    }
+    return edges;
+  });
+}
+
+// Words ---------------------------------------------------------------------------------------------------------------
+
+const chips = (frames) => frames.map((frame) => {
+  const [colour, ink] = colourOf(frame);
+  return `<span class="chip" style="background:${colour};color:${ink}">${frame}</span>`;
+}).join("");
+const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
+const whole = (part) => Math.round(100 * part);
+
+function captions(all) {
+  const { cycle } = all.blocked;
+  return {
+    blocked: `locked: one frame of ${cycle} is used, each unit learns once in ${cycle} ticks`,
+    chain: `nothing waits: from tick ${cycle - 1} on each unit learns at every tick`,
+    skip: state.skips.length ? "two paths of different length bring different frames together"
+      : "no skip edge: the same as Sideways; add one to see two moments meet",
+  };
+}
+
+function cellWords(run, rule, { unit, tick }) {
+  const index = run.units.findIndex(({ name }) => name === unit) + 1, { inputs } = run.units[index - 1];
+  const { activation, gradient, held } = run.cells[tick][unit], consumers = run.consumers[unit];
+  const number = (name) => run.units.findIndex((u) => u.name === name) + 1;
+  const frames = distinct(gradient.map(([frame]) => frame));
+  const a = (name, t) => name === "frame" ? `<b>x</b>[${t}]` : `a<sub>${number(name)}</sub>[${t}]`;
+  const sent = (name) => rule === "blocked" || name !== "frame" ? tick - (name !== "frame") : tick;
+  const title = { blocked: "Backpropagation", chain: "Sideways", skip: "Skip-Sideways" }[rule];
+  const parts = [`<h2>${unit} at tick ${tick} <small>(${title})</small></h2>`];
+
+  if (activation.length) {
+    const merged = inputs.map((j) => a(j, sent(j))).join(" ‖ ");
+    parts.push("<h3>Forward</h3>",
+      ...inputs.map((j) => `<p>reads ${j === "frame" ? "the frame of this tick" : `what ${j} sent at tick ${sent(j)}`}: frame${
+        (j === "frame" ? [tick] : run.cells[tick - 1][j].activation).length > 1 ? "s" : ""} ${
+        chips(j === "frame" ? [tick] : run.cells[tick - 1][j].activation)}</p>`),
+      `<p class="formula">u<sub>${index}</sub>[${tick}] = ${merged}<br>a<sub>${index}</sub>[${tick}] = H<sub>${index}</sub>(u<sub>${index}</sub>[${tick}]; θ<sub>${index}</sub>)</p>`);
+  }
+  if (gradient.length) {
+    const at = rule === "blocked" ? tick - run.first_backward[unit] + run.first_forward[unit] : tick;
+    const incoming = consumers.length
+      ? consumers.map((c) => `g<sub>${number(c)}→${index}</sub>[${tick - 1}]`).join(" + ")
+      : `∂ℓ/∂a<sub>${index}</sub>[${tick}]`;
+    const down = inputs.filter((j) => j !== "frame").map((j) => `g<sub>${index}→${number(j)}</sub>[${tick}]`);
+    parts.push("<h3>Backward</h3>",
+      `<p>reads ${consumers.length ? consumers.map((c) => `what ${c} sent at tick ${tick - 1}`).join(" and ") : "the gradient of the loss on its own output"}</p>`,
+      `<p class="formula">g<sub>${index}</sub>[${tick}] = ${incoming}<br>` +
+      `dθ<sub>${index}</sub>[${tick}] = (∂H<sub>${index}</sub>/∂θ<sub>${index}</sub>)<sup>⊤</sup> g<sub>${index}</sub>[${tick}] <small>at u<sub>${index}</sub>[${at}]</small>` +
+      (down.length ? `<br>${down.join(", ")} = (∂H<sub>${index}</sub>/∂u<sub>${index}</sub>)<sup>⊤</sup> g<sub>${index}</sub>[${tick}]` : "") + "</p>",
+      "<h3>Frames that its gradient pairs</h3>", pairTable(gradient, tick, at), `<p class="verdict">${verdict(frames, rule)}</p>`);
+  }
+  if (held.length) parts.push(`<p>Idle. It keeps what it computed from frame ${chips(held)} until the gradient of that frame comes.</p>`);
+  else if (!activation.length && !gradient.length) {
+    parts.push(`<p>${rule === "blocked" ? "Idle: it waits for the next frame that may enter." : `Nothing has reached it yet: its first forward is at tick ${run.first_forward[unit]}.`}</p>`);
+  } else if (!gradient.length && rule !== "blocked") {
+    parts.push(`<p>No gradient yet: its first backward is at tick ${run.first_backward[unit]}.</p>`);
+  }
+  return parts.join("");
+}
+
+/** Rows: the tick of the Jacobians, from the loss down to the unit itself, and the frames in these activations. */
+function pairTable(gradient, tick, at) {
+  const ticks = distinct(gradient.map(([, t]) => t));
+  const rows = ticks.map((t) => `<p>Jacobian${t === at ? " of this unit" : ""} at tick ${t}: ${
+    chips(distinct(gradient.filter(([, of]) => of === t).map(([frame]) => frame)))}</p>`);
+  return (ticks.at(-1) === at ? rows : rows.toReversed()).join("");
+}
+
+function verdict(frames, rule) {
+  if (frames.length === 1) return `One frame throughout: the exact gradient of frame ${frames[0]}.`;
+  return `A <b>pseudo-gradient</b>: it mixes moments ${plural(frames.at(-1) - frames[0], "frame")} apart. ` +
+    "On a still picture it equals the gradient.";
+}
+
+function numberWords(all) {
+  const plan = all.skip, n = plan.units.length, cycle = 2 * plan.depth - 1, now = state.now;
+  const range = ([least, most]) => (least === most ? 2 * least : `${2 * least} … ${2 * most}`);
+  return `<h2>What follows from the graph</h2>
+    <dl><dt>depth <i>D</i>, units on the longest path</dt><dd id="is-depth">${plan.depth}</dd>
+    <dt>latency <i>D</i> − 1: frame to output</dt><dd id="is-latency">${plural(plan.latency, "tick")}</dd>
+    <dt>update cycle of backpropagation, 2<i>D</i> − 1</dt><dd id="is-cycle">${plural(cycle, "tick")}</dd></dl>
+    <table><thead><tr><th>unit</th><th>first<br>forward</th><th>first<br>backward</th><th>out of step,<br>frames</th></tr></thead>
+    <tbody>${plan.units.toReversed().map(({ name }) => `<tr><td>${name}</td><td>tick ${plan.first_forward[name]}</td><td>tick ${plan.first_backward[name]}</td><td>${range(plan.to_top[name])}</td></tr>`).join("")}</tbody></table>
+    <h3>Passes (forward or backward of a unit) per tick</h3>
+    <table><thead><tr><th></th><th>at tick ${now}</th><th>in the long run</th></tr></thead><tbody>
+    <tr><td>Backpropagation</td><td id="passes-blocked">${passes(all.blocked.cells[now])}</td><td>${(2 * n / cycle).toFixed(1)}</td></tr>
+    <tr><td>Sideways</td><td id="passes-chain">${passes(all.chain.cells[now])}</td><td>${2 * n}</td></tr>
+    <tr><td>Skip-Sideways</td><td id="passes-skip">${passes(all.skip.cells[now])}</td><td>${2 * n}</td></tr></tbody></table>
+    <p class="note">Out of step: how many frames older than the unit's activation its gradient's loss is, along the shortest
+    and the longest path to the top (Skip-Sideways' graph).</p>`;
+}
+
+function deviceBars(n) {
+  const used = utilisation(n, state.devices);
+  const bar = (name, part) => `<p><span>${name}</span><span><b>${whole(part)} %</b>, bubble ${100 - whole(part)} %</span></p>` +
+    `<i><b style="width:${100 * part}%"></b></i>`;
+  return bar("Backpropagation", used.blocked) + bar("GPipe, 8 micro-batches", used.gpipe) + bar("Sideways, with or without skips", used.sideways) +
+    `<p class="note">Work as part of the devices' time: ${plural(n, "equal unit")} in contiguous groups, the first ticks of
+    a clip left out. Skip edges change nothing: each unit still runs once per tick.</p>`;
+}
+
+// Drawing -------------------------------------------------------------------------------------------------------------
+
+function render() {
+  const all = runs(), ticks = all.chain.cells.length, words = captions(all);
+  state.now = Math.min(state.now, ticks - 1);
+  for (const figure of document.querySelectorAll("figure")) {
+    const rule = figure.dataset.rule, box = figure.querySelector(".scroll");
+    const chosen = state.chosen && state.rule === rule ? state.chosen : null;
+    const wide = Math.max(38, Math.min(58, Math.floor((box.clientWidth - NAMES - 6) / ticks)));
+    figure.querySelector("span").textContent = words[rule];
+    box.setAttribute("aria-label", `${figure.querySelector("h2").textContent}, tick ${state.now}`);
+    box.replaceChildren(...diagram(all[rule], { now: state.now, chosen, wide }));
+    follow(box, NAMES + state.now * wide, wide);
+  }
+  byId("scrub").max = ticks - 1;
+  byId("scrub").value = state.now;
+  byId("tick").textContent = `tick ${state.now} of ${ticks - 1}`;
+  byId("play").textContent = state.playing ? "Pause" : "Play";
+  byId("cell").innerHTML = state.chosen ? cellWords(all[state.rule], state.rule, state.chosen)
+    : "<h2>Choose a cell</h2><p>Click one in a diagram.</p>";
+  renderGraph(all);
+  byId("numbers").innerHTML = numberWords(all);
+  const n = all.chain.units.length;
+  state.devices = Math.min(state.devices, n);
+  Object.assign(byId("k"), { max: n });
+  byId("k").value = state.devices;
+  byId("k-is").textContent = state.devices;
+  document.querySelector(".bars").innerHTML = deviceBars(n);
+}
+
+function renderGraph(all) {
+  const names = ["frame", ...all.chain.units.map(({ name }) => name)];
+  document.querySelector(".sketch").replaceChildren(sketch(all.chain.units, state.skips));
+  byId("depth").textContent = state.depth;
+  byId("shallower").disabled = state.depth === 1;
+  byId("deeper").disabled = state.depth === DEEPEST;
+  const source = byId("source"), consumer = byId("consumer");
+  const from = Number(source.value || 0), to = Number(consumer.value || 0);
+  const options = (list, value) => list.map((i) => new Option(names[i], i, false, i === value));
+  const numbers = [...names.keys()], sources = numbers.slice(0, -2);
+  source.replaceChildren(...options(sources, from));
+  const targets = numbers.slice(Number(source.value || 0) + 2);
+  consumer.replaceChildren(...options(targets, to));
+  source.disabled = consumer.disabled = byId("add").disabled = !sources.length;
+  byId("skips").replaceChildren(...state.skips.map(([a, b]) => {
+    const item = document.createElement("li"), button = document.createElement("button");
+    button.type = "button";
+    button.textContent = `${names[a]} → ${names[b]}  ×`;
+    button.setAttribute("aria-label", `Remove the skip edge from ${names[a]} to ${names[b]}`);
+    button.onclick = () => edit(state.depth, state.skips.filter(([c, d]) => c !== a || d !== b));
+    item.append(button);
+    return item;
+  }));
+}
+
+/** Keep the tick in sight where the diagram is wider than the screen. */
+function follow(box, x, wide) {
+  const hidden = x - wide < box.scrollLeft + NAMES || x + 2 * wide > box.scrollLeft + box.clientWidth;
+  if (hidden) box.scrollLeft = x - 0.6 * box.clientWidth;
+}
+
+// What the reader does ------------------------------------------------------------------------------------------------
+
+function go(tick) {
+  const last = ticksOf(state.depth) - 1;
+  state.now = Math.max(0, Math.min(last, tick));
+  if (state.chosen) state.chosen = { ...state.chosen, tick: state.now };
+  render();
+}
+
+function choose(rule, unit, tick) {
+  Object.assign(state, { rule, chosen: { unit, tick }, now: Math.max(state.now, tick) });
+  render();
+}
+
+function edit(depth, skips) {
+  state.depth = depth;
+  state.skips = skips.filter(([, to]) => to <= depth).toSorted((a, b) => a[1] - b[1] || a[0] - b[0]);
+  if (state.chosen && Number(state.chosen.unit.slice(1)) > depth) state.chosen.unit = `u${depth}`;
+  if (state.chosen) state.chosen.tick = Math.min(state.chosen.tick, ticksOf(depth) - 1);
+  render();
+}
+
+function play(on) {
+  clearInterval(state.playing);
+  const atEnd = state.now >= ticksOf(state.depth) - 1;
+  state.playing = on ? setInterval(() => {
+    if (state.now + 1 >= ticksOf(state.depth)) play(false);
+    else go(state.now + 1);
+  }, Number(byId("speed").value)) : null;
+  go(on && atEnd ? 0 : state.now);
+}
+
+byId("first").onclick = () => go(0);
+byId("back").onclick = () => go(state.now - 1);
+byId("step").onclick = () => go(state.now + 1);
+byId("play").onclick = () => play(!state.playing);
+byId("speed").onchange = () => state.playing && play(true);
+byId("scrub").oninput = (event) => go(Number(event.target.value));
+byId("k").oninput = (event) => { state.devices = Number(event.target.value); render(); };
+byId("shallower").onclick = () => edit(state.depth - 1, state.skips);
+byId("deeper").onclick = () => edit(state.depth + 1, state.skips);
+byId("source").onchange = render;
+byId("reset").onclick = () => { play(false); Object.assign(state, structuredClone(START)); render(); };
+byId("add").onclick = () => {
+  const edge = [Number(byId("source").value), Number(byId("consumer").value)];
+  if (!state.skips.some(([a, b]) => a === edge[0] && b === edge[1])) edit(state.depth, [...state.skips, edge]);
+};
+byId("theme").onclick = () => {
+  const root = document.documentElement, dark = getComputedStyle(root).colorScheme === "dark";
+  root.dataset.theme = dark ? "light" : "dark";
+};
+
+for (const figure of document.querySelectorAll("figure")) {
+  const rule = figure.dataset.rule, box = figure.querySelector(".scroll");
+  box.onclick = (event) => {
+    const cell = event.target.closest("[data-unit]");
+    if (cell) choose(rule, cell.dataset.unit, Number(cell.dataset.tick));
+  };
+  box.onkeydown = (event) => {
+    const steps = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [1, 0], ArrowDown: [-1, 0] }[event.key];
+    if (!steps) return;
+    event.preventDefault();
+    const { unit, tick } = state.chosen ?? { unit: "u1", tick: state.now };
+    const index = Math.max(1, Math.min(state.depth, Number(unit.slice(1)) + steps[0]));
+    choose(rule, `u${index}`, Math.max(0, Math.min(ticksOf(state.depth) - 1, tick + steps[1])));
+  };
+}
+
+document.onkeydown = (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const typing = event.target.closest("button, select, input");
+  const action = { " ": () => play(!state.playing), ",": () => go(state.now - 1), ".": () => go(state.now + 1), Home: () => go(0) }[event.key];
+  if (!action || (typing && (event.key === " " || event.key === "Home"))) return;
+  event.preventDefault();
+  action();
+};
+window.onresize = render;
+
+byId("legend").innerHTML = "<span data-part='activation'>upper half: the frames in the unit's activation</span>" +
+  "<span data-part='gradient'>lower half: the frames mixed in its gradient</span>" +
+  "<span data-part='held'>dashed: kept while it waits</span>";
+for (const item of document.querySelectorAll("#legend span")) {
+  const cell = { activation: [], gradient: [], held: [] };
+  cell[item.dataset.part] = { activation: [6], gradient: [[2, 0], [6, 0]], held: [0] }[item.dataset.part];
+  const picture = svg("svg", { width: 40, height: 34 });
+  picture.append(cellShape(cell, 1, 1, 38, 32));
+  item.prepend(picture);
+}
+render();

@@ -170,7 +170,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_explore(parser: argparse.ArgumentParser) -> None:
-    parser.description = "Write one self-contained HTML page and open it in the browser: step the clock, edit the graph."
+    parser.description = "Write one self-contained HTML page and open it: step the clock, click cells, edit the graph."
     parser.add_argument("--out", default="explorer.html", metavar="FILE", help="default: explorer.html")
     parser.add_argument("--no-open", action="store_true", help="write it, open no browser")
     parser.set_defaults(run=lambda o: explore(Path(o.out), not o.no_open))

@@ -36,18 +36,17 @@ function band(frames, x, y, width, height) {
   return group;
 }
 
-/** A space-time diagram: a row for each unit, the top above, the frames below, a column for each tick.
+/** A space-time diagram: a row for each unit, the top above, the frames below, a column `wide` pixels for each tick.
  *
- * run: {units, cells, uses: frame → whether the network takes it}; view: {now, chosen: {unit, tick} or null, wide: of a column}. Returns the names of the rows, and the diagram. */
-function diagram(run, view) {
-  const { units, cells } = run, { now, chosen, wide } = view;
-  const high = 36, gap = { x: Math.round(wide * 0.2), y: 4 }, rows = units.length; // messages travel in the gaps
+ * run: {units, cells, uses: frame → whether the network takes it, messages: tick → what is read at it}. Returns the
+ * elements to show, and `turn({now, chosen})`, which moves its clock; chosen: {unit, tick} or null. */
+function diagram(run, wide) {
+  const { units, cells } = run, rows = units.length;
+  const high = 36, gap = { x: Math.round(wide * 0.2), y: 4 }; // messages travel in the gaps
+  const side = wide - gap.x, tall = high - gap.y;
   const width = cells.length * wide + 4, height = (rows + 1) * high + 20;
   const rowOf = Object.fromEntries([...units.map(({ name }, i) => [name, rows - 1 - i]), ["frame", rows]]);
   const x = (t) => 2 + t * wide + gap.x / 2, y = (name) => 4 + rowOf[name] * high;
-  const root = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}` });
-  const side = wide - gap.x, tall = high - gap.y;
-  root.append(svg("rect", { class: "now", x: x(now) - gap.x / 2, y: 0, width: wide, height, rx: 5 }));
 
   const names = svg("svg", { class: "names", width: NAMES, height });
   for (const name of Object.keys(rowOf)) {
@@ -55,32 +54,39 @@ function diagram(run, view) {
       "dominant-baseline": "central" }, name));
   }
   names.append(svg("text", { class: "axis", x: 2, y: height - 5, "font-size": 12 }, "tick"));
-  cells.forEach((row, t) => {
-    const later = t > now ? " later" : "";
-    root.append(svg("text", { class: `axis${later}`, x: x(t) + side / 2, y: height - 5, "font-size": 12,
-      "text-anchor": "middle", "font-weight": t === now ? 700 : 400 }, t));
+
+  const root = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}` });
+  const hand = svg("rect", { class: "hand", y: 0, width: wide, height, rx: 5 });
+  const columns = cells.map((row, t) => {
     const frame = band([t], x(t), y("frame") + tall * 0.25, side, tall * 0.55);
-    frame.setAttribute("class", `${run.uses(t) ? "" : "lost"}${later}`);
-    root.append(frame);
+    if (!run.uses(t)) frame.setAttribute("class", "lost");
+    const column = svg("g", {}, frame, svg("text", { class: "axis", x: x(t) + side / 2, y: height - 5, "font-size": 12,
+      "text-anchor": "middle" }, t));
     for (const { name } of units) {
       const cell = cellShape(row[name], x(t), y(name), side, tall);
-      cell.setAttribute("class", later);
       cell.dataset.unit = name;
       cell.dataset.tick = t;
-      root.append(cell);
+      column.append(cell);
     }
+    return column;
   });
+  const messages = svg("g");
+  root.append(hand, ...columns, messages);
+
   const middle = (name, part) => y(name) + tall * (name === "frame" ? 0.5 : part === "gradient" ? 0.75 : 0.25);
-  const draw = (edges, strong) => edges.forEach((edge) => root.append(arrow(
+  const drawn = (edges, strong) => edges.map((edge) => arrow(
     [edge.from === "frame" ? x(edge.sent) - 1 : x(edge.sent) + side, middle(edge.from, edge.part)],
-    [x(edge.read), middle(edge.to, edge.kept ? "gradient" : edge.part)], edge, strong)));
-  draw(run.messages(now), false);
-  if (chosen) {
-    draw(run.messages(chosen.tick).filter((edge) => edge.to === chosen.unit), true);
-    root.append(svg("rect", { class: "chosen", x: x(chosen.tick) - 2, y: y(chosen.unit) - 2, width: side + 4,
-      height: tall + 4, rx: 6 }));
+    [x(edge.read), middle(edge.to, edge.kept ? "gradient" : edge.part)], edge, strong));
+
+  function turn({ now, chosen }) {
+    hand.setAttribute("x", x(now) - gap.x / 2);
+    columns.forEach((column, t) => column.setAttribute("class", t > now ? "later" : t === now ? "now" : ""));
+    messages.replaceChildren(...drawn(run.messages(now), false));
+    if (!chosen) return;
+    messages.append(...drawn(run.messages(chosen.tick).filter((edge) => edge.to === chosen.unit), true),
+      svg("rect", { class: "chosen", x: x(chosen.tick) - 2, y: y(chosen.unit) - 2, width: side + 4, height: tall + 4, rx: 6 }));
   }
-  return [names, root];
+  return { elements: [names, root], turn };
 }
 
 function cellShape({ activation, gradient, held }, x, y, side, tall) {

@@ -154,17 +154,23 @@ function deviceBars(n) {
 
 // Drawing -------------------------------------------------------------------------------------------------------------
 
+const drawn = {}; // rule → the diagram on the page, and what it was drawn for
+
 function render() {
   const all = runs(), ticks = all.chain.cells.length, words = captions(all);
   state.now = Math.min(state.now, ticks - 1);
+  const room = document.querySelector(".scroll").clientWidth - NAMES - 6;
+  const wide = Math.max(38, Math.min(58, Math.floor(room / ticks)));
   for (const figure of document.querySelectorAll("figure")) {
     const rule = figure.dataset.rule, box = figure.querySelector(".scroll");
-    const chosen = state.chosen && state.rule === rule ? state.chosen : null;
-    const wide = Math.max(38, Math.min(58, Math.floor((box.clientWidth - NAMES - 6) / ticks)));
-    figure.querySelector("span").textContent = words[rule];
+    const drawnFor = JSON.stringify([wide, state.depth, state.skips]);
+    if (drawn[rule]?.for !== drawnFor) {
+      drawn[rule] = { for: drawnFor, ...diagram(all[rule], wide) };
+      box.replaceChildren(...drawn[rule].elements);
+      figure.querySelector("span").textContent = words[rule];
+    }
+    drawn[rule].turn({ now: state.now, chosen: state.rule === rule ? state.chosen : null });
     box.setAttribute("aria-label", `${figure.querySelector("h2").textContent}, tick ${state.now}`);
-    box.replaceChildren(...diagram(all[rule], { now: state.now, chosen, wide }));
-    follow(box, NAMES + state.now * wide, wide);
   }
   byId("scrub").max = ticks - 1;
   byId("scrub").value = state.now;
@@ -180,6 +186,7 @@ function render() {
   byId("k").value = state.devices;
   byId("k-is").textContent = state.devices;
   document.querySelector(".bars").innerHTML = deviceBars(n);
+  for (const box of document.querySelectorAll(".scroll")) follow(box, NAMES + state.now * wide, wide);
 }
 
 function renderGraph(all) {

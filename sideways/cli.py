@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from sideways.animations import plot_cycle, plot_skip
 from sideways.apply import evaluate_checkpoint, export, predict
 from sideways.backend import BACKENDS, default_backend
 from sideways.bench.decode import decode
@@ -127,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_bench(commands.add_parser("bench", help="measure: several ranks, and the latency of learning"))
 
     _add_explore(commands.add_parser("explore", help="a page to play with: which frames meet where, tick by tick"))
+    _add_plot(commands.add_parser("plot", help="animated pictures for lessons: an update cycle; a skip edge"))
 
     command = commands.add_parser("models", help="list the networks")
     command.set_defaults(run=lambda options: _print_names(MODELS))
@@ -174,6 +176,17 @@ def _add_explore(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="explorer.html", metavar="FILE", help="default: explorer.html")
     parser.add_argument("--no-open", action="store_true", help="write it, open no browser")
     parser.set_defaults(run=lambda o: explore(Path(o.out), not o.no_open))
+
+
+def _add_plot(parser: argparse.ArgumentParser) -> None:
+    pictures = parser.add_subparsers(title="what to draw", metavar="PICTURE", required=True)
+    for name, draw, words in (
+        ("cycle", plot_cycle, "one update cycle of backpropagation and of Sideways, side by side"),
+        ("skip", plot_skip, "a skip edge brings two frames together"),
+    ):
+        command = pictures.add_parser(name, help=words, description=f"An animated GIF: {words}.")
+        command.add_argument("--out", default=f"{name}.gif", metavar="GIF", help=f"default: {name}.gif")
+        command.set_defaults(run=lambda options, draw=draw: draw(Path(options.out)))
 
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:

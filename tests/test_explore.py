@@ -9,7 +9,7 @@ from hypothesis import given, settings
 
 import sideways as sw
 from sideways.cli import main
-from sideways.explore import library, page
+from sideways.explore import graphs, page
 from sideways.explore.cells import blocked_cells, chain, sideways_cells
 
 
@@ -60,7 +60,7 @@ def test_the_page_needs_no_other_file_and_no_network():
 
 
 def test_the_page_carries_the_schedule_of_the_library():
-    skip = library()["5:1>4"]
+    skip = graphs()["5:1>4"]
     network = chain(5, [(1, 4)])
     assert skip["first_backward"] == network.first_backward
     assert skip["to_top"]["u1"] == (2, 4) == network.to_top["u1"]

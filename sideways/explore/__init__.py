@@ -10,9 +10,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from sideways.errors import InputError
-from sideways.explore.cells import chain, exported
+from sideways.explore.cells import FRAME_COLOURS, chain, exported
 
-PARTS = ("page.css", "schedule.js", "diagram.js", "page.js")
+PARTS = ("page.css", "schedule.js", "diagram.js", "words.js", "page.js")
 SHOWN = ((5, ()), (5, ((1, 4),)))  # (depth, skip edges): what the page opens with
 
 
@@ -34,10 +34,12 @@ def page() -> str:
     html = (folder / "page.html").read_text(encoding="utf-8")
     for part in PARTS:
         html = html.replace(f"@@{part}@@", (folder / part).read_text(encoding="utf-8").strip())
-    return html.replace("@@library@@", json.dumps(library(), separators=(",", ":")))
+    for name, value in (("graphs", graphs()), ("colours", FRAME_COLOURS)):
+        html = html.replace(f"@@{name}@@", json.dumps(value, separators=(",", ":")))
+    return html
 
 
-def library() -> dict[str, dict]:
+def graphs() -> dict[str, dict]:
     """What the library says of the graphs that the page opens with; a key is `depth:source>consumer,…`."""
     return {
         f"{depth}:{','.join(f'{source}>{consumer}' for source, consumer in skips)}": exported(

@@ -14,6 +14,17 @@ from sideways.layers import Dense
 from sideways.network import FRAME, Network, Unit
 from sideways.rules.trace import trace
 
+# The colour of frame n is entry n mod 7, with the ink that reads on it: Okabe and Ito's, as in plots.py, without black.
+FRAME_COLOURS = (
+    ("#0072B2", "#ffffff"),
+    ("#E69F00", "#000000"),
+    ("#56B4E9", "#000000"),
+    ("#D55E00", "#000000"),
+    ("#009E73", "#000000"),
+    ("#F0E442", "#000000"),
+    ("#CC79A7", "#000000"),
+)
+
 
 @dataclass(frozen=True)
 class Cell:

@@ -1,11 +1,8 @@
 // Drawing: space-time diagrams of cells as SVG, and the sketch of the graph. Nothing here knows the page's state.
 
-// Okabe and Ito's colours, which colour-blind readers tell apart, with the ink that reads on each. Frames take them in
-// turn; the number of the frame is always written beside, so that no colour is needed to read a diagram.
-const FRAME_COLOURS = [
-  ["#0072B2", "#fff"], ["#E69F00", "#000"], ["#56B4E9", "#000"], ["#D55E00", "#000"],
-  ["#009E73", "#000"], ["#F0E442", "#000"], ["#CC79A7", "#000"],
-];
+// Each frame's colour and the ink that reads on it. The number of the frame is always written beside: no colour is
+// needed to read a diagram.
+const FRAME_COLOURS = JSON.parse(document.getElementById("colours").textContent);
 const colourOf = (frame) => FRAME_COLOURS[frame % FRAME_COLOURS.length];
 
 /** An SVG element. */

@@ -17,6 +17,6 @@ settings.load_profile("fixed")
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Tests that need more than the rest are not even read unless they are asked for: pytest -m peer, -m browser."""
+    """Tests that need more than the rest are not even read unless they are asked for: pytest -m peer, …"""
     name, asked = collection_path.name, config.option.markexpr
-    return True if name in ("peer", "browser") and (name not in asked or f"not {name}" in asked) else None
+    return True if name in ("peer", "browser", "docs") and (name not in asked or f"not {name}" in asked) else None

@@ -70,7 +70,7 @@ def readme(heading: str) -> str:
     found = re.search(rf"^(#+) {re.escape(heading)}\n(.*?)(?=^#{{1,2}} |\Z)", text, re.MULTILINE | re.DOTALL)
     if not found:
         raise PluginError(f"the README has no section {heading!r}")
-    return re.sub(r"\]\(docs/", "](", found[2]).strip()
+    return re.sub(r"\]\(docs/", "](", found[2]).strip("\n")
 
 
 def recipes(_: str) -> str:
@@ -114,7 +114,7 @@ def _of_command(parser: argparse.ArgumentParser, words: str) -> str:
             continue
         values = "\\|".join(map(str, action.choices)) if action.choices else action.metavar or action.dest.upper()
         takes = "" if action.nargs == 0 else f" {values}"
-        name = ", ".join(f"`{option}`{takes}" for option in action.option_strings) or f"{values}"
+        name = ", ".join(f"`{option}`{takes}" for option in action.option_strings) or values
         rows.append(f"| {name} | {(action.help or '').replace('|', chr(92) + '|').replace('%%', '%')} |")
     table = ["| option | |\n|---|---|\n" + "\n".join(rows)] if rows else []
     text = parser.description or f"{words[:1].upper()}{words[1:]}."

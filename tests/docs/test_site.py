@@ -70,6 +70,12 @@ def test_no_formula_is_left_in_latex_and_nothing_is_fetched_from_another_host():
     assert (SITE / "maths.html").read_text(encoding="utf-8").count("<math") > 20
 
 
+def test_sections_of_the_readme_keep_their_commands_as_code():
+    assert any(block.startswith(".venv/bin/mpirun -n 2") for block in blocks("gpus.html"))
+    assert any("data check ucf101:" in block for block in blocks("data.html"))
+    assert any(block.startswith(".venv/bin/sideways recipes") for block in blocks("recipes.html"))
+
+
 def test_every_notebook_is_a_page():
     notebooks = sorted((ROOT / "tutorials").glob("[0-9]*.ipynb"))
     assert all((SITE / "tutorials" / path.name).with_suffix(".html").exists() for path in notebooks)

@@ -137,7 +137,7 @@ def _kinetics600(root: Path, split: int) -> VideoSet:
     Files may also lie flat, or in folders of labels alone, with spaces or underscores: an id and its times name a clip.
     """
     files = Files(root)
-    by_clip = {path.stem.casefold(): path for path in files.paths}
+    by_clip = {path.stem: path for path in files.paths}  # ids differ by the case of letters alone
     rows = {part: list(_csv(root, part)) for part in ("train", "val")}
     part = "val"
     if not rows["val"]:
@@ -149,7 +149,7 @@ def _kinetics600(root: Path, split: int) -> VideoSet:
     classes = tuple(sorted({label for label, _ in (*rows["train"], *rows[part])}))
     number = {label: index for index, label in enumerate(classes)}
     train, test = (
-        tuple(Video(f"{label}/{clip}", number[label], by_clip.get(clip.casefold())) for label, clip in rows[name])
+        tuple(Video(f"{label}/{clip}", number[label], by_clip.get(clip)) for label, clip in rows[name])
         for name in ("train", part)
     )
     return VideoSet("kinetics600", root, split, classes, train, test, files.besides((*train, *test)))

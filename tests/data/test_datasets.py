@@ -120,6 +120,16 @@ def test_kinetics600_in_any_tree_with_labels_with_commas_and_quotes(tmp_path, tr
     assert [video.path is not None for video in found.test] == [True, False]
 
 
+def test_ids_of_kinetics600_that_differ_by_the_case_of_a_letter_are_two_clips(tmp_path):
+    head = "label,youtube_id,time_start,time_end,split\n"
+    write(tmp_path / "train.csv", f"{head}juggling,aBc,0,10,train\njuggling,abc,0,10,train\njuggling,ABC,0,10,train\n")
+    write(tmp_path / "val.csv", f"{head}juggling,v,0,10,val\n")
+    for clip in ("aBc", "abc", "v"):
+        touch(tmp_path / "juggling" / f"{clip}_000000_000010.mp4")
+    paths = [video.path.stem if video.path else None for video in open_set(f"kinetics600:{tmp_path}").train]
+    assert paths == ["aBc_000000_000010", "abc_000000_000010", None]
+
+
 def test_a_wrong_row_of_kinetics600_is_refused_with_its_line(tmp_path):
     write(tmp_path / "train.csv", "label,youtube_id,time_start,time_end,split\na,b,c,d,train\n")
     write(tmp_path / "val.csv", "label,youtube_id,time_start,time_end,split\n")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_layers import ready, windows_by_hand
+from windows import ready, windows_by_hand
 
 import sideways as sw
 from sideways.layers import winograd

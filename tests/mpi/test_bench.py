@@ -22,7 +22,9 @@ def test_nothing_emulated_runs_faster_than_it_is_said_to(tmp_path, capfd):
         work = 0.01 if (method, ranks) == ("sideways", 4) else 0.04
         assert result["seconds_per_tick"] >= work
     output = capfd.readouterr().out
-    assert "compute is emulated" in output and output.count("Sideways") == 2 and output.count("blocked") == 3
+    assert "compute is emulated" in output
+    rows = [line.split("  ")[0] for line in output.splitlines()]
+    assert rows.count("Sideways") == rows.count("backprop, blocked") == 2
 
 
 def test_frames_that_come_faster_than_a_learner_takes_them_are_counted_as_dropped(tmp_path, capfd):

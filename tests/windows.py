@@ -1,0 +1,30 @@
+"""Windows of an image by plain loops: what convolutions and pools are held against."""
+
+import numpy as np
+
+
+def ready(layer, dtype="float64", seed=0):
+    layer.initialise(np.random.default_rng(seed), dtype)
+    return layer
+
+
+def padding_by_hand(extent, kernel, stride, padding):
+    """(before, outputs): "same" gives ⌈extent / stride⌉ outputs, the odd row or column below / to the right."""
+    if padding == "valid":
+        return 0, (extent - kernel) // stride + 1
+    out = -(-extent // stride)
+    return max((out - 1) * stride + kernel - extent, 0) // 2, out
+
+
+def windows_by_hand(x, kernel, stride, padding):
+    """((i, j), window pixels [(u, v, value (N, C))]) for every output place; what lies outside x is left out."""
+    (top, ho), (left, wo) = (padding_by_hand(x.shape[a + 1], kernel[a], stride[a], padding) for a in (0, 1))
+    for i in range(ho):
+        for j in range(wo):
+            pixels = []
+            for u in range(kernel[0]):
+                for v in range(kernel[1]):
+                    row, column = i * stride[0] + u - top, j * stride[1] + v - left
+                    if 0 <= row < x.shape[1] and 0 <= column < x.shape[2]:
+                        pixels.append((u, v, x[:, row, column]))
+            yield (i, j), pixels

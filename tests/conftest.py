@@ -18,4 +18,4 @@ settings.load_profile("fixed")
 
 def pytest_ignore_collect(collection_path, config):
     """The comparisons with PyTorch are not even read unless they are asked for: pytest -m peer."""
-    return True if collection_path.name == "peer" and config.option.markexpr == "not peer" else None
+    return True if collection_path.name == "peer" and config.option.markexpr != "peer" else None

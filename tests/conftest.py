@@ -1,6 +1,6 @@
 """Settings of all tests: the backend, one BLAS thread, and the same examples of every property in every run.
 
-`pytest` computes with NumPy; `pytest --backend double` with a double of CuPy that needs no GPU (see `tests/double`), and
+`pytest` computes with NumPy, `pytest --backend double` with a double of CuPy that needs no GPU (see `tests/double`),
 `pytest --backend cupy` on the GPU. These two run what computes: the layers, the rules, the training loop, the ranks.
 """
 

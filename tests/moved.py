@@ -1,4 +1,4 @@
-"""Layers and losses on host arrays, wherever they compute: there and back again. The tests' own arithmetic is NumPy's."""
+"""Layers and losses on host arrays, wherever they compute: there and back. The tests' own arithmetic is NumPy's."""
 
 import numpy as np
 

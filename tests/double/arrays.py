@@ -22,10 +22,14 @@ IMPLICIT = (
 Scalar = (bool, int, float, complex, numpy.generic)
 
 
-class ndarray:  # noqa: N801: CuPy's name
+class ndarray:  # noqa: N801
     """An array on the device. `_values` is where its memory really is: for this package's eyes only."""
 
-    __array_ufunc__ = None  # stricter than CuPy: not even numpy.tanh(x), which would be passed on, is let through
+    # Stricter than CuPy: not even numpy.tanh(x) or numpy.sum(x), which it would pass on to itself, are let through.
+    __array_ufunc__ = None
+
+    def __array_function__(self, function: Any, *others: Any) -> Any:
+        raise TypeError(f"numpy.{function.__name__} of a cupy.ndarray")
 
     def __init__(self, values: numpy.ndarray, memory: Memory):
         self._values, self._memory = values, memory
@@ -284,4 +288,3 @@ for _name, _ufunc in {"lt": "less", "le": "less_equal", "gt": "greater", "ge": "
     setattr(ndarray, f"__{_name}__", _operator(_ufunc, getattr(numpy, _ufunc), False, False))
 for _name, _kind in {"bool": bool, "int": int, "float": float, "complex": complex, "index": operator.index}.items():
     setattr(ndarray, f"__{_name}__", lambda self, kind=_kind: kind(self._value()))
-

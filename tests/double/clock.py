@@ -5,7 +5,7 @@ not, what reads or writes too early is refused with `Hazard`, every time, where 
 to be done before a piece of work is: what was queued before it in its stream, what an event that its stream waited for
 stands for, and what the host had waited for when it queued it. (Vector clocks: Fidge, 1988; Mattern, 1989.)
 
-What can be seen too early is really late: a copy into pinned memory holds poison there until the host has waited for it.
+What can be seen too early is really late: pinned memory holds poison until the host has waited for a copy into it.
 Sources: CUDA C++ Programming Guide, "Asynchronous Concurrent Execution" and "Default Stream"; CuPy's user guide,
 "Stream and Event", and "Memory Management": memory goes back to the stream on which it was taken.
 """
@@ -19,7 +19,7 @@ from collections import Counter
 import numpy
 
 
-class Hazard(AssertionError):  # noqa: N818: what a GPU would do in silence
+class Hazard(AssertionError):  # noqa: N818
     """Something that goes wrong on a real device, now and then."""
 
 
@@ -43,7 +43,7 @@ class Memory:
 
     def __del__(self) -> None:
         """It goes back to its stream, whose next work may write into it."""
-        for number, count in ((self.written, *self.read.items()) if self.written else ()):
+        for number, count in (self.written, *self.read.items()) if self.written else ():
             if number != self.stream.number and not clock.before(self.stream, number, count):
                 clock.broken.append(
                     f"memory of {self.stream} is given back while {clock.streams[number]} may still use it"
@@ -133,7 +133,7 @@ class Event:
     @property
     def done(self) -> bool:
         self.looks += 1
-        if self.looks > 1:
+        if self.looks > 1 and clock.advances:
             clock.host_learns(self.stands_for)
         return all(clock.host.get(number, 0) >= count for number, count in self.stands_for.items())
 
@@ -150,6 +150,7 @@ class Clock:
         self.host: Known = {}
         self.copies: list[Copy] = []
         self.counts: Counter[str] = Counter()
+        self.advances = True  # False: work is done when somebody waits for it, and no sooner
         self.broken: list[str] = []  # what was found where no error can be raised
         self.journal: list[tuple[str, Stream, int, Known]] | None = None
         self.current: Stream

@@ -26,7 +26,7 @@ class Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._comm, name)
 
-    def Send_init(self, buffer: Any, rank: int, tag: int) -> Request:  # noqa: N802: MPI's name
+    def Send_init(self, buffer: Any, rank: int, tag: int) -> Request:  # noqa: N802
         buffer = Buffer(buffer)
         return Request(self, self._comm.Send_init(buffer.copy, rank, tag), sent=buffer)
 

@@ -28,8 +28,6 @@ def _created(name: str) -> Callable[..., ndarray]:
     return create
 
 
-
-
 def _transfer(name: str) -> Callable[..., ndarray]:
     """asarray, array, ascontiguousarray: the explicit way to the device, by way of pinned memory of CuPy's own."""
     function = getattr(numpy, name)
@@ -80,7 +78,7 @@ class Namespace(types.ModuleType):
         theirs = getattr(self._real, name)
         if isinstance(theirs, types.ModuleType) and self._host is not None:
             value: Any = Namespace(theirs.__name__, theirs, getattr(self._host, name), {})
-        elif isinstance(theirs, type) or isinstance(theirs, Scalar) or theirs is None:
+        elif isinstance(theirs, (type, *Scalar)) or theirs is None:
             value = theirs  # cupy.float32 is numpy.float32, cupy.pi is a number
         else:
             value = self._function(name, getattr(self._host, name))

@@ -24,6 +24,7 @@ def _real() -> ModuleType:
         raise RuntimeError("the device double needs CuPy's wheel for its names: pip install cupy-cuda12x") from None
     finally:
         sys.path[:] = path
+        sys.modules.pop("cupy", None)  # the name is free for the double
         if taken is not None:
             sys.modules["cupy"] = taken
 

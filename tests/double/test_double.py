@@ -7,6 +7,7 @@ import gc
 
 import numpy as np
 import pytest
+
 from double.clock import Event, Hazard, Stream, clock
 from double.namespace import cupy
 from double.signatures import real, signature_of
@@ -31,7 +32,7 @@ def test_an_array_is_no_numpy_array_and_turns_into_one_by_get_alone():
     assert type(x.get()) is np.ndarray and np.array_equal(x.get(), [[1, 2]])
     with pytest.raises(TypeError, match="Implicit conversion to a NumPy array is not allowed"):
         np.asarray(x)
-    with pytest.raises(TypeError, match="Unsupported type <class 'numpy.ndarray'>"):
+    with pytest.raises(TypeError, match=r"Unsupported type <class 'numpy\.ndarray'>"):
         cupy.maximum(np.ones(2), x)
     with pytest.raises(TypeError, match="Unsupported type"):
         x[:] = np.zeros((1, 2))

@@ -2,16 +2,32 @@
 
 import numpy as np
 import pytest
+from mpi4py import MPI
+
 from double.clock import Hazard, Stream, clock
 from double.namespace import cupy
-from mpi4py import MPI
 
 
 @pytest.fixture
 def comm():
     from double.messages import Watched
 
-    yield Watched(MPI.COMM_SELF)
+    made = []
+
+    class Freed(Watched):
+        """Remembers its requests, to free them."""
+
+        def Send_init(self, *about):  # noqa: N802
+            made.append(super().Send_init(*about))
+            return made[-1]
+
+        def Recv_init(self, *about):  # noqa: N802
+            made.append(super().Recv_init(*about))
+            return made[-1]
+
+    yield Freed(MPI.COMM_SELF)
+    for request in made:
+        request.Free()
     clock.finish()
 
 
@@ -66,3 +82,4 @@ def test_a_pinned_buffer_that_is_handed_over_before_the_copy_is_there_or_used_ag
     with pytest.raises(Hazard, match="written into while its message is under way"):
         sending.Wait()
     receiving.Wait()
+    side.synchronize()

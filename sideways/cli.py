@@ -27,6 +27,7 @@ from sideways.data.check import table as data_table
 from sideways.data.datasets import splits_of
 from sideways.data.make import make as make_videos
 from sideways.demo import demo
+from sideways.doctor import doctor
 from sideways.errors import DivergedError, InputError
 from sideways.many import train_many
 from sideways.memory import table as memory_table
@@ -124,6 +125,9 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=lambda options: demo(Path(options.out), options.quick, options.processes))
 
     _add_bench(commands.add_parser("bench", help="measure: several ranks, and the latency of learning"))
+
+    command = commands.add_parser("doctor", help="what this machine has, and what will therefore be used")
+    command.set_defaults(run=lambda options: sys.exit(doctor()))
 
     command = commands.add_parser("models", help="list the networks")
     command.set_defaults(run=lambda options: _print_names(MODELS))

@@ -1,4 +1,4 @@
-"""The only file that knows NumPy from CuPy: the array namespace, transfers, memory, seeds, strided windows.
+"""The file that knows NumPy from CuPy: the array namespace, transfers, memory, seeds, strided windows.
 
 Layers, losses, rules and optimizers ask here for everything an array library does differently from another. They take
 their namespace from the arrays they are given (`namespace(x)`), so host and device networks can live side by side.
@@ -72,6 +72,21 @@ def backend_name() -> str:
     return _current().__name__
 
 
+def on_device() -> bool:
+    """Whether new arrays live on a GPU."""
+    return _current() is not numpy
+
+
+def cuda() -> Any:
+    """CuPy's streams, events and memory."""
+    return _current().cuda
+
+
+def compute_stream() -> Any:
+    """The stream that computes: the current one."""
+    return cuda().get_current_stream()
+
+
 def namespace(array: Array) -> ModuleType:
     """The library that made this array: `numpy` or `cupy`."""
     return numpy if isinstance(array, numpy.ndarray) else _current()
@@ -85,13 +100,18 @@ def to_device(values: Any, dtype: Any = None) -> Array:
 
 def to_host(array: Array) -> numpy.ndarray:
     """The values as a NumPy array (waits for the device to finish computing them)."""
-    return array.get() if hasattr(array, "get") else numpy.asarray(array)
+    return array.get() if is_on_device(array) else numpy.asarray(array)
+
+
+def is_on_device(array: Any) -> bool:
+    """Whether these are values of a device array."""
+    return hasattr(array, "get") and hasattr(array, "dtype")
 
 
 def synchronise() -> None:
     """Wait until the device has done all that was asked of it; nothing to do for NumPy."""
-    if (xp := _current()) is not numpy:
-        xp.cuda.get_current_stream().synchronize()
+    if on_device():
+        compute_stream().synchronize()
 
 
 def finite(values: Any) -> bool:
@@ -200,12 +220,17 @@ def fresh(array: Array, others: Iterable[Array]) -> Array:
     return copied(array) if shares else contiguous(array)
 
 
-def pinned(shape: Shape, dtype: str) -> numpy.ndarray:
+def buffer(shape: Shape, dtype: Any) -> Array:
+    """An uninitialised array of the current backend, outside the pool: for what is kept."""
+    return _current().empty(shape, dtype)
+
+
+def pinned(shape: Shape, dtype: Any) -> numpy.ndarray:
     """A host array that messages pass through: page-locked for CuPy, so that copies run beside work."""
-    if (xp := _current()) is numpy:
+    if not on_device():
         return numpy.empty(shape, dtype)
     count = int(numpy.prod(shape))
-    memory = xp.cuda.alloc_pinned_memory(count * numpy.dtype(dtype).itemsize)
+    memory = cuda().alloc_pinned_memory(max(count, 1) * numpy.dtype(dtype).itemsize)
     return numpy.frombuffer(memory, dtype, count).reshape(shape)
 
 

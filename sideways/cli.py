@@ -28,6 +28,7 @@ from sideways.data.check import table as data_table
 from sideways.data.datasets import splits_of
 from sideways.data.make import make as make_videos
 from sideways.demo import demo
+from sideways.doctor import doctor
 from sideways.errors import DivergedError, InputError
 from sideways.explore import explore
 from sideways.many import train_many
@@ -130,6 +131,8 @@ def command_line() -> argparse.ArgumentParser:
 
     _add_explore(commands.add_parser("explore", help="a page to play with: which frames meet where, tick by tick"))
     _add_plot(commands.add_parser("plot", help="animated pictures for lessons: an update cycle; a skip edge"))
+    command = commands.add_parser("doctor", help="what this machine has, and what will therefore be used")
+    command.set_defaults(run=lambda options: sys.exit(doctor()))
 
     command = commands.add_parser("models", help="list the networks")
     command.set_defaults(run=lambda options: _print_names(MODELS))

@@ -29,6 +29,7 @@ from sideways.metrics import standard_error
 from sideways.network import Network
 from sideways.plots import plot_confusion, plot_run
 from sideways.prediction import predictions_of_run
+from sideways.prefetch import Prefetch
 from sideways.report import write_report
 from sideways.rules import Rule
 
@@ -168,11 +169,12 @@ def learn(
     measure: Callable[..., dict[str, float] | None] = cosines,
 ) -> Scores | None:
     """The loop, from a position on: all training clips, evaluations in between, and the last one, which it returns."""
+    prefetch = Prefetch(rule, ahead=not isinstance(source.task, Stream))
     for index in range(position.clip, config.clips):
         frames, targets = source.clip("train", index)
         if config.cosine_every and index % config.cosine_every == 0 and position.tick == 0:
             journal.measured(index, rule.ticks, measure(rule, frames, targets))
-        metrics = train_on(rule, frames, targets, journal, checkpoints, position)
+        metrics = train_on(rule, prefetch, frames, targets, journal, checkpoints, position)
         if metrics:
             _stop_if_diverged(rule, metrics["loss"], index)
         journal.trained(index + 1, rule.ticks, metrics)
@@ -192,7 +194,13 @@ def learn(
 
 
 def train_on(
-    rule: Rule, frames: Frames, targets: Frames, journal: Journal, checkpoints: Checkpoints, position: Position
+    rule: Rule,
+    prefetch: Prefetch,
+    frames: Frames,
+    targets: Frames,
+    journal: Journal,
+    checkpoints: Checkpoints,
+    position: Position,
 ) -> Metrics:
     """One clip, tick by tick, from where the position says: its mean loss, and the accuracy of its mean probabilities.
 
@@ -200,8 +208,8 @@ def train_on(
     """
     meter = Meter(isinstance(rule.loss, SoftmaxCrossEntropy), position.losses, position.outputs)
     start = time.perf_counter()
-    for t in range(position.tick, len(frames)):
-        meter.add(rule.tick(frames[t], targets[t]))
+    for t, frame, target in prefetch.pairs(frames, targets, position.tick):
+        meter.add(rule.tick(frame, target, prefetch.fetch))
         position.tick = t + 1
         if checkpoints.due(rule, clip_over=False):
             save(rule, journal, checkpoints, position)

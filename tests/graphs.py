@@ -1,9 +1,10 @@
 """Hypothesis strategies: random networks of units, chains and skip graphs, with clips to run them on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from hypothesis import strategies as st
+from moved import host
 
 import sideways as sw
 
@@ -103,14 +104,30 @@ def cases(draw, ticks=None, static=False, batch=None, **options):
 
 
 def run(rule, frames, targets):
-    """All ticks of a clip."""
-    return [rule.tick(frame, target) for frame, target in zip(frames, targets, strict=True)]
+    """All ticks of a clip, their arrays on the host."""
+    return [on_host(rule.tick(frame, target)) for frame, target in zip(frames, targets, strict=True)]
+
+
+def on_host(found):
+    """A `Tick`, or `Gradients`, with its arrays on the host."""
+    return replace(found, loss=host(found.loss), output=host(found.output), gradients=host(found.gradients))
+
+
+def backprop(*arguments, **options):
+    """`sideways.backprop` on the host."""
+    return on_host(sw.backprop(*arguments, **options))
+
+
+def bptt(*arguments, **options):
+    """`sideways.bptt` on the host."""
+    return on_host(sw.bptt(*arguments, **options))
 
 
 def equal(one, other):
     """Whether two nested dictionaries of arrays are the same to the last bit."""
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    one, other = host((one, other))
     return one.dtype == other.dtype and bool(np.array_equal(one, other))
 
 
@@ -118,9 +135,10 @@ def distance(one, other):
     """The Euclidean distance between two nested dictionaries of arrays."""
     if isinstance(one, dict):
         return sum(distance(one[key], other[key]) ** 2 for key in one) ** 0.5
+    one, other = host((one, other))
     return float(np.linalg.norm(one - other))
 
 
 def copied(tree):
-    """A deep copy of nested dictionaries of arrays."""
-    return {key: copied(value) for key, value in tree.items()} if isinstance(tree, dict) else tree.copy()
+    """A deep copy of nested dictionaries of arrays, on the host."""
+    return {key: copied(value) for key, value in tree.items()} if isinstance(tree, dict) else host(tree).copy()

@@ -6,6 +6,7 @@ It is what Sideways approximates. Its memory grows with the length of the clip.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from sideways.backend import Array, copied
@@ -15,7 +16,7 @@ from sideways.network import Network
 from sideways.optimizers import Optimizer
 from sideways.rules.backprop import Gradients
 from sideways.rules.mailbox import Mailbox
-from sideways.rules.rule import Evaluation, Rule, Tick, add_up, check_delay, pairs
+from sideways.rules.rule import Evaluation, Rule, Tick, add_up, check_delay, nothing, pairs
 from sideways.rules.sideways import evaluate_ticking, forward
 
 
@@ -64,13 +65,14 @@ class BPTT(Rule):
         self._saved: list[dict[str, Any]] = []  # tick → unit → saved
         self._loss_gradients: dict[int, Array] = {}  # tick → dL/d(output)
 
-    def tick(self, frame: Any, target: Any) -> Tick:
+    def tick(self, frame: Any, target: Any, meanwhile: Callable[[], None] = nothing) -> Tick:
         """Run one tick forward and store it; the gradients come when the clip ends."""
         for unit in self.network.units.values():
             unit.at(self.ticks, 0)
         tick = self.unroll(frame, target)
         for name, saved in self._saved[-1].items():
             self.network.units[name].observe(saved)
+        meanwhile()
         self.ticks += 1
         return tick
 

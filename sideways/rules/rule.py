@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,10 @@ class Evaluation:
     outputs: list[Array]
     losses: list[Array]
     first_tick: int
+
+
+def nothing() -> None:
+    """What is done meanwhile by one who only ticks."""
 
 
 class Rule:
@@ -64,9 +68,10 @@ class Rule:
 
     # To be written by each rule
 
-    def tick(self, frame: Any, target: Any) -> Tick:
+    def tick(self, frame: Any, target: Any, meanwhile: Callable[[], None] = nothing) -> Tick:
         """One step of the clock: a batch of frames (N, H, W, C) comes in, with the targets that belong to it.
 
+        meanwhile: done when all work of this tick has been given to the device, and before anything is waited for.
         Raises `InputError` for a wrong shape, numbers that are not finite and targets that do not fit.
         """
         raise NotImplementedError
@@ -137,6 +142,11 @@ class Rule:
 
     def check_frame(self, frame: Any, batch: int | None) -> Array:
         """The frame on the device, of the network's dtype, or `InputError`. batch: how many samples it must have."""
+        self.look_at_frame(frame, batch)
+        return to_device(frame, self.network.dtype)
+
+    def look_at_frame(self, frame: Any, batch: int | None) -> None:
+        """`InputError` for a frame that does not fit."""
         shape = getattr(frame, "shape", None)
         if shape is None or len(shape) != len(self.network.input_shape) + 1 or shape[1:] != self.network.input_shape:
             expected = ", ".join(map(str, ("N", *self.network.input_shape)))
@@ -149,7 +159,6 @@ class Rule:
             )
         if not finite(frame):
             raise InputError("the frame holds numbers that are not finite (NaN or infinity)")
-        return to_device(frame, self.network.dtype)
 
     def check_target(self, target: Any, batch: int | None) -> Array:
         """The target on the device, or `InputError`. batch: how many samples it must have, where that is known."""

@@ -7,7 +7,7 @@ live in several processes. Sources: Malinowski et al., CVPR 2020 (chains) and CV
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sideways.backend import Array, copied, to_device
@@ -16,7 +16,7 @@ from sideways.losses import Loss
 from sideways.network import FRAME, Network, Unit
 from sideways.optimizers import Optimizer
 from sideways.rules.mailbox import Mailbox
-from sideways.rules.rule import Evaluation, Rule, Tick, add_up, check_delay, pairs, under
+from sideways.rules.rule import Evaluation, Rule, Tick, add_up, check_delay, nothing, pairs, under
 from sideways.rules.trace import Trace, trace
 
 
@@ -55,7 +55,7 @@ class Sideways(Rule):
         self.first_sample = first_sample
         self.targets: deque[Array] = deque(maxlen=self.target_delay + 1)  # the oldest is the one that the loss uses
 
-    def tick(self, frame: Any, target: Any) -> Tick:
+    def tick(self, frame: Any, target: Any, meanwhile: Callable[[], None] = nothing) -> Tick:
         """One step of the clock: each unit runs forward once and backward once, on messages of the tick before.
 
         frame (N, H, W, C); target: what the loss wants for this frame, one for every frame. A process without a unit
@@ -99,6 +99,7 @@ class Sideways(Rule):
             # 3. Update: θᵢ from its own pseudo-gradient; this tick's forward and backward both used the old value.
             self.learn(unit, pseudo_gradients[unit.name])
 
+        meanwhile()
         self.mailbox.deliver()
         self.settle()
         self.clock += 1

@@ -1,6 +1,7 @@
 """Run under mpirun: random networks, trained over ranks and in one process, must end with the same bits.
 
-`mpirun -n K python same_bits.py SEED COUNT`; rank 0 prints how many networks agreed, and any that did not.
+`mpirun -n K python same_bits.py SEED COUNT [staged | cuda-aware]`; rank 0 prints how many networks agreed, and any that
+did not. With a third word the ranks compute with CuPy (or what `import cupy` finds), and the process alone with NumPy.
 """
 
 import copy
@@ -14,6 +15,7 @@ from mpi4py import MPI
 
 import sideways as sw
 from mpi.transport import MPIMailbox
+from sideways.prefetch import Prefetch
 
 WORLD = MPI.COMM_WORLD
 MODES = [("flush", 1), ("flush", 3), ("flush", "clip"), ("stream", 1), ("stream", 4), ("stream", "clip")]
@@ -46,21 +48,33 @@ def random_network(random, fewest):
 def train(network, rule, clips, local):
     """Two clips, evaluations before and after (also with frames under way), as every rank sees them."""
     reads, top = (True, True) if local is None else local
-    outputs = []
+    outputs, prefetch = [], Prefetch(rule)
     for frames, targets in clips:
         none = [None] * len(frames)
-        for frame, target in zip(frames, targets, strict=True):
-            rule.tick(frame if reads else None, target if top else None)
+        for _, frame, target in prefetch.pairs(frames if reads else none, targets if top else none):
+            rule.tick(frame, target, prefetch.fetch)
         outputs += rule.evaluate(frames if reads else none, targets if top else None).outputs
         rule.end_clip()
-    return outputs
+    return [sw.to_host(output) for output in outputs]
+
+
+def on_device(network):
+    """The same network on the device, and a way to wrap a communicator, for a double of it, which watches messages."""
+    sw.use_backend("cupy")
+    moved = sw.Network(list(network.units.values()), network.input_shape, network.seed, network.dtype)
+    if "double" not in sys.modules:
+        return moved, lambda comm: comm
+    from double.messages import Watched
+
+    return moved, Watched
 
 
 def main():
-    seed, count = int(sys.argv[1]), int(sys.argv[2])
+    seed, count, *mode = int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
     me, stages, agreed = WORLD.Get_rank(), WORLD.Get_size(), 0
     for number in range(count):
         random = np.random.default_rng([seed, number])
+        sw.use_backend("numpy")
         network = random_network(random, stages)
         boundary, every = MODES[number % len(MODES)]
         names = list(network.units)
@@ -77,7 +91,8 @@ def main():
         alone = copy.deepcopy(network)
         expected = train(alone, sw.Sideways(alone, sw.SoftmaxCrossEntropy(), optimizer, **options), clips, None)
         comms = WORLD.Dup(), WORLD.Dup()
-        mailbox = MPIMailbox(network, owner, 2, *comms, nap=True)
+        network, watched = on_device(network) if mode else (network, lambda comm: comm)
+        mailbox = MPIMailbox(network, owner, 2, *map(watched, comms), in_place=mode != ["staged"], nap=True)
         rule = sw.Sideways(network, sw.SoftmaxCrossEntropy(), optimizer, mailbox=mailbox, units=groups[me], **options)
         reads = any("frame" in network.units[name].inputs for name in groups[me])
         outputs = train(network, rule, clips, (reads, names[-1] in groups[me]))
@@ -86,7 +101,7 @@ def main():
         for comm in comms:
             comm.Free()
         same = all(
-            np.array_equal(array, (alone.units[name].parameters | alone.units[name].state)[key])
+            np.array_equal(sw.to_host(array), (alone.units[name].parameters | alone.units[name].state)[key])
             for name in groups[me]
             for key, array in (network.units[name].parameters | network.units[name].state).items()
         )

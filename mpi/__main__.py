@@ -42,6 +42,7 @@ from sideways.data import Source, Stream  # noqa: E402
 from sideways.data.stream import Frames  # noqa: E402
 from sideways.errors import DivergedError, InputError  # noqa: E402
 from sideways.evaluation import merged  # noqa: E402
+from sideways.mpirun import cuda_aware  # noqa: E402
 from sideways.network import FRAME, Network  # noqa: E402
 from sideways.options import add_run_options, config_of, run_directory  # noqa: E402
 from sideways.rules import Sideways  # noqa: E402
@@ -105,7 +106,7 @@ def _parse() -> argparse.Namespace:
         "--transport",
         default="auto",
         choices=("auto", "host", "cuda-aware"),
-        help="how GPU arrays travel: through pinned host buffers (auto, host), or handed to a CUDA-aware MPI",
+        help="how GPU arrays travel: pinned host buffers, or a CUDA-aware MPI itself; auto: that, if it says it is one",
     )
     parser.add_argument(
         "--emulate-ms", type=float, default=0.0, help="emulate devices: each unit takes this long per tick, idle"
@@ -245,7 +246,7 @@ def _set_up(options: argparse.Namespace, config: Config) -> tuple[Ranks, Sideway
     groups, costs = together(lambda: place(network, ranks, batch, options.placement))
     owner = {name: stage for stage, group in enumerate(groups) for name in group}
     mine = groups[ranks.stage]
-    in_place = config.backend == "numpy" or options.transport == "cuda-aware"
+    in_place = together(lambda: _in_place(config, options.transport))
     mailbox = MPIMailbox(network, owner, batch, ranks.pipeline.Dup(), ranks.pipeline.Dup(), in_place, ranks.crowded)
     more = {"mailbox": mailbox, "units": mine, "first_sample": ranks.replica * batch}
     kind: type[Sideways] = Sideways
@@ -264,9 +265,23 @@ def _set_up(options: argparse.Namespace, config: Config) -> tuple[Ranks, Sideway
     text = table(ranks, network, groups, costs, device)
     if text:
         print(text, flush=True)
+        if config.backend != "numpy":
+            print(f"GPU arrays travel {'as they are' if in_place else 'through pinned host buffers'}", flush=True)
         if options.emulate_ms:
             print(f"compute is emulated: each unit takes {options.emulate_ms:g} ms per tick, spent idle", flush=True)
     return ranks, rule, source, mailbox
+
+
+def _in_place(config: Config, transport: str) -> bool:
+    """Whether MPI gets arrays where they are, on the device too; else those of the device pass pinned host memory."""
+    if config.backend == "numpy":
+        if transport == "cuda-aware":
+            raise InputError("--transport cuda-aware hands GPU arrays to MPI: it goes with --backend cupy")
+        return True
+    able, why = cuda_aware()
+    if transport == "cuda-aware" and able is False:
+        raise InputError(f"--transport cuda-aware: this MPI is not ({why}); leave it out, or choose host")
+    return transport == "cuda-aware" or (transport == "auto" and WORLD.allreduce(bool(able), MPI.LAND))
 
 
 class Shared:

@@ -131,15 +131,10 @@ MPIRUN = Look(
 CUDA_AWARE = Look(
     "CUDA-aware MPI",
     """
-    import ctypes
     from mpi4py import MPI
-    paths = {line.split()[-1] for line in open("/proc/self/maps") if "/libmpi" in line}
-    for library in map(ctypes.CDLL, sorted(paths)):
-        if hasattr(library, "MPIX_Query_cuda_support"):
-            print("yes" if library.MPIX_Query_cuda_support() else "no", "(its MPIX_Query_cuda_support says so)")
-            break
-    else:
-        print("no (it has no MPIX_Query_cuda_support)")
+    from sideways.mpirun import cuda_aware
+    able, why = cuda_aware()
+    print("yes" if able else "no", f"({why})")
     """,
     "needs mpi4py",
 )

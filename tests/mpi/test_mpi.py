@@ -104,6 +104,7 @@ def test_with_replicas_the_result_is_that_of_the_network_that_is_saved(tmp_path)
         (6, [], "6 ranks cannot share 5 units in 1 replica(s): mpirun -n 1, 2, 3, 4, 5 would work"),
         (3, ["--replicas", "2"], "mpirun -n 2, 4, 6, 8, 10 would work"),
         (2, ["--replicas", "2", "--batch", "7"], "a batch of 7 cannot be split over 2 replicas"),
+        (2, ["--transport", "cuda-aware"], "goes with --backend cupy"),
         (2, ["--emulate-ms", "inf"], "a time in milliseconds"),
         (2, ["--boundary", "stream", "--set", "task_options.length=3"], "never reach the top"),
         (2, ["--rule", "bptt"], "only rule 'sideways' runs over several ranks"),

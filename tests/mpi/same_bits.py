@@ -7,6 +7,8 @@ did not. With a third word the ranks compute with CuPy (or what `import cupy` fi
 import copy
 import os
 import sys
+import time
+import traceback
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
@@ -113,4 +115,10 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BaseException:  # the other ranks would wait for this one
+        traceback.print_exc()
+        sys.stderr.flush()
+        time.sleep(0.5)
+        WORLD.Abort(1)

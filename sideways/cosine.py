@@ -9,7 +9,7 @@ import numpy
 
 from sideways.backend import Array, to_host
 from sideways.data.stream import Frames
-from sideways.rules import Rule, Sideways, bptt
+from sideways.rules import Delayed, Rule, Sideways, bptt
 
 
 def cosines(rule: Rule, frames: Frames, targets: Frames) -> dict[str, float]:
@@ -20,7 +20,8 @@ def cosines(rule: Rule, frames: Frames, targets: Frames) -> dict[str, float]:
     """
     assert isinstance(rule, Sideways)
     network = copy.deepcopy(rule.network)
-    frozen = Sideways(network, rule.loss, target_delay=rule.target_delay)
+    kind = Delayed if isinstance(rule, Delayed) else Sideways
+    frozen = kind(network, rule.loss, target_delay=rule.target_delay)
     sums: dict[str, dict[str, Array]] = {}
     for frame, target in zip(frames, targets, strict=True):
         for name, gradients in frozen.tick(frame, target).gradients.items():

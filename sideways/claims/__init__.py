@@ -14,7 +14,7 @@ from sideways.claims import temporal
 from sideways.claims.claim import Bench, Claim, Finding
 from sideways.claims.report import write_report
 from sideways.claims.verdict import NOT_RUN, Verdict
-from sideways.errors import InputError
+from sideways.errors import DivergedError, InputError
 from sideways.training import Result
 
 CLAIMS: dict[str, Claim] = {
@@ -44,7 +44,7 @@ def check_claims(
     flags += [f"--data {place}" for place in data]
     command = " ".join(["sideways claims", *([] if names == list(CLAIMS) else names), *flags])
     findings: dict[str, Finding] = {}
-    made: dict[str, Result | Exception] = {}
+    made: dict[str, Result | DivergedError] = {}
     for name in names:
         folder = directory / name
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,7 +1,8 @@
-"""How gradients are obtained: `Sideways`, and its exact counterparts `Backprop` and `BPTT`."""
+"""How gradients are obtained: `Sideways`, `Delayed`, and the exact counterparts `Backprop` and `BPTT`."""
 
 from sideways.rules.backprop import Backprop, Gradients, backprop
 from sideways.rules.bptt import BPTT, bptt
+from sideways.rules.delayed import Delayed
 from sideways.rules.mailbox import Mailbox
 from sideways.rules.rule import Evaluation, Rule, Tick
 from sideways.rules.sideways import Sideways
@@ -10,6 +11,7 @@ from sideways.rules.trace import Trace
 __all__ = [
     "BPTT",
     "Backprop",
+    "Delayed",
     "Evaluation",
     "Gradients",
     "Mailbox",

@@ -19,10 +19,10 @@ from sideways.losses import MeanSquaredError, SoftmaxCrossEntropy
 from sideways.models import build_model
 from sideways.network import Network
 from sideways.optimizers import SGD, Adam, Optimizer
-from sideways.rules import BPTT, Backprop, Delayed, Sideways
+from sideways.rules import BPTT, Backprop, Delayed, NoisyBackprop, Sideways
 from sideways.schedules import Constant, Cosine, Step, WarmUp
 
-RULES = {"sideways": Sideways, "delayed": Delayed, "backprop": Backprop, "bptt": BPTT}
+RULES = {"sideways": Sideways, "delayed": Delayed, "backprop": Backprop, "bptt": BPTT, "noisy": NoisyBackprop}
 TICKING = ("sideways", "delayed")  # every unit runs forward and backward at every tick
 OPTIMIZERS = {"sgd": SGD, "adam": Adam}
 EMPTY = numpy.empty(0)
@@ -36,6 +36,7 @@ class Config:
     clips: how many batches of clips to train on; batch: samples in each. A tick is one frame of all samples.
     evaluation_clips: batches of held-out clips for each evaluation; evaluate_every: clips between evaluations while
         training (0: only at the end). 0 evaluation_clips: all there are, of a data set.
+    distinct_clips: how many different batches of training clips a made task has (0: a new one each time).
     horizon: 0 to tell classes; h ≥ 1 to predict the frame h ticks ahead.
     workers: processes that decode videos ahead of the tick; they change nothing but the speed.
     checkpoint_every: ticks between checkpoints (0: only the one at the end); keep_checkpoints: how many stay.
@@ -55,6 +56,7 @@ class Config:
     label_smoothing: float = 0.0
     evaluation_clips: int = 20
     evaluate_every: int = 0
+    distinct_clips: int = 0
     horizon: int = 0
     workers: int = 1
     checkpoint_every: int = 0
@@ -85,7 +87,8 @@ class Config:
         for name in ("clips", "batch", "threads", "keep_checkpoints"):
             if (value := getattr(self, name)) < 1:
                 raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")
-        for name in ("evaluation_clips", "evaluate_every", "checkpoint_every", "cosine_every", "horizon", "workers"):
+        counts = ("evaluation_clips", "evaluate_every", "checkpoint_every", "cosine_every", "distinct_clips")
+        for name in (*counts, "horizon", "workers"):
             if (value := getattr(self, name)) < 0:
                 raise InputError(f"{name} must be a whole number, or 0, not {value!r}")
         if self.seed < 0:
@@ -120,6 +123,9 @@ def build_task(config: Config) -> Task:
         length = options.get("length", inspect.signature(TASKS[config.task]).parameters["length"].default)
         options["length"] = length + config.horizon
     task = make_task(config.task, seed=config.seed, **options)
+    if config.distinct_clips and task.count("train") is not None:
+        raise InputError(f"task {config.task!r} has as many clips as it has videos: leave out distinct_clips")
+    task.distinct = config.distinct_clips
     if config.evaluation_clips == 0 and task.count("test") is None:
         raise InputError(f"task {config.task!r} has no end: evaluation_clips must be at least 1")
     return Ahead(task, config.horizon) if config.horizon else task

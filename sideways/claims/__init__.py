@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from sideways.claims import temporal
+from sideways.claims import aligned, appearance, future, recognition, remedies, smooth, speed, stable, temporal
 from sideways.claims.claim import Bench, Claim, Finding
 from sideways.claims.report import write_report
 from sideways.claims.verdict import NOT_RUN, Verdict
@@ -19,6 +19,14 @@ from sideways.training import Result
 
 CLAIMS: dict[str, Claim] = {
     "temporal": temporal.CLAIM,
+    "stable": stable.CLAIM,
+    **appearance.CLAIMS,
+    "smooth": smooth.CLAIM,
+    "aligned": aligned.CLAIM,
+    **speed.CLAIMS,
+    "future": future.CLAIM,
+    "recognition": recognition.CLAIM,
+    "remedies": remedies.CLAIM,
 }
 
 

@@ -12,6 +12,7 @@ from sideways.claims.verdict import Verdict
 from sideways.config import Config
 from sideways.errors import DivergedError
 from sideways.many import try_many
+from sideways.plots import read_metrics
 from sideways.recipes import load_recipe
 from sideways.training import Result
 
@@ -65,17 +66,19 @@ class Bench:
         """The seeds of this effort, from 1 on, or as many as the user asked for."""
         return range(1, 1 + (self.seeds or self.pick(quick, normal, full)))
 
-    def train(self, arms: Mapping[str, Config], seeds: range) -> dict[str, Runs]:
+    def train(self, arms: Mapping[str, Config], seeds: range, group: str = "") -> dict[str, Runs]:
         """Every arm with every seed, side by side under one progress bar; arm → its runs.
 
-        A run that diverged is a result too. The same run is made once, whatever number of claims ask for it.
+        A run that diverged is a result too. The same run is made once, whatever number of claims ask for it. group: a
+        folder, where an experiment has several groups of arms.
         """
         wanted = {(arm, seed): replace(config, seed=seed) for arm, config in arms.items() for seed in seeds}
         keys = {where: json.dumps(config.to_tables(), sort_keys=True) for where, config in wanted.items()}
         jobs: dict[str, tuple[Config, Path]] = {}
         for (arm, seed), config in wanted.items():
             if keys[arm, seed] not in self.made:
-                place = self.directory / "runs" / "".join(c if c.isalnum() else "-" for c in arm) / f"seed-{seed}"
+                words = "-".join("".join(c if c.isalnum() or c == "." else " " for c in arm).split())
+                place = self.directory / "runs" / group / words / f"seed-{seed}"
                 jobs.setdefault(keys[arm, seed], (config, place))
         if jobs:
             results = try_many(list(jobs.values()), self.processes, self.directory.name)
@@ -105,10 +108,9 @@ class Runs:
     def directories(self) -> list[Path]:
         return [Path(result.directory) for result in self.finished]
 
-    def cpu_seconds(self, config: Config, ticks: int) -> list[float]:
-        """Of training one run of this many ticks per clip, on one core."""
-        frames = config.clips * config.batch * ticks
-        return [1e-3 * value * frames for value in self.values("milliseconds_per_frame")]
+    def metrics(self, kind: str, what: str) -> list[list[float]]:
+        """What each run logged in its metrics.jsonl, over time."""
+        return [[line[what] for line in read_metrics(directory, kind)] for directory in self.directories]
 
 
 def recipe(name: str, **changes: Any) -> Config:

@@ -23,12 +23,12 @@ def temporal(bench: Bench) -> Finding:
     found = {}
     for task, where, panel in zip(("waves", "pan"), ("moving waves", "pan over real video"), axes, strict=True):
         seeds = bench.seeds_of(2, 5, 10) if task == "waves" else bench.seeds_of(1, 3, 10)
-        clips = bench.pick(150, 250, 250) if task == "waves" else bench.pick(200, 300, 300)
+        clips = bench.pick(100, 250, 250) if task == "waves" else bench.pick(150, 300, 300)
         endings = dict(ARMS)
         if task == "pan" and bench.effort == "quick":
             endings = {arm: ARMS[arm] for arm in (SKIP, CHAIN, BPTT)}
         arms = {arm: recipe(f"{task}-{ending}", clips=clips) for arm, ending in endings.items()}
-        found[task] = runs = bench.train(arms, seeds)
+        found[task] = runs = bench.train(arms, seeds, task)
         rows += [_row(where, arm, runs[arm], clips, arms[arm].batch) for arm in arms]
         chance = {"chance": 0.25}
         title = f"Direction of {where}: {clips} clips, {len(seeds)} seeds"

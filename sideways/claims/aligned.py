@@ -92,7 +92,8 @@ def aligned(bench: Bench) -> Finding:
         verdict(below, signs),
         f"below the merge {sum(value > 0 for value in below)} of {len(below)} cosines are positive; the displacement "
         f"predicts the sign of {right} of {len(signs)}",
-        f"vgg5-skip on waves, one seed; gradients of {batches} fresh training batches after {clips // 3} of {clips} clips",
+        f"vgg5-skip on waves, one seed; gradients of {batches} fresh training batches after {clips // 3} of "
+        f"{clips} clips",
         rows,
         "Skips, speeds and depth as in the table; the snapshot was chosen beforehand, and |R ratio| < 0.2 predicts "
         "nothing (open: the unit's paths disagree).",
@@ -123,9 +124,9 @@ def predictions(network: Network, merge: str, speed: float) -> dict[str, Predict
     for branch in branches:
         (other,) = (name for name in branches if name != branch)
         newer = lags[other] - lags[branch]
-        for unit, distance in _below(network, branch, 1):
+        for below, distance in _below(network, branch, 1):
             ratio = opponent(speed * (newer + 2 * distance)) / opponent(speed * newer)
-            found.setdefault(unit, []).append(ratio)
+            found.setdefault(below, []).append(ratio)
     return {name: Prediction(tuple(found[name])) for name in network.units if name in found}
 
 

@@ -80,7 +80,7 @@ def remedies(bench: Bench) -> Finding:
 
 
 def choice(accuracy: dict[str, list[float]], ratios: dict[str, list[float]], memory: dict[str, list[float]]) -> str:
-    """What to choose, from the numbers: of the remedies that come within .02 of the best, the leanest; and for frames."""
+    """What to choose, from the numbers: the leanest remedy within .02 of the best; the best for frames."""
     means = {arm: mean_and_spread(values)[0] for arm, values in accuracy.items() if arm != EXACT}
     good = [arm for arm, value in means.items() if value >= max(means.values()) - 0.02]
     leanest = min(good, key=lambda arm: mean_and_spread(memory[arm])[0])

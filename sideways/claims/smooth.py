@@ -16,13 +16,13 @@ ARMS = {"Sideways": "bands-chain", "backprop": "bands-backprop"}
 
 
 def smooth(bench: Bench) -> Finding:
-    seeds, clips = bench.seeds_of(1, 3, 5), bench.pick(60, 250, 250)
+    seeds, clips = bench.seeds_of(1, 3, 5), bench.pick(40, 250, 250)
     cases = [*map(str, STRIDES), SHUFFLED]
     arms = {}
     for arm, name in ARMS.items():
         for case in cases:
             options = {"speed": SPEED, "shuffled": True} if case == SHUFFLED else {"speed": SPEED * int(case)}
-            every = max(1, clips // 10) if arm == "Sideways" else 0
+            every = max(1, clips // 5) if arm == "Sideways" else 0
             arms[f"{arm} {case}"] = recipe(name, clips=clips, cosine_every=every, task_options=options)
     runs = bench.train(arms, seeds)
     accuracy = {arm: {case: runs[f"{arm} {case}"].accuracies for case in cases} for arm in ARMS}

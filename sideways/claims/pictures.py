@@ -24,6 +24,7 @@ class Line:
     x: Sequence[float]
     y: Sequence[float] | Sequence[Sequence[float]]
     theory: bool = False  # a dashed line without markers
+    apart: bool = False  # the last point is of another kind: no line leads to it
 
 
 def panels(count: int, width: float = 6.4) -> tuple[Figure, list[Any]]:
@@ -60,8 +61,11 @@ def draw_lines(axes: Any, lines: Sequence[Line], x: str, y: str, title: str, **s
         rows = [numpy.atleast_1d(values) for values in line.y]
         means, spreads = numpy.array([row.mean() for row in rows]), numpy.array([row.std() for row in rows])
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
-        axes.plot(line.x, means, color=colour, marker=marker, markersize=5, label=line.label)
-        axes.fill_between(line.x, means - spreads, means + spreads, color=colour, alpha=0.15, linewidth=0)
+        end = len(means) - line.apart
+        axes.plot(line.x[:end], means[:end], color=colour, marker=marker, markersize=5, label=line.label)
+        axes.errorbar(line.x[end:], means[end:], spreads[end:], color=colour, fmt=marker, markersize=5)
+        low, high = (means - spreads)[:end], (means + spreads)[:end]
+        axes.fill_between(line.x[:end], low, high, color=colour, alpha=0.15, linewidth=0)
         number += 1
     axes.set(xlabel=x, ylabel=y, title=title, **scales)
     axes.grid(alpha=0.3)

@@ -41,9 +41,9 @@ def smooth(bench: Bench) -> Finding:
     x = [*STRIDES, 2 * STRIDES[-1]]
     marks = {"xscale": "log", "xticks": x}
     about = f"Wavelength of waves, {clips} clips, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
-    lines = [Line(arm, x, [accuracy[arm][case] for case in cases]) for arm in ARMS]
+    lines = [Line(arm, x, [accuracy[arm][case] for case in cases], apart=True) for arm in ARMS]
     draw_lines(axes[0], lines, f"stride (× {SPEED} px per frame)", "held-out accuracy", about, **marks)
-    lines = [Line(unit, x, [cosine[case][unit] for case in cases]) for unit in units]
+    lines = [Line(unit, x, [cosine[case][unit] for case in cases], apart=True) for unit in units]
     title = "Pseudo-gradient against exact, mean over training"
     draw_lines(axes[1], lines, f"stride (× {SPEED} px per frame)", "cosine, one batch", title, **marks)
     for panel in axes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sideways.claims.claim import CVPR2020, Bench, Claim, Finding, Rows, Runs, recipe
 from sideways.claims.pictures import Line, draw_lines, panels, save
-from sideways.claims.verdict import Check, Verdict, clearly_above, difference, judged, spread
+from sideways.claims.verdict import Check, Verdict, clearly_above, counted, difference, judged, spread
 
 SIDEWAYS, BACKPROP, NOISY = "Sideways", "backprop", "backprop + noise"
 CONVERGES = {SIDEWAYS: "bands-chain", BACKPROP: "bands-backprop"}
@@ -12,13 +12,13 @@ REGULARISES = {SIDEWAYS: "bands-few-chain", BACKPROP: "bands-few-backprop", NOIS
 
 
 def converges(bench: Bench) -> Finding:
-    seeds, clips = bench.seeds_of(2, 5, 10), bench.pick(60, 250, 500)
+    seeds, clips = bench.seeds_of(2, 5, 10), bench.pick(120, 250, 500)
     runs = _train(bench, CONVERGES, seeds, clips)
-    about = f"Wavelength of waves, new clips all the time, {len(seeds)} seeds"
+    about = f"Wavelength of waves, new clips all the time, {counted(seeds)}"
     return Finding(
         converged(*(_last(runs[arm]) for arm in CONVERGES), *(runs[arm].accuracies for arm in CONVERGES)),
         f"held out: Sideways {spread(runs[SIDEWAYS].accuracies)}, backprop {spread(runs[BACKPROP].accuracies)}",
-        f"vgg5 on the wavelength of waves gliding 1 px per frame, {clips} clips × 32, {len(seeds)} seeds, recipes "
+        f"vgg5 on the wavelength of waves gliding 1 px per frame, {clips} clips × 32, {counted(seeds)}, recipes "
         "bands-chain and bands-backprop",
         _rows(runs),
         "The recipes' own.",
@@ -29,13 +29,13 @@ def converges(bench: Bench) -> Finding:
 def regularises(bench: Bench) -> Finding:
     seeds, clips = bench.seeds_of(3, 5, 10), bench.pick(80, 250, 500)
     runs = _train(bench, REGULARISES, seeds, clips)
-    about = f"Wavelength of waves, 64 training clips, {len(seeds)} seeds"
+    about = f"Wavelength of waves, 64 training clips, {counted(seeds)}"
     held_out = {arm: runs[arm].accuracies for arm in REGULARISES}
     gap, error = difference(held_out[SIDEWAYS], held_out[BACKPROP])
     return Finding(
         regularised(held_out),
         f"held out: Sideways - backprop {gap:+.3f} ± {error:.3f} (standard error)",
-        f"vgg5 on the wavelength of waves, {clips} rounds over 4 batches of 16 clips, {len(seeds)} seeds, recipes "
+        f"vgg5 on the wavelength of waves, {clips} rounds over 4 batches of 16 clips, {counted(seeds)}, recipes "
         "bands-few-*; noise: Gaussian, per unit as long as Sideways' error of that clip",
         _rows(runs),
         "The recipes' own; one size of the training set.",

@@ -52,11 +52,11 @@ def draw_points(
 
 
 def draw_lines(axes: Any, lines: Sequence[Line], x: str, y: str, title: str, **scales: Any) -> None:
-    """Lines, a colour and a marker each; theory dashed in grey."""
+    """Lines, a colour and a marker each; theory dashed in black, on top."""
     number = 0
     for line in lines:
         if line.theory:
-            axes.plot(line.x, line.y, "--", color="grey", label=line.label, zorder=1)
+            axes.plot(line.x, line.y, "--", color="black", linewidth=1.2, label=line.label, zorder=5)
             continue
         rows = [numpy.atleast_1d(values) for values in line.y]
         means, spreads = numpy.array([row.mean() for row in rows]), numpy.array([row.std() for row in rows])

@@ -20,6 +20,9 @@ def write_report(path: Path, command: str, claims: Mapping[str, Claim], findings
         f"{about['cores']} cores, NumPy {about['numpy']}. ± is the standard deviation over seeds.",
         "A verdict follows from checks that are stated below it: if the first, the claim itself, fails, it *does not "
         "hold here*; if another fails, it *holds in part*.",
+        "A quick run: few seeds and short training. `sideways claims all` takes what each claim wants."
+        if "--quick" in command
+        else "",
         markdown([_line(name, claims[name], finding) for name, finding in findings.items()]) if findings else "",
         *(_section(path.parent, name, claims[name], finding) for name, finding in findings.items()),
     ]

@@ -6,7 +6,7 @@ import numpy
 
 from sideways.claims.claim import CVPR2020, Bench, Claim, Finding, Rows, Runs, recipe
 from sideways.claims.pictures import Line, draw_lines, panels, save
-from sideways.claims.verdict import Check, Verdict, difference, judged, spread
+from sideways.claims.verdict import Check, Verdict, counted, difference, judged, spread
 from sideways.plots import read_metrics
 
 STRIDES = (1, 2, 4, 8, 16)
@@ -40,7 +40,7 @@ def smooth(bench: Bench) -> Finding:
     figure, axes = panels(2)
     x = [*STRIDES, 2 * STRIDES[-1]]
     marks = {"xscale": "log", "xticks": x}
-    about = f"Wavelength of waves, {clips} clips, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
+    about = f"Wavelength of waves, {clips} clips, {counted(seeds)}"
     lines = [Line(arm, x, [accuracy[arm][case] for case in cases], apart=True) for arm in ARMS]
     draw_lines(axes[0], lines, f"stride (× {SPEED} px per frame)", "held-out accuracy", about, **marks)
     lines = [Line(unit, x, [cosine[case][unit] for case in cases], apart=True) for unit in units]
@@ -56,7 +56,7 @@ def smooth(bench: Bench) -> Finding:
         verdict_,
         f"accuracy at stride 1 {spread(accuracy['Sideways']['1'])}, 16 {spread(accuracy['Sideways']['16'])}, shuffled "
         f"{spread(accuracy['Sideways'][SHUFFLED])}",
-        f"vgg5 on the wavelength of waves, {clips} clips, {len(seeds)} seeds; cosines to exact bptt, of single batches",
+        f"vgg5 on the wavelength of waves, {clips} clips, {counted(seeds)}; cosines to exact bptt, of single batches",
         rows,
         "The recipes' own; a stride of s makes uniformly gliding waves glide s times as fast.",
         [save(figure, bench.directory / "smooth.png")],

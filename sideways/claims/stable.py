@@ -6,7 +6,7 @@ import numpy
 
 from sideways.claims.claim import CVPR2021, Bench, Claim, Finding, Rows, Runs, recipe
 from sideways.claims.pictures import Line, draw_lines, panels, save
-from sideways.claims.verdict import Check, Verdict, judged, spread
+from sideways.claims.verdict import Check, Verdict, counted, judged, spread
 from sideways.metrics import mean_and_spread
 
 ARMS = {"Sideways, chain": "bands-chain", "Skip-Sideways": "bands-skip"}
@@ -40,7 +40,7 @@ def stable(bench: Bench) -> Finding:
                 }
             )
     figure, axes = panels(2)
-    about = f"{clips} clips, {len(seeds)} seeds"
+    about = f"{clips} clips, {counted(seeds)}"
     lines = [Line(arm, rates, [runs[f"{arm}, rate {rate:g}"].accuracies for rate in rates]) for arm in ARMS]
     draw_lines(axes[0], lines, "learning rate (Adam)", "held-out accuracy", f"Accuracy: {about}", xscale="log")
     lines = [Line(arm, rates, [row["over time"] for row in measured[arm]]) for arm in ARMS]
@@ -51,7 +51,7 @@ def stable(bench: Bench) -> Finding:
         verdict(chain, skip),
         f"deviation over seeds {skip['over seeds']:.3f} (chain {chain['over seeds']:.3f}), over time "
         f"{skip['over time']:.3f} (chain {chain['over time']:.3f})",
-        f"the wavelength of waves (one frame is enough for both), {clips} clips, {len(seeds)} seeds, recipes bands-*",
+        f"the wavelength of waves (one frame is enough for both), {clips} clips, {counted(seeds)}, recipes bands-*",
         rows,
         f"Adam's learning rates {', '.join(f'{rate:g}' for rate in rates)}, all of them above.",
         [save(figure, bench.directory / "stable.png")],
@@ -79,18 +79,18 @@ def _means(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 def verdict(chain: dict[str, float], skip: dict[str, float]) -> Verdict:
-    """Means over learning rates: Skip-Sideways' deviations at most the chain's, and no more of its runs diverge."""
+    """Means over learning rates: Skip-Sideways' deviations a tenth below the chain's, and no more of its runs diverge."""
     return judged(
         *(
             Check(
-                skip[key] <= chain[key],
-                f"Skip-Sideways' {words} at most the chain's, mean over learning rates",
+                skip[key] <= part * chain[key],
+                f"Skip-Sideways' {words} at most {part:g} times the chain's, mean over learning rates",
                 f"{skip[key]:.3f} against {chain[key]:.3f}",
             )
-            for key, words in (
-                ("over seeds", "deviation of accuracy over seeds"),
-                ("over time", "deviation of the loss over time"),
-                ("diverged", "part of runs that diverge"),
+            for key, words, part in (
+                ("over seeds", "deviation of accuracy over seeds", 0.9),
+                ("over time", "deviation of the loss over time", 0.9),
+                ("diverged", "part of runs that diverge", 1.0),
             )
         )
     )

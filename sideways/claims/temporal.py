@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sideways.claims.claim import CVPR2021, Bench, Claim, Finding, Rows, Runs, recipe
 from sideways.claims.pictures import draw_points, panels, save
-from sideways.claims.verdict import Verdict, at_chance, at_least, clearly_above, judged, spread
+from sideways.claims.verdict import Verdict, at_chance, at_least, clearly_above, counted, judged, spread
 
 ARMS = {  # what the table calls it → the ending of the recipe's name
     "Skip-Sideways, concat": "skip",
@@ -31,7 +31,7 @@ def temporal(bench: Bench) -> Finding:
         found[task] = runs = bench.train(arms, seeds, task)
         rows += [_row(where, arm, runs[arm], clips, arms[arm].batch) for arm in arms]
         chance = {"chance": 0.25}
-        title = f"Direction of {where}: {clips} clips, {len(seeds)} seeds"
+        title = f"Direction of {where}: {clips} clips, {counted(seeds)}"
         draw_points(panel, {arm: run.accuracies for arm, run in runs.items()}, "held-out accuracy", title, chance)
         panel.set_xlim(0, 1.02)
     waves = {arm: run.accuracies for arm, run in found["waves"].items()}

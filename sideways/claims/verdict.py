@@ -74,6 +74,11 @@ def difference(values: Sequence[float], others: Sequence[float]) -> tuple[float,
     return mean - other, (deviation**2 / len(values) + spread_of_other**2 / len(others)) ** 0.5
 
 
+def counted(seeds: Sequence[int]) -> str:
+    """`1 seed`, `5 seeds`."""
+    return f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
+
+
 def spread(values: Sequence[float], digits: int = 3, unit: str = "") -> str:
     """`0.998 ± 0.001`: mean and standard deviation over seeds."""
     if not values:

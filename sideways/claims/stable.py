@@ -79,7 +79,7 @@ def _means(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 def verdict(chain: dict[str, float], skip: dict[str, float]) -> Verdict:
-    """Means over learning rates: Skip-Sideways' deviations a tenth below the chain's, and no more of its runs diverge."""
+    """Means over learning rates: Skip-Sideways' deviations a tenth below the chain's, no more runs that diverge."""
     return judged(
         *(
             Check(

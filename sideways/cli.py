@@ -21,6 +21,8 @@ from sideways.bench.machine import aligned
 from sideways.bench.memory import memory
 from sideways.bench.pipeline import latency, pipeline
 from sideways.bench.step import step
+from sideways.claims import CLAIMS, check_claims
+from sideways.claims.verdict import NOT_RUN
 from sideways.compare import compare
 from sideways.config import Config
 from sideways.data.check import check as check_videos
@@ -127,6 +129,8 @@ def command_line() -> argparse.ArgumentParser:
     )
     command.set_defaults(run=lambda options: demo(Path(options.out), options.quick, options.processes))
 
+    _add_claims(commands.add_parser("claims", help="the papers' claims, each an experiment with a verdict"))
+
     _add_bench(commands.add_parser("bench", help="measure: several ranks, and the latency of learning"))
 
     _add_explore(commands.add_parser("explore", help="a page to play with: which frames meet where, tick by tick"))
@@ -191,6 +195,33 @@ def _add_plot(parser: argparse.ArgumentParser) -> None:
         command = pictures.add_parser(name, help=words, description=f"An animated GIF: {words}.")
         command.add_argument("--out", default=f"{name}.gif", metavar="GIF", help=f"default: {name}.gif")
         command.set_defaults(run=lambda options, draw=draw: draw(Path(options.out)))
+
+
+def _add_claims(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="*", metavar="NAME", help="claims to check; 'all' for all; none: list them")
+    effort = parser.add_mutually_exclusive_group()
+    effort.add_argument("--quick", dest="effort", action="store_const", const="quick", help="few seeds, short runs")
+    effort.add_argument("--full", dest="effort", action="store_const", const="full", help="hours: more of all")
+    parser.add_argument("--seeds", type=int, metavar="N", help="default: what each experiment wants")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="default: the cores")
+    parser.add_argument(
+        "--data", action="append", default=[], metavar="KIND:PATH", help="a real data set, for recognition and future"
+    )
+    parser.add_argument("--out", default="runs/claims", metavar="DIR", help="default: runs/claims")
+    parser.set_defaults(run=_claims, effort="normal")
+
+
+def _claims(options: argparse.Namespace) -> None:
+    if not options.names and options.effort == "normal":
+        _print_names({name: f"{claim.words} ({claim.source})" for name, claim in CLAIMS.items()})
+        print("\nsideways claims NAME… checks some, sideways claims all, --quick or --full all of them")
+        return
+    if options.processes < 1 or (options.seeds is not None and options.seeds < 1):
+        raise InputError("--seeds and --processes must be at least 1")
+    names = [] if options.names == ["all"] else options.names
+    findings = check_claims(names, Path(options.out), options.effort, options.seeds, options.processes, options.data)
+    if any(finding.verdict.word == NOT_RUN for finding in findings.values()):
+        raise SystemExit(1)
 
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:

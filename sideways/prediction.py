@@ -66,6 +66,15 @@ def age(rule: Rule) -> int:
 
 def compared(rule: Rule, task: Task, horizon: int, batch: int, clips: int) -> list[dict[str, str]]:
     """Rows of a table on held-out clips: what predicts, the age of the newest frame it has, PSNR and SSIM (means)."""
+    rows = []
+    for (name, old), (ratio, similarity) in scored(rule, task, horizon, batch, clips).items():
+        told = "" if numpy.isnan(similarity) else f"{similarity:.3f}"
+        rows.append({"prediction": name, "newest frame, ticks old": str(old), "PSNR dB": f"{ratio:.2f}", "SSIM": told})
+    return rows
+
+
+def scored(rule: Rule, task: Task, horizon: int, batch: int, clips: int) -> dict[tuple[str, int], tuple[float, float]]:
+    """(what predicts, the age of the newest frame it has) → mean PSNR and SSIM on held-out clips."""
     newest = age(rule)
     found: dict[tuple[str, int], list[tuple[numpy.ndarray, numpy.ndarray]]] = {}
     frames_left = MOST_FRAMES
@@ -90,12 +99,11 @@ def compared(rule: Rule, task: Task, horizon: int, batch: int, clips: int) -> li
             frames_left -= len(truth)
         if frames_left <= 0:
             break
-    rows = []
-    for (name, old), values in found.items():
-        ratio, similarity = (numpy.concatenate(part).mean() for part in zip(*values, strict=True))
-        told = "" if numpy.isnan(similarity) else f"{similarity:.3f}"
-        rows.append({"prediction": name, "newest frame, ticks old": str(old), "PSNR dB": f"{ratio:.2f}", "SSIM": told})
-    return rows
+    means: dict[tuple[str, int], tuple[float, float]] = {}
+    for what, values in found.items():
+        ratio, similarity = (float(numpy.concatenate(part).mean()) for part in zip(*values, strict=True))
+        means[what] = ratio, similarity
+    return means
 
 
 def roll_out(rule: Rule, frames: Frames, steps: int, horizon: int) -> numpy.ndarray:

@@ -37,6 +37,7 @@ class Task:
     classes: tuple[str, ...]
     span: tuple[float, float] = (-3.0, 3.0)  # the numbers that stand for black and white in a picture
     predicts_frames = False  # True where the targets are frames: they are made or decoded too
+    distinct = 0  # training clips that there are, again and again; 0: a new one each time
 
     def __init__(self, seed: int, length: int):
         if not isinstance(length, int) or length < 1:
@@ -70,6 +71,8 @@ class Task:
             raise InputError(
                 f"clips are numbered from 0 and hold at least one sample, not index={index}, batch={batch}"
             )
+        if split == "train" and self.distinct:
+            index %= self.distinct
         return [numpy.random.default_rng([self.seed, SPLITS.index(split), index, k]) for k in range(batch)[part]]
 
     def _targets(self, labels: numpy.ndarray) -> numpy.ndarray:

@@ -72,6 +72,7 @@ class Sideways(Rule):
         loss = output = None
         pseudo_gradients = {}
         self.mailbox.begin(t)
+        self.keep(frame)
 
         for unit in self.units:
             self.running = unit.name
@@ -90,10 +91,10 @@ class Sideways(Rule):
             if unit is network.top:
                 loss, gradient = self.loss(activation, self.targets[0])
             else:
-                gradient = add_up([self.mailbox.receive(c, unit.name) for c in network.consumers[unit.name]])
-            messages, pseudo_gradients[unit.name] = unit.backward(gradient, saved)
+                gradient = add_up(self.gradients_for(unit))
+            messages, pseudo_gradients[unit.name] = unit.backward(gradient, self.held_for(unit, saved))
             for j, message in messages.items():
-                if t >= network.first_backward[j] - 1:  # what is sent earlier nobody would read
+                if self.is_read(j):
                     self.mailbox.send(unit.name, j, message)
 
             # 3. Update: θᵢ from its own pseudo-gradient; this tick's forward and backward both used the old value.
@@ -105,6 +106,21 @@ class Sideways(Rule):
         self.clock += 1
         self.ticks += 1
         return Tick(loss, output, pseudo_gradients)
+
+    def keep(self, frame: Array | None) -> None:
+        """At the beginning of a tick: what is remembered of what has come. Nothing."""
+
+    def gradients_for(self, unit: Unit) -> list[Array]:
+        """The messages that step 2 adds up, first consumer to last: those sent at the last tick."""
+        return [self.mailbox.receive(consumer, unit.name) for consumer in self.network.consumers[unit.name]]
+
+    def held_for(self, unit: Unit, saved: Any) -> Any:
+        """What step 2 takes the Jacobian from: that of this tick's forward."""
+        return saved
+
+    def is_read(self, name: str) -> bool:
+        """Whether the unit of this name reads, at the next tick, the gradient sent to it now; else it is not sent."""
+        return self.clock >= self.network.first_backward[name] - 1
 
     def end_clip(self) -> None:
         """The clip is over: make the update that waits for it; under `"flush"`, drop the frames under way.
@@ -165,12 +181,16 @@ def forward(
     """Step 1 of tick t for one unit: (activation, saved), or (None, None) before its first forward."""
     if t < network.first_forward[unit.name]:
         return None, None
-    inputs = {j: frame if j == FRAME else mailbox.receive(j, unit.name) for j in unit.inputs}
-    activation, saved = unit.forward(inputs, train)
+    activation, saved = unit.forward(inputs_of(unit, frame, mailbox), train)
     for consumer in network.consumers[unit.name]:
         if t >= network.first_forward[consumer] - 1:  # what is sent earlier nobody would read
             mailbox.send(unit.name, consumer, activation)
     return activation, saved
+
+
+def inputs_of(unit: Unit, frame: Array | None, mailbox: Mailbox) -> dict[str, Any]:
+    """What a unit reads at this tick, by name: messages sent at the last one, and the frame."""
+    return {j: frame if j == FRAME else mailbox.receive(j, unit.name) for j in unit.inputs}
 
 
 def evaluate_ticking(

@@ -410,7 +410,7 @@ def test_the_same_seed_gives_the_same_bits_and_a_units_weights_do_not_depend_on_
         (np.zeros((0, 2, 2, 1)), [], "at least 1"),
     ],
 )
-@pytest.mark.parametrize("kind", [sw.Sideways, sw.Backprop, sw.BPTT])
+@pytest.mark.parametrize("kind", [sw.Sideways, sw.Delayed, sw.Backprop, sw.BPTT])
 def test_bad_frames_and_targets_are_refused_at_the_door(kind, frame, target, words):
     with pytest.raises(sw.InputError, match=words):
         kind(chain(), sw.SoftmaxCrossEntropy()).tick(frame, target)

@@ -250,14 +250,16 @@ def _set_up(options: argparse.Namespace, config: Config) -> tuple[Ranks, Sideway
     if ranks.replicas > 1:
         kind, more["peers"] = ReplicatedSideways, ranks.peers.Dup()
     rule = together(lambda: build_rule(config, task, network, {"sideways": kind}, **more))
-    source = Source(
-        task,
-        config.batch,
-        frames=any(FRAME in network.units[name].inputs for name in mine),
-        targets=network.top.name in mine,
-        part=slice(ranks.replica * batch, (ranks.replica + 1) * batch),
-        workers=config.workers,
-        limits=limits(config, task),
+    source = together(
+        lambda: Source(
+            task,
+            config.batch,
+            frames=any(FRAME in network.units[name].inputs for name in mine),
+            targets=network.top.name in mine,
+            part=slice(ranks.replica * batch, (ranks.replica + 1) * batch),
+            workers=config.workers,
+            limits=limits(config, task),
+        )
     )
     text = table(ranks, network, groups, costs, device)
     if text:

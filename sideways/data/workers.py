@@ -19,13 +19,15 @@ import time
 from collections import deque
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
-from typing import Any
+from typing import IO, Any
 
 import numpy
 
 from sideways.data.clips import GREY, VideoClips
 from sideways.data.stream import Clip
+from sideways.errors import InputError
 
+SHARED_MEMORY = "/dev/shm"
 AHEAD = 2  # clips that are decoded before they are needed
 PATIENCE = 120.0  # seconds for one sample
 DEATHS = 3  # of workers without a sample in between: then this process decodes for itself
@@ -44,7 +46,7 @@ class Loader:
         self.task, self.batch, self.part, self.limits = task, batch, part, limits
         self.skipped: dict[str, str] = {}
         self.shape = (task.length, *task.frame_shape)
-        slots = len(range(batch)[part]) * (AHEAD + 1) * len(limits)
+        slots = len(range(batch)[part]) * (AHEAD + 2)  # while one split is evaluated, clips of the other wait
         self.free = deque(range(slots))
         self.slots: dict[Job, int] = {}  # where each sample that was asked for goes
         self.done: set[Job] = set()
@@ -53,8 +55,7 @@ class Loader:
         self.workers: list[Worker] = []
         if workers:
             size = slots * int(numpy.prod(self.shape))
-            self.file = tempfile.TemporaryFile(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)  # noqa: SIM115
-            self.file.truncate(size)
+            self.file = shared_file(size)
             self.memory = memory_of(self.file.fileno(), size).reshape(slots, *self.shape)
             self.workers = [Worker(task, self.file.fileno(), size) for _ in range(workers)]
 
@@ -65,7 +66,7 @@ class Loader:
         for following in range(index, max(index + 1, min(index + 1 + AHEAD, self.limits[split]))):
             for job in self._jobs(split, following):
                 self._ask(job)
-        while self.workers and not self.done.issuperset(jobs):
+        while self.workers and not self.done.issuperset(job for job in jobs if job in self.slots):
             self._listen()
         return self.task.assemble(numpy.stack([self._take(job) for job in jobs]), targets)
 
@@ -89,7 +90,7 @@ class Loader:
 
     def _take(self, job: Job) -> numpy.ndarray:
         """The frames of a sample: a copy, so that its slot is free again."""
-        if job not in self.done:  # no workers
+        if job not in self.done:  # no workers, or no slot was free
             sample = self.task.sample(*job)
             self.skipped |= sample.skipped
             return sample.frames
@@ -169,6 +170,26 @@ class Worker:
         self.pipe.close()
         self.process.kill()
         self.process.wait()
+
+
+def shared_file(size: int) -> IO[bytes]:
+    """A file of this many bytes, in memory if they fit, else in the folder of temporary files; `InputError` if nowhere.
+
+    All its bytes are taken at once: one that is found missing when it is written ends the process (SIGBUS).
+    """
+    folders = [folder for folder in (SHARED_MEMORY, tempfile.gettempdir()) if os.path.isdir(folder)]
+    for folder in folders:
+        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError:
+            file.close()
+        else:
+            return file
+    raise InputError(
+        f"decoding ahead needs {size:,} bytes, which neither of {', '.join(folders)} has free: use a smaller --batch, "
+        "fewer or smaller frames, or --workers 0"
+    )
 
 
 def memory_of(file: int, size: int) -> numpy.ndarray:

@@ -217,7 +217,7 @@ def test_a_part_of_each_batch_is_that_part(folder):
 
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_worker_that_dies_or_hangs_is_replaced_and_nothing_changes(folder, monkeypatch, blow):
-    monkeypatch.setattr(sideways.data.workers, "PATIENCE", 3.0)
+    monkeypatch.setattr(sideways.data.workers, "PATIENCE", 8.0)  # a process starts in less
     task = task_of(folder)
     expected = clips_of(task, 0, count=6)
     with Source(task, 4, workers=2, limits={"train": 6, "test": 1}) as source:
@@ -250,6 +250,43 @@ def test_workers_that_keep_dying_leave_the_work_to_this_process(folder, monkeypa
             blamed = np.isclose(shown, (GREY / 255 - task.mean) / task.deviation).all(axis=(0, 2, 3, 4))
             np.testing.assert_array_equal(shown[:, ~blamed], expected[index][0][:, ~blamed])
     assert "decoding in this one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("full", [1, 2])
+def test_where_shared_memory_is_full_other_places_are_taken_or_the_bytes_needed_are_named(folder, monkeypatch, full):
+    task, fallocate, calls = task_of(folder), os.posix_fallocate, []
+
+    def crowded(file, offset, size):
+        calls.append(size)
+        if len(calls) <= full:
+            raise OSError(28, "No space left on device")
+        fallocate(file, offset, size)
+
+    monkeypatch.setattr(os, "posix_fallocate", crowded)
+    if full == 2:
+        with pytest.raises(InputError, match="decoding ahead needs 41,472 bytes"):
+            clips_of(task, 1)
+        return
+    for (frames, _), (same, _) in zip(clips_of(task, 0), clips_of(task, 1), strict=True):
+        np.testing.assert_array_equal(frames, same)
+    assert calls == [4 * 4 * 6 * 12 * 12 * 3] * 2  # clips of 4 samples, 4 of them: two ahead, and one of an evaluation
+
+
+def test_all_bytes_of_the_shared_file_are_there_before_the_first_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(sideways.data.workers, "SHARED_MEMORY", str(tmp_path))
+    with sideways.data.workers.shared_file(1_000_000) as file:
+        about = os.fstat(file.fileno())
+        assert about.st_size == 1_000_000 and about.st_blocks * 512 >= 1_000_000
+
+
+def test_an_evaluation_between_training_clips_takes_what_slots_are_left(folder):
+    task = task_of(folder)
+    expected = {("train", i): clips_of(task, 0)[i][0] for i in range(4)}
+    expected["test", 0] = clips_of(task, 0)[4][0]
+    with Source(task, 4, workers=2, limits={"train": 4, "test": 3}) as source:
+        for split, index in [("train", 0), ("test", 0), ("train", 1), ("test", 0), ("train", 2), ("train", 3)]:
+            frames, _ = source.clip(split, index)
+            np.testing.assert_array_equal(np.stack(list(frames)), expected[split, index])
 
 
 @pytest.mark.parametrize("workers", [0, 2])

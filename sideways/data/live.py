@@ -15,7 +15,7 @@ import imageio_ffmpeg
 import numpy
 
 from sideways.data.clips import Normalised
-from sideways.data.stream import Clip, Task
+from sideways.data.stream import SPLITS, Clip, Task
 from sideways.data.video import probe
 from sideways.errors import InputError
 
@@ -67,7 +67,7 @@ class Stream(Task):
         coming = Coming(self)
         return Clip(View(coming, 0), View(coming, 1))
 
-    def open(self) -> None:
+    def open(self, splits: Sequence[str] = SPLITS) -> None:
         """Start the camera or the file, once; `InputError` if there is no such thing."""
         if self.source is None:
             device = self.place.startswith("/dev/")

@@ -259,6 +259,7 @@ def _set_up(options: argparse.Namespace, config: Config) -> tuple[Ranks, Sideway
             part=slice(ranks.replica * batch, (ranks.replica + 1) * batch),
             workers=config.workers,
             limits=limits(config, task),
+            anywhere=anywhere,
         )
     )
     text = table(ranks, network, groups, costs, device)
@@ -267,6 +268,12 @@ def _set_up(options: argparse.Namespace, config: Config) -> tuple[Ranks, Sideway
         if options.emulate_ms:
             print(f"compute is emulated: each unit takes {options.emulate_ms:g} ms per tick, spent idle", flush=True)
     return ranks, rule, source, mailbox
+
+
+def anywhere(flags: numpy.ndarray) -> numpy.ndarray:
+    """Those that hold on some rank."""
+    WORLD.Allreduce(MPI.IN_PLACE, flags, MPI.LOR)
+    return flags
 
 
 class Shared:

@@ -42,9 +42,10 @@ class Result:
     accuracy: float | None  # None, as for chance and top5, where frames are predicted
     accuracy_error: float | None
     top5: float | None  # None up to five classes
-    loss: float
+    loss: float | None  # held-out; None where nothing was there to evaluate on
     chance: float | None
-    samples: int  # held-out clips, or videos
+    samples: int  # held-out clips, or videos, that were evaluated
+    held_out: int | None  # that there are; None where clips are made without end
     milliseconds_per_frame: float  # training: forward, backward and update of one frame of one sample
     activation_megabytes: float | None  # 10⁶ bytes: the peak of a training clip above what is there between clips
     skipped_files: int
@@ -236,31 +237,32 @@ def finish(
     skipped: dict[str, str],
 ) -> Result:
     """What is written when training is over: parameters, plots, results and the report."""
-    assert scores is not None
     save_parameters(network, directory / "parameters.npz")
-    samples = len(scores.items)
-    right = scores.metrics.get("accuracy")
+    samples = len(scores.items) if scores else 0
+    metrics = scores.metrics if scores else {}
+    right = metrics.get("accuracy")
     result = Result(
         accuracy=right,
         accuracy_error=None if right is None else standard_error(right, samples),
-        top5=scores.metrics.get("top5"),
-        loss=scores.loss,
+        top5=metrics.get("top5"),
+        loss=metrics.get("loss"),
         chance=None if right is None else 1 / len(task.classes),
         samples=samples,
+        held_out=task.held_out_items(),
         milliseconds_per_frame=1e3 * seconds / (config.clips * task.length * config.batch),
         activation_megabytes=None if memory is None else memory / 1e6,
         skipped_files=len(skipped),
         directory=str(directory),
     )
     (directory / "results.json").write_text(json.dumps(asdict(result), indent=2) + "\n")
-    plot_run(directory, result.chance)
+    plot_run(directory, None if config.horizon else 1 / len(task.classes))
     predictions: Sequence[dict[str, str]] = []
-    if scores.probabilities is not None:
+    if scores and scores.probabilities is not None:
         plot_confusion(directory / "plots" / "confusion.png", scores, task.classes)
-    else:
+    elif scores:
         rule = make_rule(config, network)
         predictions = predictions_of_run(
-            rule, task, config.horizon, config.batch, limits(config, task)["test"], directory
+            rule, task, config.horizon, config.batch, limits(config, task)["test"], set(scores.items), directory
         )
     write_report(directory, config, task, result, scores, skipped, predictions)
     return result

@@ -54,7 +54,7 @@ def evaluate_checkpoint(place: str, data: str | None, split: int | None, out: st
             task.open(("test",))
             scores = evaluate(rule, source, config.evaluation_clips)
             skipped = source.skipped
-    if scores is None:
+    if scores is None or not len(scores.items):
         raise InputError(f"{path}: none of the held-out clips could be evaluated; files skipped: {len(skipped)}")
     for name, value in scores.metrics.items():
         print(

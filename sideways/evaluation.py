@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy
@@ -10,6 +10,7 @@ import numpy
 from sideways.backend import Array, to_host
 from sideways.data import Source, Task
 from sideways.data.stream import Frames
+from sideways.errors import Interrupted
 from sideways.losses import SoftmaxCrossEntropy
 from sideways.metrics import accuracy, clip_probabilities, top
 from sideways.rules import Evaluation, Rule, Tick
@@ -52,17 +53,19 @@ class Scores:
     labels: numpy.ndarray | None = None  # (V,)
 
     @property
-    def loss(self) -> float:
-        return float(self.losses.mean())
-
-    @property
     def metrics(self) -> dict[str, float]:
+        """Means over the items; nothing where there are none."""
+        if not len(self.items):
+            return {}
         if self.probabilities is None or self.labels is None:
-            return {"loss": self.loss}
-        found = {"loss": self.loss, "accuracy": accuracy(self.probabilities, self.labels)}
+            return {"loss": float(self.losses.mean())}
+        found = {"loss": float(self.losses.mean()), "accuracy": accuracy(self.probabilities, self.labels)}
         if self.probabilities.shape[-1] > 5:
             found["top5"] = top(5, self.probabilities, self.labels)
         return found
+
+
+NOTHING = Scores(numpy.empty(0, int), numpy.empty(0))
 
 
 @dataclass(frozen=True)
@@ -74,24 +77,29 @@ class Look:
     label: int | None
 
 
-def evaluate(rule: Rule, source: Source, clips: int) -> Scores | None:
+def evaluate(
+    rule: Rule, source: Source, clips: int, stop: Callable[[int], bool] = lambda pending: False
+) -> Scores | None:
     """Losses and class probabilities on held-out clips, this many batches, or all there are (0).
 
     An item (a video) that has several clips gets the mean of each. What fills up the last batch does not count, nor
-    does an item that could not be read. Touches no training state. None in a process without the top, and where nothing
-    counts.
+    does an item that could not be read. Touches no training state. None in a process without the top.
+    stop: asked after each batch whether to raise `Interrupted`; pending: see `RankJournal.stop`.
     """
     seen: dict[int, list[Look]] = {}
-    for index in range(batches(source.task, source.batch, clips)):
+    count = batches(source.task, source.batch, clips)
+    for index in range(count):
         frames, targets = source.clip("test", index)
         evaluation = rule.evaluate(frames, targets)
         if evaluation.outputs:
             items = source.task.items("test", index, source.batch, source.part)
             for item, look in zip(items, _looks(rule, evaluation, targets), strict=True):
                 seen.setdefault(int(item), []).append(look)
+        if stop(0 if index == count - 1 else 1):
+            raise Interrupted
     for item in (-1, *source.unusable()):
         seen.pop(item, None)
-    return scores(seen)
+    return scores(seen) if rule.network.top.name in rule.owned else None
 
 
 def _looks(rule: Rule, evaluation: Evaluation, targets: Frames) -> Iterator[Look]:
@@ -109,11 +117,11 @@ def _looks(rule: Rule, evaluation: Evaluation, targets: Frames) -> Iterator[Look
             yield Look(float(loss), probabilities[k], int(wanted[-1, k]))
 
 
-def scores(seen: dict[int, list[Look]]) -> Scores | None:
+def scores(seen: dict[int, list[Look]]) -> Scores:
     """From what every clip of each item came to."""
     items = sorted(seen)
     if not items:
-        return None
+        return NOTHING
     losses = numpy.array([numpy.mean([look.loss for look in seen[item]]) for item in items])
     if seen[items[0]][0].probabilities is None:
         return Scores(numpy.array(items), losses)
@@ -121,7 +129,7 @@ def scores(seen: dict[int, list[Look]]) -> Scores | None:
     return Scores(numpy.array(items), losses, numpy.stack(rows), numpy.array([seen[i][0].label for i in items]))
 
 
-def merged(parts: Sequence[Scores]) -> Scores | None:
+def merged(parts: Sequence[Scores]) -> Scores:
     """The scores of replicas, each of which saw a part of every batch."""
     seen: dict[int, list[Look]] = {}
     for part in parts:

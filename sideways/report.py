@@ -25,7 +25,7 @@ def write_report(
     config: Config,
     task: Task,
     result: Result,
-    scores: Scores | None,
+    scores: Scores,
     skipped: Mapping[str, str],
     predictions: Sequence[Mapping[str, str]] = (),
 ) -> None:
@@ -35,11 +35,7 @@ def write_report(
         config.summary,
         _what(config, task),
         _results(config, result, predictions),
-        *(
-            [_classes(scores, task.classes)]
-            if scores and scores.probabilities is not None and len(task.classes) > 1
-            else []
-        ),
+        *([_classes(scores, task.classes)] if scores.probabilities is not None and len(task.classes) > 1 else []),
         _pictures(directory),
         _skipped(skipped),
         _again(directory),

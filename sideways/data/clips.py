@@ -82,7 +82,7 @@ class VideoClips(Task):
         if not data:
             raise InputError("no videos named: --data ucf101:/path (or hmdb51:, kinetics600:, folder:)")
         self.videos: VideoSet = open_set(data, split)
-        self.classes = self.videos.classes
+        self.classes, self.fingerprint = self.videos.classes, self.videos.fingerprint
         there = {"train": self.videos.train, "test": self.videos.test}
         self.listed = {split: [video for video in videos if video.path] for split, videos in there.items()}
         held_out = self.listed["test"]

@@ -8,6 +8,7 @@ from types import TracebackType
 import numpy
 
 from sideways.data.clips import VideoClips
+from sideways.data.live import Stream
 from sideways.data.stream import Ahead, Clip, Frames, Task
 from sideways.data.workers import Loader
 
@@ -36,6 +37,7 @@ class Source:
         self.decodes = frames or (targets and task.predicts_frames)
         videos = task.task if isinstance(task, Ahead) else task
         self.limits = limits or {"train": 0, "test": 0}
+        self.before: dict[str, str] = {}
         self.loader = None
         if self.decodes and isinstance(videos, VideoClips):
             self.loader = Loader(videos, batch, part, workers, self.limits)
@@ -67,7 +69,22 @@ class Source:
     @property
     def skipped(self) -> dict[str, str]:
         """Files that could not be used here so far, and why; listed ones that are missing from the start on."""
-        return self.loader.task.videos.missing | self.loader.skipped if self.loader else {}
+        return self.loader.task.videos.missing | self.broken if self.loader else {}
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """Those of them that are there; and those that were found by the run that this one resumes."""
+        return self.before | self.loader.skipped if self.loader else self.before
+
+    def go_on(self, broken: dict[str, str], given: int, tick: int, counters: dict[str, int]) -> None:
+        """Take up where a run was stopped: see `Checkpoints`."""
+        self.before = broken
+        if isinstance(self.task, Stream):
+            self.task.go_on(given, tick, **counters)
+
+    def counters(self) -> dict[str, int]:
+        """What a stream has counted."""
+        return {"taken": self.task.taken, "dropped": self.task.dropped} if isinstance(self.task, Stream) else {}
 
     def open(self) -> None:
         """Read what frames of the splits in use are made of, where they are needed; `InputError` if that cannot be."""

@@ -36,6 +36,8 @@ class Task:
     frame_shape: tuple[int, int, int]
     classes: tuple[str, ...]
     span: tuple[float, float] = (-3.0, 3.0)  # the numbers that stand for black and white in a picture
+    fingerprint = 0  # of the things shown, where they are files
+    given = 0  # frames so far that will not come again: of a stream
     predicts_frames = False  # True where the targets are frames: they are made or decoded too
 
     def __init__(self, seed: int, length: int):
@@ -106,6 +108,7 @@ class Ahead(Task):
         super().__init__(task.seed, task.length - horizon)
         self.task, self.horizon = task, horizon
         self.frame_shape, self.classes, self.span = task.frame_shape, (), task.span
+        self.fingerprint = task.fingerprint
 
     def open(self, splits: Sequence[str] = SPLITS) -> None:
         self.task.open(splits)

@@ -40,14 +40,13 @@ from sideways.config import Config, build_network, build_rule, build_task  # noq
 from sideways.cosine import cosines  # noqa: E402
 from sideways.data import Source, Stream  # noqa: E402
 from sideways.data.stream import Frames  # noqa: E402
-from sideways.errors import DivergedError, InputError  # noqa: E402
+from sideways.errors import DivergedError, InputError, Interrupted  # noqa: E402
 from sideways.evaluation import merged  # noqa: E402
 from sideways.mpirun import cuda_aware  # noqa: E402
 from sideways.network import FRAME, Network  # noqa: E402
 from sideways.options import add_run_options, config_of, run_directory  # noqa: E402
 from sideways.rules import Sideways  # noqa: E402
 from sideways.training import (  # noqa: E402
-    Interrupted,
     Journal,
     create_directory,
     finish,
@@ -148,7 +147,7 @@ def _run(options: argparse.Namespace, built: list[tuple[Sideways, Ranks]]) -> in
             alone = isinstance(source.task, Stream)  # rank 0 opens it, and passes its frames on
             together(lambda: None if alone and RANK else source.open())
             shared = Shared(ranks)
-            checkpoints = Checkpoints(directory, config, source.task, RANK == 0, WORLD.Barrier, shared.whole)
+            checkpoints = Checkpoints(directory, config, source, RANK == 0, WORLD.Barrier, shared.whole, gathered)
             position = Position()
             if options.resume is not None:
                 position = together(lambda: checkpoints.load(options.resume, rule, source.part))
@@ -227,7 +226,7 @@ def _train(
     if told is not None:
         scores = merged([scores for scores, _ in told if scores])
         skipped = {path: why for _, paths in told for path, why in paths.items()}
-        result = finish(config, source.task, network, directory, scores, slowest, None, skipped)
+        result = finish(config, source.task, network, directory, scores, slowest, config.clips, None, skipped)
         print(f"{in_words(result)}\nwritten to {directory}")
     MPI.Finalize()
     return 0
@@ -253,14 +252,17 @@ def _set_up(options: argparse.Namespace, config: Config) -> tuple[Ranks, Sideway
     if ranks.replicas > 1:
         kind, more["peers"] = ReplicatedSideways, ranks.peers.Dup()
     rule = together(lambda: build_rule(config, task, network, {"sideways": kind}, **more))
-    source = Source(
-        task,
-        config.batch,
-        frames=any(FRAME in network.units[name].inputs for name in mine),
-        targets=network.top.name in mine,
-        part=slice(ranks.replica * batch, (ranks.replica + 1) * batch),
-        workers=config.workers,
-        limits=limits(config, task),
+    source = together(
+        lambda: Source(
+            task,
+            config.batch,
+            frames=any(FRAME in network.units[name].inputs for name in mine),
+            targets=network.top.name in mine,
+            part=slice(ranks.replica * batch, (ranks.replica + 1) * batch),
+            workers=config.workers,
+            limits=limits(config, task),
+            anywhere=anywhere,
+        )
     )
     text = table(ranks, network, groups, costs, device)
     if text:
@@ -282,6 +284,17 @@ def _in_place(config: Config, transport: str) -> bool:
     if transport == "cuda-aware" and able is False:
         raise InputError(f"--transport cuda-aware: this MPI is not ({why}); leave it out, or choose host")
     return transport == "cuda-aware" or (transport == "auto" and WORLD.allreduce(bool(able), MPI.LAND))
+
+
+def anywhere(flags: numpy.ndarray) -> numpy.ndarray:
+    """Those that hold on some rank."""
+    WORLD.Allreduce(MPI.IN_PLACE, flags, MPI.LOR)
+    return flags
+
+
+def gathered(found: dict[str, str]) -> dict[str, str]:
+    """What all ranks have found: at a checkpoint, when something may be pickled."""
+    return {path: why for part in WORLD.allgather(found) for path, why in part.items()}
 
 
 class Shared:

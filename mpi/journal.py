@@ -38,11 +38,16 @@ class RankJournal:
     def _ask(self, number: int, frame: Any) -> None:
         self.asked = 1
 
-    def stop(self) -> bool:
-        """After each tick: whether it was the last, for all ranks."""
-        vote = numpy.array([self.asked, 0], numpy.int32)
+    def stop(self, pending: int | None = None) -> bool:
+        """After each tick: whether it was the last, for all ranks. An evaluation asks after each batch of clips.
+
+        pending: how many votes may wait for their answer then; by default those of the ticks that ranks are apart.
+        """
+        vote, last = numpy.array([self.asked, 0], numpy.int32), False
         self.votes.append((self.comm.Iallreduce(vote[:1], vote[1:], MPI.MAX), vote))
-        return len(self.votes) > self.delay and self._answer()
+        while len(self.votes) > (self.delay if pending is None else pending):
+            last = self._answer() or last
+        return last
 
     def _answer(self) -> bool:
         request, vote = self.votes.popleft()
@@ -60,7 +65,7 @@ class RankJournal:
             self.journal.measured(clip, tick, cosines)
 
     def _pass_on(self, kind: int, clip: int, tick: int, metrics: Metrics) -> None:
-        if metrics:
+        if metrics is not None:
             line = numpy.array([kind, clip, tick, *(metrics.get(name, numpy.nan) for name in METRICS)])
             self.sent = [(request, kept) for request, kept in self.sent if not request.Test()]
             self.sent.append((self.comm.Isend(line, 0, TAG), line))
@@ -80,8 +85,9 @@ class RankJournal:
         lines.append(line[3:])
         if len(lines) < self.replicas:
             return
-        means = numpy.mean(self.came.pop((kind, clip)), axis=0)
-        metrics = {name: float(value) for name, value in zip(METRICS, means, strict=True) if not numpy.isnan(value)}
+        columns = zip(METRICS, numpy.transpose(self.came.pop((kind, clip))), strict=True)
+        told = ((name, column[~numpy.isnan(column)]) for name, column in columns)  # a replica may have seen nothing
+        metrics = {name: float(numpy.mean(values)) for name, values in told if len(values)}
         write = self.journal.evaluated if kind else self.journal.trained
         write(clip, tick, metrics)
 

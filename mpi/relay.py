@@ -9,6 +9,7 @@ import numpy
 from mpi4py import MPI
 
 from sideways.data import Source, Stream
+from sideways.errors import InputError
 
 
 @contextlib.contextmanager
@@ -37,6 +38,7 @@ def _passed_on(comm: MPI.Comm, frames: Iterator[numpy.ndarray], readers: list[in
         under_way = [(request, kept) for request, kept in under_way if not request.Test()]
         under_way += [(comm.Isend(frame, rank), frame) for rank in readers]
         yield frame
+    raise InputError("the stream has ended: over several ranks that ends the run; --resume goes on from its checkpoint")
 
 
 def _received(comm: MPI.Comm, shape: tuple[int, ...]) -> Iterator[numpy.ndarray]:

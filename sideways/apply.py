@@ -16,7 +16,8 @@ from sideways.backend import to_host
 from sideways.checkpoint import Trained, find, trained
 from sideways.config import Config, build_rule, build_task, make_rule
 from sideways.data import Source, Stream, VideoClips, read_frames
-from sideways.data.clips import Look, Normalised
+from sideways.data.clips import Normalised
+from sideways.data.decoder import Look
 from sideways.data.pan import FAINT
 from sideways.data.stream import standardised
 from sideways.errors import InputError
@@ -50,15 +51,20 @@ def evaluate_checkpoint(place: str, data: str | None, split: int | None, out: st
         rule = build_rule(config, task, network)
         limit = {"train": 0, "test": batches(task, config.batch, config.evaluation_clips)}
         with Source(task, config.batch, workers=config.workers, limits=limit) as source:
-            source.open()
+            task.open(("test",))
             scores = evaluate(rule, source, config.evaluation_clips)
             skipped = source.skipped
-    assert scores is not None
+    if scores is None or not len(scores.items):
+        raise InputError(f"{path}: none of the held-out clips could be evaluated; files skipped: {len(skipped)}")
     for name, value in scores.metrics.items():
         print(
             f"{name:<9} {value:.4f}" + (f" ± {standard_error(value, len(scores.items)):.4f}" if name != "loss" else "")
         )
-    print(f"on {len(scores.items)} held-out clips or videos" + (f"; files skipped: {len(skipped)}" if skipped else ""))
+    there = task.held_out_items()
+    of = "" if there is None else f" of {there}"
+    print(
+        f"on {len(scores.items)}{of} held-out clips or videos" + (f"; files skipped: {len(skipped)}" if skipped else "")
+    )
     if scores.probabilities is not None:
         print(f"\n{class_table(scores, classes)}")
     if out:

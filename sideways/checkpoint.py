@@ -13,9 +13,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ import numpy
 
 from sideways.backend import Array, to_device, to_host
 from sideways.config import Config, build_network
-from sideways.data import Task
+from sideways.data import Source
 from sideways.errors import InputError
 from sideways.network import Network
 from sideways.rules.rule import Rule, under
@@ -44,46 +45,68 @@ class Position:
     tick: int = 0  # ticks done of the next one
     seconds: float = 0.0  # spent training
     metrics_bytes: int = 0  # of metrics.jsonl
+    evaluate: bool = False  # whether an evaluation is due before the next clip: one was interrupted
+    given: int = 0  # frames of a stream before the open clip
     losses: list[Array] = field(default_factory=list)  # of the open clip, one per tick with an output
     outputs: list[Array] = field(default_factory=list)
 
 
-COUNTED = ("clip", "tick", "seconds", "metrics_bytes")
+COUNTED = ("clip", "tick", "seconds", "metrics_bytes", "evaluate", "given")
 
 
 class Checkpoints:
     """Writes checkpoints of one run: every so many ticks (0: only when told); the last `keep` of them stay.
 
     With several processes, each calls `save` at the same tick and writes the units it owns. leads: whether this one
-    publishes; meet(): waits for all; whole(key, array): the array for all replicas, or None where another writes it.
+    publishes; meet(): waits for all; whole(key, array): the array for all replicas, or None where another writes it;
+    gather(found): what all have found.
     """
 
     def __init__(
         self,
         directory: Path,
         config: Config,
-        task: Task,
+        source: Source,
         leads: bool = True,
         meet: Callable[[], None] = lambda: None,
         whole: Callable[[str, numpy.ndarray], numpy.ndarray | None] = lambda key, array: array,
+        gather: Callable[[dict[str, str]], dict[str, str]] = lambda found: found,
     ):
-        self.folder, self.config, self.task = directory / FOLDER, config, task
-        self.leads, self.meet, self.whole = leads, meet, whole
+        self.folder, self.config, self.source = directory / FOLDER, config, source
+        self.leads, self.meet, self.whole, self.gather = leads, meet, whole, gather
         self.saved_at = 0  # ticks
+        self.newest: Any = None  # which moment of the run the newest one holds
 
-    def due(self, rule: Rule, clip_over: bool) -> bool:
-        """Whether one is to be written now, after a tick or after a clip."""
+    def due(self, rule: Rule) -> bool:
+        """Whether one is to be written now."""
         every = self.config.checkpoint_every
-        return bool(every) and rule.ticks // every > self.saved_at // every and (clip_over or not rule.whole_clips)
+        return bool(every) and rule.ticks // every > self.saved_at // every
 
     def save(self, rule: Rule, position: Position) -> Path:
-        """Write all state into a draft beside the others, then give it its name in one step."""
+        """Write all state into a draft beside the others, then give it its name in one step; once for each moment."""
         final = self.folder / f"{PREFIX}{rule.ticks:08d}"
+        if self.newest == _moment(rule, position):
+            return final
         draft = self.folder / f".{final.name}"
-        if self.leads:
+        broken = self.gather(self.source.broken)
+        try:
+            if self.leads:
+                for left in self.folder.glob(f".{PREFIX}*"):  # by runs that were killed
+                    shutil.rmtree(left, ignore_errors=True)
+                draft.mkdir(parents=True)
+            self.meet()
+            self._write_units(draft, rule, position)
+            self.meet()
+            if self.leads:
+                self._publish(draft, final, rule, position, broken)
+        except OSError as error:
             shutil.rmtree(draft, ignore_errors=True)
-            draft.mkdir(parents=True)
+            raise InputError(f"cannot write the checkpoint {final}: {error.strerror or error}") from None
+        self.saved_at, self.newest = rule.ticks, _moment(rule, position)
         self.meet()
+        return final
+
+    def _write_units(self, draft: Path, rule: Rule, position: Position) -> None:
         for name in rule.owned:
             held: dict[str, Any] = dict(rule.unit_state(name))
             if name == rule.network.top.name:
@@ -92,27 +115,31 @@ class Checkpoints:
             arrays: dict[str, Any] = {key: self.whole(key, to_host(value)) for key, value in held.items()}
             if all(array is not None for array in arrays.values()):
                 _write(draft / f"{name}.npz", partial(numpy.savez, **arrays))
-        self.meet()
-        if self.leads:
-            about: dict[str, Any] = {"format": FORMAT, "ticks": rule.ticks, "clock": rule.clock}
-            about |= {key: getattr(position, key) for key in COUNTED}
-            about["files"] = {path.name: path.stat().st_size for path in sorted(draft.glob("*.npz"))}
-            about |= {"frame_shape": self.task.frame_shape, "classes": self.task.classes, "span": self.task.span}
-            about["config"] = self.config.to_tables()
-            _write(draft / "meta.json", lambda file: file.write(json.dumps(about, indent=2).encode()))
-            shutil.rmtree(final, ignore_errors=True)  # of a run that was resumed here and stopped again
-            draft.rename(final)
-            _flush(self.folder)
-            for old in listed(self.folder.parent)[: -self.config.keep_checkpoints]:
-                shutil.rmtree(old, ignore_errors=True)
-        self.saved_at = rule.ticks
-        self.meet()
-        return final
+
+    def _publish(self, draft: Path, final: Path, rule: Rule, position: Position, broken: dict[str, str]) -> None:
+        """meta.json, and the name; then those that are no longer wanted go."""
+        task = self.source.task
+        about: dict[str, Any] = {"format": FORMAT, "ticks": rule.ticks, "clock": rule.clock}
+        about |= {key: getattr(position, key) for key in COUNTED}
+        about["files"] = {path.name: path.stat().st_size for path in sorted(draft.glob("*.npz"))}
+        about |= {"frame_shape": task.frame_shape, "classes": task.classes, "span": task.span}
+        about |= {"data": task.fingerprint, "skipped": broken, "counters": self.source.counters()}
+        about["config"] = self.config.to_tables()
+        _write(draft / "meta.json", lambda file: file.write(json.dumps(about, indent=2).encode()))
+        if final.exists():  # the run was resumed from before it
+            final.rename(self.folder / f".{PREFIX}replaced")
+        draft.rename(final)
+        _flush(self.folder)
+        shutil.rmtree(self.folder / f".{PREFIX}replaced", ignore_errors=True)
+        until_here = [path for path in listed(self.folder.parent) if ticks_of(path) <= rule.ticks]
+        for old in until_here[: -self.config.keep_checkpoints]:
+            shutil.rmtree(old, ignore_errors=True)
 
     def load(self, path: Path, rule: Rule, part: slice = slice(None)) -> Position:
-        """Bring a fresh rule to where the checkpoint was taken. part: of the batch, for a replica."""
+        """Bring a fresh rule and its source to where the checkpoint was taken. part: of the batch, for a replica."""
         about = read_meta(path)
-        position = Position(**{key: about[key] for key in COUNTED})
+        self._check_data(path, about)
+        position = Position(**{key: about[key] for key in COUNTED if key in about})
         rule.ticks, rule.clock = about["ticks"], about["clock"]
         self.saved_at = rule.ticks
         for name in rule.owned:
@@ -124,12 +151,54 @@ class Checkpoints:
             if name == rule.network.top.name:
                 position.losses = list(_numbered("loss", held))
                 position.outputs = [output[part] for output in _numbered("output", held)]
+        self.source.go_on(about.get("skipped", {}), position.given, position.tick, about.get("counters", {}))
+        if path.resolve() == (self.folder / path.name).resolve():
+            self.newest = _moment(rule, position)
         return position
+
+    def _check_data(self, path: Path, about: dict[str, Any]) -> None:
+        """`InputError` for data of other classes; a warning where the same lists name or find other files."""
+        task = self.source.task
+        if tuple(about["classes"]) != tuple(task.classes):
+            raise InputError(
+                f"{path}: this run tells {len(about['classes'])} classes ({_some(about['classes'])}); the data now has "
+                f"{len(task.classes)} ({_some(task.classes)})"
+            )
+        if self.leads and about.get("data", task.fingerprint) != task.fingerprint:
+            print(
+                f"sideways: warning: {path}: the videos that are listed or there have changed since; the run goes on "
+                "with those of now, and will not end with the bits of an uninterrupted one",
+                file=sys.stderr,
+            )
+
+
+def _moment(rule: Rule, position: Position) -> tuple[int, int, int, bool]:
+    return (rule.ticks, position.clip, position.tick, position.evaluate)
+
+
+def _some(classes: Sequence[str]) -> str:
+    return ", ".join(classes[:3]) + (", …" if len(classes) > 3 else "")
 
 
 def listed(run: Path) -> list[Path]:
     """The checkpoints of a run, oldest first."""
-    return sorted(path for path in (run / FOLDER).glob(f"{PREFIX}*") if path.is_dir())
+    return sorted((path for path in (run / FOLDER).glob(f"{PREFIX}*") if path.is_dir()), key=ticks_of)
+
+
+def ticks_of(path: Path) -> int:
+    """The tick after which a checkpoint was taken, from its name; -1 for any other name."""
+    number = path.name.removeprefix(PREFIX)
+    return int(number) if number.isdigit() else -1
+
+
+def run_of(path: Path) -> Path:
+    """The run that a checkpoint belongs to, or `InputError` for one that lies elsewhere."""
+    run = path.parent.parent
+    if path.parent.name != FOLDER or not (run / "config.json").is_file():
+        raise InputError(
+            f"{path}: to go on, a checkpoint must lie in its run, RUN/{FOLDER}/{path.name} beside RUN/config.json"
+        )
+    return run
 
 
 def find(place: str | Path) -> Path:
@@ -152,7 +221,7 @@ def check(path: Path) -> None:
         for name in json.loads((path / "meta.json").read_text())["files"]:
             read_unit(path, name.removesuffix(".npz"))
     except InputError as error:
-        for earlier in reversed([other for other in listed(path.parent.parent) if other.name < path.name]):
+        for earlier in reversed([one for one in listed(path.parent.parent) if ticks_of(one) < ticks_of(path)]):
             try:
                 check(earlier)
             except InputError:
@@ -206,6 +275,8 @@ def trained(path: Path) -> Trained:
         held = read_unit(path, name)
         for kind, arrays in (("parameters", unit.parameters), ("state", unit.state)):
             for key, array in arrays.items():
+                if f"{kind}.{key}" not in held:
+                    raise InputError(f"{path}: not a whole checkpoint: {name}.npz lacks {kind}.{key}")
                 array[...] = to_device(held[f"{kind}.{key}"])
     return Trained(config, network, tuple(about["classes"]), tuple(about["span"]))
 

@@ -39,6 +39,7 @@ from sideways.metrics import mean_and_spread
 from sideways.models import MODELS, build_model
 from sideways.options import add_run_options, assign, config_of, run_directory
 from sideways.recipes import load_recipe, recipe_names
+from sideways.report import shown
 from sideways.training import Result
 
 
@@ -349,9 +350,9 @@ def _make_data(options: argparse.Namespace) -> None:
 def in_words(result: Result) -> str:
     """A result in one line."""
     memory = result.activation_megabytes
-    score = f"held-out loss {result.loss:.4f}"
+    score = "nothing to evaluate on" if result.loss is None else f"held-out loss {result.loss:.4f}"
     if result.accuracy is not None:
-        score = f"held-out accuracy {result.accuracy:.3f} ± {result.accuracy_error:.3f} on {result.samples} clips "
+        score = f"held-out accuracy {result.accuracy:.3f} ± {result.accuracy_error:.3f} on {shown(result)} clips "
         score += f"(chance {result.chance:.2f})"
     return f"{score}, {result.milliseconds_per_frame:.3f} ms per frame" + (
         f", {memory:.1f} MB of activations" if memory is not None else ""

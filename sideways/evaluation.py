@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy
 
 from sideways.backend import Array, to_host
 from sideways.data import Source, Task
 from sideways.data.stream import Frames
+from sideways.errors import Interrupted
+from sideways.losses import SoftmaxCrossEntropy
 from sideways.metrics import accuracy, clip_probabilities, top
-from sideways.rules import Rule, Tick
+from sideways.rules import Evaluation, Rule, Tick
 
 Metrics = dict[str, float] | None
 METRICS = ("loss", "accuracy", "top5")  # all that a line of metrics.jsonl may hold
@@ -44,63 +45,99 @@ class Meter:
 
 @dataclass(frozen=True)
 class Scores:
-    """Held-out results. probabilities (V, K) and labels (V,) of each item, a video or a made clip; None for frames."""
+    """Held-out results, one of each item, a video or a made clip; probabilities and labels are None for frames."""
 
-    loss: float  # mean over batches and ticks
     items: numpy.ndarray  # (V,): their numbers
-    probabilities: numpy.ndarray | None = None
-    labels: numpy.ndarray | None = None
+    losses: numpy.ndarray  # (V,): means over ticks
+    probabilities: numpy.ndarray | None = None  # (V, K): means over ticks
+    labels: numpy.ndarray | None = None  # (V,)
 
     @property
     def metrics(self) -> dict[str, float]:
+        """Means over the items; nothing where there are none."""
+        if not len(self.items):
+            return {}
         if self.probabilities is None or self.labels is None:
-            return {"loss": self.loss}
-        found = {"loss": self.loss, "accuracy": accuracy(self.probabilities, self.labels)}
+            return {"loss": float(self.losses.mean())}
+        found = {"loss": float(self.losses.mean()), "accuracy": accuracy(self.probabilities, self.labels)}
         if self.probabilities.shape[-1] > 5:
             found["top5"] = top(5, self.probabilities, self.labels)
         return found
 
 
-def evaluate(rule: Rule, source: Source, clips: int) -> Scores | None:
-    """Loss and class probabilities on held-out clips, this many batches, or all there are (0).
+NOTHING = Scores(numpy.empty(0, int), numpy.empty(0))
 
-    An item (a video) that has several clips gets the mean of their probabilities; what fills up the last batch does not
-    count. Touches no training state. None in a process without the top.
+
+@dataclass(frozen=True)
+class Look:
+    """What one held-out clip of an item came to; probabilities and label are None for frames."""
+
+    loss: float
+    probabilities: numpy.ndarray | None
+    label: int | None
+
+
+def evaluate(
+    rule: Rule, source: Source, clips: int, stop: Callable[[int], bool] = lambda pending: False
+) -> Scores | None:
+    """Losses and class probabilities on held-out clips, this many batches, or all there are (0).
+
+    An item (a video) that has several clips gets the mean of each. What fills up the last batch does not count, nor
+    does an item that could not be read. Touches no training state. None in a process without the top.
+    stop: asked after each batch whether to raise `Interrupted`; pending: see `RankJournal.stop`.
     """
-    losses: list[Array] = []
-    seen: dict[int, list[tuple[numpy.ndarray, int]]] = {}
-    for index in range(batches(source.task, source.batch, clips)):
+    seen: dict[int, list[Look]] = {}
+    count = batches(source.task, source.batch, clips)
+    for index in range(count):
         frames, targets = source.clip("test", index)
         evaluation = rule.evaluate(frames, targets)
-        losses += evaluation.losses
-        items = source.task.items("test", index, source.batch, source.part)
-        if evaluation.outputs and not source.task.predicts_frames:
-            for item, row, label in zip(items, clip_probabilities(evaluation.outputs), targets[-1], strict=True):
-                seen.setdefault(int(item), []).append((row, int(label)))
-    if not losses:
-        return None
-    seen.pop(-1, None)
-    return scores(mean(losses), seen)
+        if evaluation.outputs:
+            items = source.task.items("test", index, source.batch, source.part)
+            for item, look in zip(items, _looks(rule, evaluation, targets), strict=True):
+                seen.setdefault(int(item), []).append(look)
+        if stop(0 if index == count - 1 else 1):
+            raise Interrupted
+    for item in (-1, *source.unusable()):
+        seen.pop(item, None)
+    return scores(seen) if rule.network.top.name in rule.owned else None
 
 
-def scores(loss: float, seen: dict[int, list[tuple[numpy.ndarray, int]]]) -> Scores:
-    """From the (probabilities, label) of every clip of each item."""
+def _looks(rule: Rule, evaluation: Evaluation, targets: Frames) -> Iterator[Look]:
+    """Each sample of a batch by itself."""
+    outputs = numpy.stack([to_host(output) for output in evaluation.outputs])  # (T, N, …)
+    first = evaluation.first_tick - getattr(rule, "target_delay", 0)
+    wanted = numpy.stack([numpy.asarray(targets[first + t]) for t in range(len(outputs))])
+    classes = isinstance(rule.loss, SoftmaxCrossEntropy)
+    probabilities = clip_probabilities(list(outputs)) if classes else None
+    for k in range(outputs.shape[1]):
+        loss, _ = rule.loss(outputs[:, k], wanted[:, k])
+        if probabilities is None:
+            yield Look(float(loss), None, None)
+        else:
+            yield Look(float(loss), probabilities[k], int(wanted[-1, k]))
+
+
+def scores(seen: dict[int, list[Look]]) -> Scores:
+    """From what every clip of each item came to."""
     items = sorted(seen)
     if not items:
-        return Scores(loss, numpy.empty(0, int))
-    rows = [numpy.mean([row for row, _ in seen[item]], axis=0) for item in items]
-    return Scores(loss, numpy.array(items), numpy.stack(rows), numpy.array([seen[item][0][1] for item in items]))
+        return NOTHING
+    losses = numpy.array([numpy.mean([look.loss for look in seen[item]]) for item in items])
+    if seen[items[0]][0].probabilities is None:
+        return Scores(numpy.array(items), losses)
+    rows = [numpy.mean(numpy.stack([look.probabilities for look in seen[item]]), axis=0) for item in items]  # type: ignore[misc]
+    return Scores(numpy.array(items), losses, numpy.stack(rows), numpy.array([seen[i][0].label for i in items]))
 
 
 def merged(parts: Sequence[Scores]) -> Scores:
     """The scores of replicas, each of which saw a part of every batch."""
-    loss = float(numpy.mean([part.loss for part in parts]))
-    seen: dict[int, list[Any]] = {}
+    seen: dict[int, list[Look]] = {}
     for part in parts:
-        if part.probabilities is not None and part.labels is not None:
-            for item, row, label in zip(part.items, part.probabilities, part.labels, strict=True):
-                seen.setdefault(int(item), []).append((row, int(label)))
-    return scores(loss, seen)
+        for i, item in enumerate(part.items):
+            row = None if part.probabilities is None else part.probabilities[i]
+            label = None if part.labels is None else int(part.labels[i])
+            seen.setdefault(int(item), []).append(Look(float(part.losses[i]), row, label))
+    return scores(seen)
 
 
 def batches(task: Task, batch: int, clips: int) -> int:

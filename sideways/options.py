@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sideways.backend import BACKENDS
-from sideways.checkpoint import find, read_meta
+from sideways.checkpoint import find, read_meta, run_of
 from sideways.config import OPTIMIZERS, RULES, Config
 from sideways.data import TASKS
 from sideways.errors import InputError
@@ -56,7 +56,7 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--split", help="official split of the data set: 1, 2 or 3", metavar="N")
     command.add_argument(
         "--resume",
-        help="go on from the newest checkpoint of a run, or from a checkpoint; only --workers goes with it",
+        help="go on from the newest checkpoint of a run, or from one of them; only --workers and --data go with it",
         metavar="RUN",
     )
     command.add_argument("--lr", type=float, help="learning rate", metavar="FLOAT")
@@ -104,20 +104,28 @@ def config_of(options: argparse.Namespace) -> Config:
 
 
 def _resumed(options: argparse.Namespace) -> Config:
-    others = [*OVERRIDES, "recipe", "data", "split", "lr", "optimizer", "update_every", "set", "name"]
+    others = [*OVERRIDES, "recipe", "split", "lr", "optimizer", "update_every", "set", "name"]
     if given := [name for name in others if name != "workers" and getattr(options, name)]:
         raise InputError(
-            f"--resume goes on with what the run was: leave out {given[0].replace('_', '-')}; only --workers may change"
+            f"--resume goes on with what the run was: leave out {given[0].replace('_', '-')}; only --workers may "
+            "change, and --data where the same data lies elsewhere now"
         )
     options.resume = find(options.resume)
+    run_of(options.resume)
     config = Config.from_tables(read_meta(options.resume)["config"], str(options.resume))
+    config = replace(config, init="")  # its parameters have long been changed, and the file may be gone
+    if options.data is not None:
+        before = str(config.task_options.get("data", ""))
+        if options.data.partition(":")[0] != before.partition(":")[0] or not before:
+            raise InputError(f"--resume goes on with the same data: {before or config.task}, not {options.data}")
+        config = replace(config, task_options=config.task_options | {"data": options.data})
     return config if options.workers is None else replace(config, workers=options.workers)
 
 
 def run_directory(options: argparse.Namespace) -> Path:
     """runs/NAME, or the first free of runs/RECIPE-1, -2, …; with --resume, that run's."""
     if options.resume is not None:
-        return options.resume.parent.parent
+        return run_of(options.resume)
     runs, name = Path(options.runs), options.name
     if name is not None:
         if not name or Path(name).name != name or name == "..":

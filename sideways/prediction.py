@@ -10,7 +10,7 @@ The top of a chain has seen frame t - a only, a ticks old (`age`): both are also
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy
@@ -29,6 +29,7 @@ Span = tuple[float, float]  # the numbers that stand for black and white
 LUMINANCE = numpy.array([0.299, 0.587, 0.114])  # Rec. 601
 SMALLEST = 11  # pixels: the window of SSIM
 SHOWN = 8  # columns of a figure
+HEAD = ("prediction", "newest frame, ticks old", "PSNR dB", "SSIM", "held-out frames")
 MOST_FRAMES = 500  # that are measured
 
 
@@ -64,24 +65,34 @@ def age(rule: Rule) -> int:
     return ages[network.top.name]
 
 
-def compared(rule: Rule, task: Task, horizon: int, batch: int, clips: int) -> list[dict[str, str]]:
-    """Rows of a table on held-out clips: what predicts, the age of the newest frame it has, PSNR and SSIM (means)."""
+def compared(
+    rule: Rule, task: Task, horizon: int, batch: int, clips: int, items: Collection[int] | None = None
+) -> list[dict[str, str]]:
+    """Rows of a table on held-out clips: what predicts, the age of the newest frame it has, PSNR and SSIM (means).
+
+    items: those of the task that count (None: all). The last column tells how many frames were measured, of how many.
+    """
+    means, measured = scored(rule, task, horizon, batch, clips, items)
     rows = []
-    for (name, old), (ratio, similarity) in scored(rule, task, horizon, batch, clips).items():
+    for (name, old), (ratio, similarity) in means.items():
         told = "" if numpy.isnan(similarity) else f"{similarity:.3f}"
-        rows.append({"prediction": name, "newest frame, ticks old": str(old), "PSNR dB": f"{ratio:.2f}", "SSIM": told})
+        rows.append(dict(zip(HEAD, (name, str(old), f"{ratio:.2f}", told, measured), strict=True)))
     return rows
 
 
-def scored(rule: Rule, task: Task, horizon: int, batch: int, clips: int) -> dict[tuple[str, int], tuple[float, float]]:
-    """(what predicts, the age of the newest frame it has) → mean PSNR and SSIM on held-out clips."""
+def scored(
+    rule: Rule, task: Task, horizon: int, batch: int, clips: int, items: Collection[int] | None = None
+) -> tuple[dict[tuple[str, int], tuple[float, float]], str]:
+    """(what predicts, the age of the newest frame it has) → mean PSNR and SSIM on held-out clips; on how many."""
     newest = age(rule)
     found: dict[tuple[str, int], list[tuple[numpy.ndarray, numpy.ndarray]]] = {}
-    frames_left = MOST_FRAMES
+    measured = 0
     for index in range(clips):
+        if measured >= MOST_FRAMES:
+            break
         clip = task.clip("test", index, batch)
         evaluation = rule.evaluate(clip.frames)
-        for k in range(batch):
+        for k in _counting(task, index, batch, items):
             x = [numpy.asarray(frame[k]) for frame in clip.frames]
             first = max(evaluation.first_tick, newest + 1)
             ticks = range(first, len(x))
@@ -96,14 +107,18 @@ def scored(rule: Rule, task: Task, horizon: int, batch: int, clips: int) -> dict
             for what, guess in guesses.items():
                 about = psnr(truth, numpy.stack(guess), task.span), ssim(truth, numpy.stack(guess), task.span)
                 found.setdefault(what, []).append(about)
-            frames_left -= len(truth)
-        if frames_left <= 0:
-            break
+            measured += len(truth)
     means: dict[tuple[str, int], tuple[float, float]] = {}
     for what, values in found.items():
         ratio, similarity = (float(numpy.concatenate(part).mean()) for part in zip(*values, strict=True))
         means[what] = ratio, similarity
-    return means
+    return means, f"{measured} of {(task.count('test') or clips * batch) * len(ticks)}"
+
+
+def _counting(task: Task, index: int, batch: int, items: Collection[int] | None) -> list[int]:
+    """The samples of a held-out batch that count."""
+    numbers = task.items("test", index, batch)
+    return [k for k, item in enumerate(numbers) if item >= 0 and (items is None or item in items)]
 
 
 def roll_out(rule: Rule, frames: Frames, steps: int, horizon: int) -> numpy.ndarray:
@@ -174,21 +189,22 @@ def _shown(frame: numpy.ndarray, span: Span) -> numpy.ndarray:
 
 
 def predictions_of_run(
-    rule: Rule, task: Task, horizon: int, batch: int, clips: int, directory: Path
+    rule: Rule, task: Task, horizon: int, batch: int, clips: int, items: Collection[int], directory: Path
 ) -> Sequence[dict[str, str]]:
-    """The table of `compared`; plots/prediction.png, roll-out.png and prediction.mp4 of one held-out sample."""
-    clip = task.clip("test", 0, batch)
+    """The table of `compared`; plots/prediction.png, roll-out.png and prediction.mp4 of the first held-out sample."""
+    index, k = next((index, k) for index in range(clips) for k in _counting(task, index, batch, items))
+    clip = task.clip("test", index, batch)
     evaluation = rule.evaluate(clip.frames)
-    truth = numpy.stack([numpy.asarray(target[0]) for target in clip.targets])
-    guess = numpy.stack([to_host(output)[0] for output in evaluation.outputs])
+    truth = numpy.stack([numpy.asarray(target[k]) for target in clip.targets])
+    guess = numpy.stack([to_host(output)[k] for output in evaluation.outputs])
     seen = truth[evaluation.first_tick :]
     plots, title = directory / "plots", f"{directory.name}: {horizon} ticks ahead"
     plot_prediction(plots / "prediction.png", seen, guess, task.span, title)
     prediction_video(directory / "prediction.mp4", seen, guess, task.span, 10)
     steps = len(truth) // 2
-    given = [frame[:1] for frame in clip.frames][: len(truth) - steps]
-    after = numpy.stack([numpy.asarray(frame[0]) for frame in clip.frames][len(given) :])
+    given = [frame[k : k + 1] for frame in clip.frames][: len(truth) - steps]
+    after = numpy.stack([numpy.asarray(frame[k]) for frame in clip.frames][len(given) :])
     if len(given) - horizon >= evaluation.first_tick:
         rolled = roll_out(rule, given, len(after), horizon)[:, 0]
         plot_prediction(plots / "roll-out.png", after, rolled, task.span, f"{directory.name}: roll-out, fed back")
-    return compared(rule, task, horizon, batch, clips)
+    return compared(rule, task, horizon, batch, clips, items)

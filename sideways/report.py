@@ -41,7 +41,7 @@ def write_report(
         _again(directory),
     ]
     text = "\n\n".join(part for part in parts if part)
-    (directory / "report.md").write_text(text + "\n", encoding="utf-8")
+    (directory / "report.md").write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def markdown(rows: Sequence[Mapping[str, str]]) -> str:
@@ -80,10 +80,10 @@ def _options(options: Mapping[str, object]) -> str:
 
 
 def _results(config: Config, result: Result, predictions: Sequence[Mapping[str, str]]) -> str:
-    rows = {"held-out loss": f"{result.loss:.4f}"}
+    rows = {"held-out loss": "there was nothing to evaluate on" if result.loss is None else f"{result.loss:.4f}"}
     if result.accuracy is not None:
         error, chance = result.accuracy_error, result.chance
-        rows["held-out accuracy"] = f"{result.accuracy:.3f} ± {error:.3f} on {result.samples} (chance {chance:.3f})"
+        rows["held-out accuracy"] = f"{result.accuracy:.3f} ± {error:.3f} on {shown(result)} (chance {chance:.3f})"
     if result.top5 is not None:
         rows["held-out top-5 accuracy"] = f"{result.top5:.3f}"
     rows["training time per frame of one sample"] = f"{result.milliseconds_per_frame:.3f} ms"
@@ -91,6 +91,11 @@ def _results(config: Config, result: Result, predictions: Sequence[Mapping[str, 
         rows["peak of activations, scratch and messages"] = f"{result.activation_megabytes:.1f} MB"
     text = "## Results\n\n" + markdown([{"": key, " ": value} for key, value in rows.items()])
     return text + (f"\n\n{markdown(predictions)}" if predictions else "")
+
+
+def shown(result: Result) -> str:
+    """How many held-out clips or videos were evaluated, and of how many."""
+    return str(result.samples) if result.held_out is None else f"{result.samples} of {result.held_out}"
 
 
 def class_table(scores: Scores, classes: Sequence[str]) -> str:
@@ -125,8 +130,8 @@ def _skipped(skipped: Mapping[str, str]) -> str:
         return "## Skipped files\n\nNone."
     listed = "\n".join(f"- `{path}`: {why}" for path, why in sorted(skipped.items()))
     return (
-        f"## Skipped files\n\n{len(skipped)} could not be used; unreadable ones were replaced by others of their class:"
-        f"\n\n{listed}"
+        f"## Skipped files\n\n{len(skipped)} could not be used. Unreadable ones were replaced by others of their class "
+        f"in training, and left out of evaluations.\n\n{listed}"
     )
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
-import threading
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -20,9 +19,11 @@ from sideways.checkpoint import Checkpoints, Position
 from sideways.config import Config, build_network, build_rule, build_task, make_rule
 from sideways.cosine import cosines
 from sideways.data import Source, Stream, Task, VideoClips
+from sideways.data.live import StreamEndedError
 from sideways.data.stream import Frames
-from sideways.errors import DivergedError, InputError
-from sideways.evaluation import Meter, Metrics, Scores, batches, evaluate
+from sideways.errors import DivergedError, InputError, Interrupted
+from sideways.evaluation import NOTHING, Meter, Metrics, Scores, batches, evaluate
+from sideways.journal import Journal, Progress
 from sideways.losses import SoftmaxCrossEntropy
 from sideways.memory import peak_of_clip
 from sideways.metrics import standard_error
@@ -33,8 +34,6 @@ from sideways.prefetch import Prefetch
 from sideways.report import write_report
 from sideways.rules import Rule
 
-Progress = Callable[[int, str], None]  # (clips done since the last call, a line on how it goes)
-
 
 @dataclass(frozen=True)
 class Result:
@@ -43,9 +42,10 @@ class Result:
     accuracy: float | None  # None, as for chance and top5, where frames are predicted
     accuracy_error: float | None
     top5: float | None  # None up to five classes
-    loss: float
+    loss: float | None  # held-out; None where nothing was there to evaluate on
     chance: float | None
-    samples: int  # held-out clips, or videos
+    samples: int  # held-out clips, or videos, that were evaluated
+    held_out: int | None  # that there are; None where clips are made without end
     milliseconds_per_frame: float  # training: forward, backward and update of one frame of one sample
     activation_megabytes: float | None  # 10⁶ bytes: the peak of a training clip above what is there between clips
     skipped_files: int
@@ -75,7 +75,7 @@ def train(
         rule = build_rule(config, task, network)
         with Source(task, config.batch, workers=config.workers, limits=limits(config, task)) as source:
             source.open()  # refuses videos that cannot be read before anything is written
-            checkpoints = Checkpoints(directory, config, task)
+            checkpoints = Checkpoints(directory, config, source)
             position = checkpoints.load(resume, rule) if resume else Position()
             if not resume:
                 create_directory(directory, config)
@@ -85,78 +85,12 @@ def train(
         made = not isinstance(task, VideoClips | Stream)  # others would have to decode once more, or wait
         clip = task.clip("train", 0, config.batch) if made else None
         memory = peak_of_clip(rule, clip.frames, clip.targets) if clip else None
-        return finish(config, task, network, directory, found, position.seconds, memory, skipped)
+        return finish(config, task, network, directory, found, position.seconds, position.clip, memory, skipped)
 
 
 def limits(config: Config, task: Task) -> dict[str, int]:
     """How many clips of each split a run asks for."""
     return {"train": config.clips, "test": batches(task, config.batch, config.evaluation_clips)}
-
-
-class Interrupted(KeyboardInterrupt):
-    """Asked to stop: the run has written a checkpoint and ends."""
-
-
-class Journal:
-    """What is written while training: metrics.jsonl, and the progress that a person sees. And the wish to stop.
-
-    The first Ctrl-C (or SIGTERM) asks for a stop after the tick; the second ends at once.
-    """
-
-    def __init__(self, directory: Path, progress: Progress, position: Position):
-        path = directory / "metrics.jsonl"
-        self.file = path.open("r+b" if path.exists() else "wb")
-        self.file.truncate(position.metrics_bytes)  # lines after the checkpoint are written again
-        self.file.seek(position.metrics_bytes)
-        self.progress = progress
-        if position.clip:
-            progress(position.clip, "resumed")
-        self.asked = False
-        self._before: dict[int, Any] = {}
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def _ask(self, number: int, frame: Any) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-
-    def stop(self) -> bool:
-        """Asked after each tick: whether it was the last."""
-        return self.asked
-
-    def trained(self, clip: int, tick: int, metrics: Metrics) -> None:
-        """One training clip is over; metrics is None in a process that does not own the top."""
-        if metrics:
-            self.write(kind="train", clip=clip, tick=tick, **metrics)
-            score = f"  accuracy {metrics['accuracy']:.2f}" if "accuracy" in metrics else ""
-            self.progress(1, f"loss {metrics['loss']:.3f}{score}")
-
-    def evaluated(self, clip: int, tick: int, metrics: Metrics) -> None:
-        """An evaluation is over; metrics as above."""
-        if metrics:
-            self.write(kind="evaluation", clip=clip, tick=tick, **metrics)
-
-    def measured(self, clip: int, tick: int, cosines: dict[str, float] | None) -> None:
-        """The cosine of each unit's pseudo-gradient to the exact gradient, before this clip."""
-        if cosines:
-            self.write(kind="cosine", clip=clip, tick=tick, cosines=cosines)
-
-    def write(self, **line: Any) -> None:
-        self.file.write(json.dumps(line).encode() + b"\n")
-        self.file.flush()
-
-    def settle(self) -> int:
-        """Bytes of metrics.jsonl, once all that was measured so far is in it."""
-        return self.file.tell()
-
-    def __enter__(self) -> Journal:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.file.close()
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
 
 def learn(
@@ -168,28 +102,56 @@ def learn(
     position: Position,
     measure: Callable[..., dict[str, float] | None] = cosines,
 ) -> Scores | None:
-    """The loop, from a position on: all training clips, evaluations in between, and the last one, which it returns."""
+    """The loop, from a position on: all training clips, evaluations in between, and the last one, which it returns.
+
+    The end of a stream ends the training.
+    """
     prefetch = Prefetch(rule, ahead=not isinstance(source.task, Stream))
     for index in range(position.clip, config.clips):
+        if position.evaluate:
+            held_out(rule, source, config, journal, checkpoints, position)
         frames, targets = source.clip("train", index)
         if config.cosine_every and index % config.cosine_every == 0 and position.tick == 0:
             journal.measured(index, rule.ticks, measure(rule, frames, targets))
-        metrics = train_on(rule, prefetch, frames, targets, journal, checkpoints, position)
+        try:
+            metrics = train_on(rule, prefetch, frames, targets, journal, checkpoints, position)
+        except StreamEndedError as end:
+            if not rule.ticks:
+                raise
+            print(f"sideways: {end}: training is over after {rule.ticks} ticks", file=sys.stderr)
+            break
+        position.given = source.task.given
+        position.evaluate = bool(
+            config.evaluate_every and (index + 1) % config.evaluate_every == 0 and index + 1 < config.clips
+        )
         if metrics:
             _stop_if_diverged(rule, metrics["loss"], index)
         journal.trained(index + 1, rule.ticks, metrics)
-        if config.evaluate_every and (index + 1) % config.evaluate_every == 0 and index + 1 < config.clips:
-            rule.agree()
-            scores = evaluate(rule, source, config.evaluation_clips)
-            journal.evaluated(index + 1, rule.ticks, scores.metrics if scores else None)
-        if checkpoints.due(rule, clip_over=True):
-            save(rule, journal, checkpoints, position)
-        _stop_if_asked(rule, journal, checkpoints, position, clip_over=True)
+        if position.evaluate:
+            held_out(rule, source, config, journal, checkpoints, position)
+        _between_ticks(rule, journal, checkpoints, position)
     save(rule, journal, checkpoints, position)
-    scores = evaluate(rule, source, config.evaluation_clips)
-    if scores:
-        _stop_if_diverged(rule, scores.loss, config.clips - 1)
-    journal.evaluated(config.clips, rule.ticks, scores.metrics if scores else None)
+    scores = held_out(rule, source, config, journal, checkpoints, position)
+    if scores and scores.metrics:
+        _stop_if_diverged(rule, scores.metrics["loss"], config.clips - 1)
+    return scores
+
+
+def held_out(
+    rule: Rule, source: Source, config: Config, journal: Journal, checkpoints: Checkpoints, position: Position
+) -> Scores | None:
+    """An evaluation after the clips so far. One that is interrupted is made anew when the run goes on."""
+    scores: Scores | None = NOTHING
+    rule.agree()
+    try:
+        scores = evaluate(rule, source, config.evaluation_clips, journal.stop)
+    except Interrupted:
+        path = save(rule, journal, checkpoints, position)
+        raise Interrupted(f"interrupted; to go on: --resume {path}") from None
+    except StreamEndedError as end:
+        print(f"sideways: {end}: there is nothing to evaluate on", file=sys.stderr)
+    journal.evaluated(position.clip, rule.ticks, scores.metrics if scores else None)
+    position.evaluate, position.given = False, source.task.given
     return scores
 
 
@@ -211,9 +173,8 @@ def train_on(
     for t, frame, target in prefetch.pairs(frames, targets, position.tick):
         meter.add(rule.tick(frame, target, prefetch.fetch))
         position.tick = t + 1
-        if checkpoints.due(rule, clip_over=False):
-            save(rule, journal, checkpoints, position)
-        _stop_if_asked(rule, journal, checkpoints, position, clip_over=False)
+        if position.tick < len(frames) and not rule.whole_clips:  # the last tick is over when the clip is
+            _between_ticks(rule, journal, checkpoints, position)
     rule.end_clip()
     synchronise()
     position.seconds += time.perf_counter() - start
@@ -221,9 +182,11 @@ def train_on(
     return meter.metrics(targets)
 
 
-def _stop_if_asked(rule: Rule, journal: Journal, checkpoints: Checkpoints, position: Position, clip_over: bool) -> None:
-    """After each tick, or each clip for a rule that is saved between clips only: a checkpoint and the end, if asked."""
-    if rule.whole_clips == clip_over and journal.stop():
+def _between_ticks(rule: Rule, journal: Journal, checkpoints: Checkpoints, position: Position) -> None:
+    """After each tick, or each clip for a rule that is saved between clips only: a checkpoint, or the end, if due."""
+    if checkpoints.due(rule):
+        save(rule, journal, checkpoints, position)
+    if journal.stop():
         path = save(rule, journal, checkpoints, position)
         raise Interrupted(f"interrupted; to go on: --resume {path}")
 
@@ -242,35 +205,40 @@ def finish(
     directory: Path,
     scores: Scores | None,
     seconds: float,
+    clips: int,
     memory: int | None,
     skipped: dict[str, str],
 ) -> Result:
-    """What is written when training is over: parameters, plots, results and the report."""
+    """What is written when training is over: parameters, plots, results and the report.
+
+    seconds: of training, for so many clips.
+    """
     assert scores is not None
     save_parameters(network, directory / "parameters.npz")
-    samples = len(scores.items)
-    right = scores.metrics.get("accuracy")
+    samples, metrics = len(scores.items), scores.metrics
+    right = metrics.get("accuracy")
     result = Result(
         accuracy=right,
         accuracy_error=None if right is None else standard_error(right, samples),
-        top5=scores.metrics.get("top5"),
-        loss=scores.loss,
+        top5=metrics.get("top5"),
+        loss=metrics.get("loss"),
         chance=None if right is None else 1 / len(task.classes),
         samples=samples,
-        milliseconds_per_frame=1e3 * seconds / (config.clips * task.length * config.batch),
+        held_out=task.held_out_items(),
+        milliseconds_per_frame=1e3 * seconds / (max(clips, 1) * task.length * config.batch),
         activation_megabytes=None if memory is None else memory / 1e6,
         skipped_files=len(skipped),
         directory=str(directory),
     )
     (directory / "results.json").write_text(json.dumps(asdict(result), indent=2) + "\n")
-    plot_run(directory, result.chance)
+    plot_run(directory, None if config.horizon else 1 / len(task.classes))
     predictions: Sequence[dict[str, str]] = []
     if scores.probabilities is not None:
         plot_confusion(directory / "plots" / "confusion.png", scores, task.classes)
-    else:
+    elif samples:
         rule = make_rule(config, network)
         predictions = predictions_of_run(
-            rule, task, config.horizon, config.batch, limits(config, task)["test"], directory
+            rule, task, config.horizon, config.batch, limits(config, task)["test"], set(scores.items), directory
         )
     write_report(directory, config, task, result, scores, skipped, predictions)
     return result

@@ -39,7 +39,7 @@ def run(made, tmp_path_factory):
 def test_the_report_says_what_was_run_and_names_every_file_that_could_not_be_used(run, made):
     report = (run / "report.md").read_text()
     missing, broken = open_set(f"ucf101:{made}").train[:2]
-    assert "2 could not be used" in report
+    assert "2 could not be used" in report and " on 4 of 4 (chance 0.250)" in report
     assert f"- `{missing.name}`: no such file" in report and f"- `{broken.path}`: the file is empty" in report
     assert json.loads((run / "results.json").read_text())["skipped_files"] == 2
     for words in ("vgg5-skip", "7 to train on, 4 held-out clips, 4 classes", "sideways train", "held-out accuracy"):
@@ -72,7 +72,7 @@ def test_evaluate_repeats_the_held_out_result_of_the_run(run, tmp_path, capsys):
 
 def test_evaluate_takes_another_split_or_other_videos_of_the_same_classes_only(run, made, tmp_path, capsys):
     assert main(["evaluate", str(run), "--data", f"ucf101:{made}", "--split", "2"]) == 0
-    assert "on 3 held-out clips" in capsys.readouterr().out
+    assert "on 3 of 3 held-out clips" in capsys.readouterr().out
     make("hmdb51", tmp_path / "other", what="motion", groups=3, each=1)
     assert main(["evaluate", str(run), "--data", f"hmdb51:{tmp_path / 'other'}"]) == 2
     assert "other names" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -13,8 +14,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import sideways.checkpoint
+import sideways.training
 from sideways import InputError
-from sideways.checkpoint import find, listed
+from sideways.checkpoint import Checkpoints, find, listed, trained
 from sideways.cli import main
 from sideways.config import Config
 from sideways.training import Interrupted, Journal, train
@@ -149,8 +152,8 @@ def test_with_resume_only_workers_may_change(tmp_path, capsys):
 def test_ctrl_c_leaves_a_checkpoint_after_the_tick_and_a_second_one_ends_at_once(tmp_path, monkeypatch):
     ticks = []
 
-    def stop(journal):
-        ticks.append(1)
+    def stop(journal, *pending):
+        ticks.extend([1] * (not pending))  # evaluations ask too
         if len(ticks) == 25:
             os.kill(os.getpid(), signal.SIGINT)
         return journal.asked
@@ -219,3 +222,130 @@ def test_exported_parameters_start_another_run_and_a_new_classifier_starts_afres
     tables["model_options"] = {"width": 8}
     with pytest.raises(InputError, match="only the top, 'head', may differ"):
         train(Config.from_tables(tables, "test"), tmp_path / "wrong")
+
+
+# What else a checkpoint must bear
+
+
+def test_a_finished_run_that_is_resumed_does_not_write_its_checkpoint_again(tmp_path):
+    train(RUN, tmp_path / "run")
+    newest = listed(tmp_path / "run")[-1]
+    before = {path: path.stat().st_ino for path in newest.iterdir()}
+    train(RUN, tmp_path / "run", resume=newest)
+    assert {path: path.stat().st_ino for path in newest.iterdir()} == before
+
+
+def test_where_the_ticks_of_a_run_are_a_multiple_its_last_checkpoint_is_written_once_and_holds_its_end(
+    tmp_path, monkeypatch
+):
+    published = []
+    publish = Checkpoints._publish
+    monkeypatch.setattr(Checkpoints, "_publish", lambda *arguments: published.append(publish(*arguments)))
+    train(replace(RUN, checkpoint_every=11), tmp_path / "run")
+    assert len(published) == len(listed(tmp_path / "run")) == 5  # one after each clip
+    expected, held = parameters(tmp_path / "run"), trained(listed(tmp_path / "run")[-1])
+    for unit, arrays in held.network.parameters.items():
+        assert all(np.array_equal(expected[f"{unit}/{key}"], array) for key, array in arrays.items())
+
+
+def test_a_checkpoint_that_is_replaced_is_never_missing_while_the_new_one_is_written(tmp_path, monkeypatch):
+    train(RUN, tmp_path / "run")
+    second = listed(tmp_path / "run")[1]
+    seen = []
+
+    class Watched(Checkpoints):
+        def _write_units(self, draft, rule, position):
+            seen.append((self.folder / draft.name.removeprefix(".")).exists())
+            super()._write_units(draft, rule, position)
+
+    monkeypatch.setattr(sideways.training, "Checkpoints", Watched)
+    train(RUN, tmp_path / "run", resume=listed(tmp_path / "run")[0])
+    assert len(seen) == 7 and all(seen)
+    find(second)
+    assert not list((tmp_path / "run" / "checkpoints").glob(".*"))
+
+
+def test_drafts_of_killed_runs_are_removed_and_those_that_come_later_are_not_counted_among_the_last(tmp_path):
+    config = replace(RUN, keep_checkpoints=2)
+    train(replace(RUN, keep_checkpoints=100), tmp_path / "run")
+    left = tmp_path / "run" / "checkpoints" / ".step-00000012"
+    left.mkdir()
+    with pytest.raises(Interrupted) as stopped:
+        train(config, tmp_path / "run", StopAt(3), resume=listed(tmp_path / "run")[2])
+    named = stopped.value.args[0].rpartition(" ")[2]
+    assert find(named).name == "step-00000033" and not left.exists()
+
+
+def StopAt(clips):  # noqa: N802
+    """A progress that presses Ctrl-C when so many clips are done."""
+    done = []
+
+    def progress(count, line):
+        done.extend([1] * count)
+        if len(done) == clips:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return progress
+
+
+def test_where_the_disk_is_full_the_draft_goes_and_a_line_says_so(tmp_path, monkeypatch, capsys):
+    def full(path, write):
+        path.write_bytes(b"some")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sideways.checkpoint, "_write", full)
+    options = ["--clips", "2", "--batch", "2", "--evaluation-clips", "1", "--runs", str(tmp_path), "--name", "run"]
+    assert main(["train", "waves-skip", *options]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(r"cannot write the checkpoint .*step-\d+: No space left on device$", error)
+    assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
+
+
+def test_metrics_that_were_lost_are_not_made_up(tmp_path, capsys):
+    train(RUN, tmp_path / "run")
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    metrics.write_bytes(metrics.read_bytes()[:130])
+    train(RUN, tmp_path / "run", resume=find(tmp_path / "run"))
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    assert [(line["kind"], line["clip"]) for line in lines] == [("train", 1), ("evaluation", 5)]
+    assert "has 130 bytes, the checkpoint tells of" in capsys.readouterr().err
+
+
+def test_a_checkpoint_away_from_its_run_is_not_resumed_and_nothing_is_written_beside_it(tmp_path, capsys):
+    train(RUN, tmp_path / "run")
+    copied = tmp_path / "a" / "b" / "step-00000055"
+    shutil.copytree(listed(tmp_path / "run")[-1], copied)
+    assert main(["train", "--resume", str(copied)]) == 2
+    assert "a checkpoint must lie in its run" in capsys.readouterr().err
+    assert sorted(p.name for p in (tmp_path / "a").rglob("*") if p.is_dir()) == ["b", "step-00000055"]
+
+
+def test_a_unit_without_one_of_its_arrays_is_refused_in_a_line(tmp_path, capsys):
+    train(RUN, tmp_path / "run")
+    path = listed(tmp_path / "run")[-1] / "conv2.npz"
+    with np.load(path) as arrays:
+        kept = dict(arrays)
+    meta = path.with_name("meta.json")
+    np.savez(path, **{key: array for key, array in kept.items() if key != "parameters.0.weight"})
+    meta.write_text(re.sub(r'"conv2.npz": \d+', f'"conv2.npz": {path.stat().st_size}', meta.read_text()))
+    assert main(["export", str(tmp_path / "run"), str(tmp_path / "out.npz")]) == 2
+    assert "conv2.npz lacks parameters.0.weight" in capsys.readouterr().err
+
+
+def test_an_interrupted_evaluation_is_made_anew_when_the_run_goes_on(tmp_path, monkeypatch):
+    config = replace(RUN, checkpoint_every=0)
+    train(config, tmp_path / "whole")
+    for moment in (1, 3, 4):  # batches of the evaluations after clip 2, clip 4 and at the end
+        run, asked = tmp_path / f"run{moment}", []
+
+        def stop(journal, *pending, asked=asked, moment=moment):
+            asked.extend(pending)
+            return len(asked) == moment
+
+        monkeypatch.setattr(Journal, "stop", stop)
+        with pytest.raises(Interrupted, match=r"interrupted; to go on: --resume .*/step-\d+"):
+            train(config, run)
+        monkeypatch.undo()
+        train(config, run, resume=find(run))
+        assert same(parameters(tmp_path / "whole"), parameters(run))
+        assert (run / "metrics.jsonl").read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()

@@ -19,6 +19,7 @@ HEAD = ("", "workers", "frames/s", "of what training takes")
 def decode(data: str, workers: Sequence[int], model: str, size: int, batch: int, clips: int, path: str | None) -> None:
     """Decode this many clips of a data set, with each number of workers, and with training beside them."""
     task = VideoClips(data=data, size=size, short_side=size + size // 7)
+    task.open(("train",))
     results: list[dict[str, Any]] = []
     alone = _trained(task, model, batch, clips, None)
     results.append({"what": "training alone", "workers": 0, "frames_per_second": alone})

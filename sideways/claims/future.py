@@ -72,7 +72,7 @@ def judge(runs: dict[str, Runs]) -> Scores:
             with session(held.config):
                 task, config = build_task(held.config), held.config
                 rule = make_rule(config, held.network)
-                values = scored(rule, task, config.horizon, config.batch, config.evaluation_clips)
+                values, _ = scored(rule, task, config.horizon, config.batch, config.evaluation_clips)
             for (what, age), pair in values.items():
                 if what == "network":
                     scores.setdefault(arm, []).append(pair)

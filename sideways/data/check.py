@@ -11,11 +11,12 @@ from typing import Any
 from tqdm import tqdm
 
 from sideways.bench.machine import aligned
-from sideways.data.datasets import open_set
+from sideways.data.datasets import Video, VideoSet, open_set
 from sideways.data.video import probe, read_frames
-from sideways.errors import InputError
+from sideways.errors import InputError, printable
 
 STATES = ("usable", "missing", "unreadable", "too short")
+UNLABELLED = "(no label)"
 MOST = 20  # files of a state that the table names
 
 
@@ -26,7 +27,7 @@ def check(place: str, splits: Sequence[int], length: int, fps: float, processes:
     processes: files that are opened at a time, each by an ffmpeg of its own. Returns what `table` prints, for JSON.
     """
     sets = [open_set(place, split) for split in splits]
-    paths = sorted({video.path for found in sets for video in (*found.train, *found.test) if video.path})
+    paths = sorted({video.path for found in sets for _, videos in _parts(found) for video in videos if video.path})
     with ThreadPoolExecutor(max(processes, 1)) as executor:
         looks = executor.map(lambda path: _look(path, length, fps), paths)
         bar = tqdm(looks, total=len(paths), unit="video", desc=place, dynamic_ncols=True, disable=None)
@@ -34,12 +35,15 @@ def check(place: str, splits: Sequence[int], length: int, fps: float, processes:
     report: dict[str, Any] = {"data": place, "length": length, "fps": fps, "splits": []}
     for found in sets:
         about: dict[str, Any] = {"split": found.split, "unlisted": found.unlisted}
-        for part, videos in (("train", found.train), ("test", found.test)):
+        about["unreadable folders"] = found.unreadable
+        for part, videos in _parts(found):
             counts: dict[str, Counter[str]] = {name: Counter() for name in found.classes}
+            if any(video.label < 0 for video in videos):
+                counts[UNLABELLED] = Counter()
             bad = []
             for video in videos:
                 state, why = states[video.path] if video.path else ("missing", "no such file")
-                counts[found.classes[video.label]][state] += 1
+                counts[found.classes[video.label] if video.label >= 0 else UNLABELLED][state] += 1
                 if state != "usable":
                     bad.append({"video": video.name, "state": state, "why": why})
             about[part] = {
@@ -51,6 +55,11 @@ def check(place: str, splits: Sequence[int], length: int, fps: float, processes:
     return report
 
 
+def _parts(found: VideoSet) -> list[tuple[str, tuple[Video, ...]]]:
+    """The lists of a set: what is trained on, what is tested on, and the test list of Kinetics-600 beside that."""
+    return [("train", found.train), ("test", found.test), *([("test.csv", found.spare)] if found.spare else [])]
+
+
 def _look(path: Path, length: int, fps: float) -> tuple[str, str]:
     """The state of a file, and why."""
     try:
@@ -58,7 +67,7 @@ def _look(path: Path, length: int, fps: float) -> tuple[str, str]:
         next(frames := read_frames(path, count=1))
         frames.close()  # type: ignore[attr-defined]
     except (InputError, OSError, RuntimeError, ValueError) as error:
-        return "unreadable", str(error).removeprefix(f"{path}: ")
+        return "unreadable", printable(str(error).removeprefix(f"{path}: "))
     if about.duration * fps < length - 0.5:
         return "too short", f"{about.duration:.2f} s, {length} frames at {fps:g} per second take {length / fps:.2f} s"
     return "usable", ""
@@ -68,8 +77,9 @@ def table(report: dict[str, Any]) -> str:
     """The report for people."""
     lines = []
     for about in report["splits"]:
-        for part in ("train", "test"):
-            found = about[part]
+        for part, found in about.items():
+            if part not in ("train", "test", "test.csv"):
+                continue
             rows = [(name, *(str(counts[s]) for s in STATES)) for name, counts in found["classes"].items()]
             total = {s: sum(counts[s] for counts in found["classes"].values()) for s in STATES}
             head = (f"split {about['split']}, {part}", *STATES)
@@ -80,5 +90,6 @@ def table(report: dict[str, Any]) -> str:
                 lines += [f"{state}: {entry['video']} ({entry['why']})" for entry in bad[:MOST]]
                 lines += [f"{state}: and {len(bad) - MOST} more"] if len(bad) > MOST else []
                 lines += [""] if bad else []
+        lines += [f"folder {folder}: {why}" for folder, why in about["unreadable folders"].items()]
         lines.append(f"{about['unlisted']} video files that split {about['split']} does not list\n")
     return "\n".join(lines)

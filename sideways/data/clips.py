@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from collections.abc import Sequence
+from math import inf
 
 import numpy
 
 from sideways.data.datasets import Video, VideoSet, open_set
+from sideways.data.decoder import Decoder, Look, Order, Sample
 from sideways.data.stream import SPLITS, Clip, Task
-from sideways.data.video import probe, read_frames
-from sideways.errors import InputError
+from sideways.errors import InputError, printable
 
-GREY = 128  # what is shown where no video of a class can be read
-ATTEMPTS = 5  # videos that are tried before that
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One clip of one video, and the files that were tried before it: path → what is wrong with it."""
-
-    frames: numpy.ndarray  # (T, H, W, C) uint8
-    skipped: dict[str, str]
+ATTEMPTS = 5  # videos of a class that are tried before a training clip is shown grey
 
 
 class Normalised(Sequence):
@@ -60,7 +49,9 @@ class VideoClips(Task):
     mean, deviation: frames are (x / 255 - mean) / deviation.
 
     Training goes through the videos in a new random order in each epoch: sample n of a run depends on (seed, n) alone.
-    A video that cannot be read is replaced by another of its class, so that labels are known without decoding.
+    A training video that cannot be read is replaced by another of its class, so that labels are known without decoding;
+    in an evaluation it does not count. An evaluation goes through the videos in one random order, the same for every
+    run: the official lists are sorted by class, and the first part of that order is a fair sample of them all.
     """
 
     def __init__(
@@ -83,31 +74,54 @@ class VideoClips(Task):
         super().__init__(seed, length)
         if not 1 <= size <= short_side:
             raise InputError(f"a crop of {size} pixels does not fit into a short side of {short_side}")
-        if stride < 1 or views < 1 or not fps > 0 or not 0 <= jitter < 1 or not deviation > 0:
+        if stride < 1 or views < 1 or not 0 < fps < inf or not 0 <= jitter < 1 or not 0 < deviation < inf:
             raise InputError(
-                f"clips need stride ≥ 1, views ≥ 1, fps > 0, 0 ≤ jitter < 1 and deviation > 0, not {stride}, {views}, "
-                f"{fps}, {jitter}, {deviation}"
+                f"clips need stride ≥ 1, views ≥ 1, 0 < fps < ∞, 0 ≤ jitter < 1 and 0 < deviation < ∞, not {stride}, "
+                f"{views}, {fps}, {jitter}, {deviation}"
             )
         if not data:
             raise InputError("no videos named: --data ucf101:/path (or hmdb51:, kinetics600:, folder:)")
         self.videos: VideoSet = open_set(data, split)
-        self.classes = self.videos.classes
-        self.listed = {
-            "train": [video for video in self.videos.train if video.path],
-            "test": [video for video in self.videos.test if video.path],
-        }
-        self.frame_shape = (size, size, 1 if grey else 3)
-        self.rate, self.size, self.short_side, self.grey = fps / stride, size, short_side, grey
+        self.classes, self.fingerprint = self.videos.classes, self.videos.fingerprint
+        there = {"train": self.videos.train, "test": self.videos.test}
+        self.listed = {split: [video for video in videos if video.path] for split, videos in there.items()}
+        held_out = self.listed["test"]
+        self.listed["test"] = [held_out[i] for i in numpy.random.default_rng(0).permutation(len(held_out))]
+        self.of_class: dict[int, list[str]] = {}  # training videos that may take each other's place
+        for video in self.listed["train"]:
+            self.of_class.setdefault(video.label, []).append(str(video.path))
+        self.decoder = Decoder(length, fps / stride, size, short_side, grey)
+        self.frame_shape = self.decoder.shape[1:]
         self.flip, self.jitter, self.views = flip, jitter, views
         self.mean, self.deviation = mean, deviation
         self.span = (-mean / deviation, (1 - mean) / deviation)
         self._order: tuple[int, numpy.ndarray] = (-1, numpy.empty(0, int))  # the last epoch asked for, and its order
+
+    def open(self, splits: Sequence[str] = SPLITS) -> None:
+        """Decode until one video of each of these splits works, or `InputError`: on grey alone nothing is learnt."""
+        for split in splits:
+            verb = {"train": "train", "test": "evaluate"}[split]
+            self.videos.require(split, verb)
+            why = ""
+            for video in self.listed[split]:
+                sample = self.decoder.sample(Order((str(video.path),)))
+                if sample.usable:
+                    break
+                why = why or next(iter(sample.skipped.values()))
+            else:
+                raise InputError(
+                    f"data {printable(self.videos.root)}: nothing usable to {verb} on: none of "
+                    f"{len(self.listed[split])} videos can be read, such as {self.listed[split][0].name}: {why}"
+                )
 
     # What sample n of a split is
 
     def count(self, split: str) -> int:
         """Samples of a split: all videos once (train), or all their views (test)."""
         return len(self.listed[split]) * (self.views if split == "test" else 1)
+
+    def held_out_items(self) -> int:
+        return len(self.listed["test"])
 
     def video(self, split: str, n: int) -> tuple[Video, int]:
         """The video of sample n, and which view of it."""
@@ -120,42 +134,21 @@ class VideoClips(Task):
             self._order = epoch, numpy.random.default_rng([self.seed, epoch]).permutation(len(videos))
         return videos[self._order[1][place]], 0
 
-    def sample(self, split: str, n: int) -> Sample:
-        """Decode sample n: what a worker process does."""
+    def order(self, split: str, n: int) -> Order:
+        """What sample n is, for the decoder."""
         video, view = self.video(split, n)
+        path = str(video.path)
+        if split == "test":
+            return Order((path,), (view + 0.5) / self.views)
         generator = numpy.random.default_rng([self.seed, SPLITS.index(split), n])
-        moment = generator.random() if split == "train" else (view + 0.5) / self.views
-        look = Look.drawn(generator, self.flip, self.jitter) if split == "train" else Look()
-        skipped: dict[str, str] = {}
-        for path in self._stand_ins(video, split, generator):
-            try:
-                frames = self._decode(path, moment)
-            except (InputError, OSError, RuntimeError, ValueError) as error:
-                skipped[str(path)] = str(error).removeprefix(f"{path}: ")
-            else:
-                return Sample(look(frames, self.size), skipped)
-        return Sample(numpy.full((self.length, *self.frame_shape), GREY, numpy.uint8), skipped)
+        moment, look = generator.random(), Look.drawn(generator, self.flip, self.jitter)
+        others = [other for other in self.of_class[video.label] if other != path]
+        stand_ins = (others[i] for i in generator.permutation(len(others))[: ATTEMPTS - 1])
+        return Order((path, *stand_ins), moment, look)
 
-    def _stand_ins(self, video: Video, split: str, generator: numpy.random.Generator) -> Iterator[Path]:
-        """The video itself, then others of its class, in the order in which they take its place."""
-        assert video.path
-        yield video.path
-        others = [other.path for other in self.listed[split] if other.label == video.label and other is not video]
-        for i in generator.permutation(len(others))[: ATTEMPTS - 1]:
-            yield others[i]  # type: ignore[misc]
-
-    def _decode(self, path: Path, moment: float) -> numpy.ndarray:
-        """(T, h, w, C) uint8: the frames from `moment` of the video on (0: its start; 1: so that they just fit)."""
-        spare = probe(path).duration - self.length / self.rate
-        seconds = moment * max(spare, 0.0)
-        decode = partial(read_frames, path, self.short_side, count=self.length, grey=self.grey, fps=self.rate)
-        try:
-            frames = list(decode(seconds=seconds))
-        except InputError:
-            frames = list(decode())  # the header told of more than there is, such as sound that outlasts the picture
-        if len(frames) == 1 < self.length:  # ffmpeg finds a picture in many a broken file
-            raise InputError(f"{path}: only one frame could be decoded")
-        return numpy.stack([frames[t % len(frames)] for t in range(self.length)])
+    def sample(self, split: str, n: int) -> Sample:
+        """Decode sample n."""
+        return self.decoder.sample(self.order(split, n))
 
     # Batches of them
 
@@ -179,37 +172,3 @@ class VideoClips(Task):
         """A clip of decoded samples (N, T, H, W, C)."""
         frames = numpy.ascontiguousarray(samples.swapaxes(0, 1))
         return Clip(Normalised(frames, self.mean, self.deviation), targets)
-
-
-@dataclass(frozen=True)
-class Look:
-    """How a clip is cut and coloured: the same for all its frames."""
-
-    across: float = 0.5  # where the crop lies in what is left over: 0 left, 1 right
-    down: float = 0.5
-    mirrored: bool = False
-    brightness: float = 1.0
-    contrast: float = 1.0
-    saturation: float = 1.0
-
-    @classmethod
-    def drawn(cls, generator: numpy.random.Generator, flip: bool, jitter: float) -> Look:
-        """At random; always the same number of draws."""
-        across, down, mirrored, *factors = generator.random(6)
-        brightness, contrast, saturation = (1 + jitter * (2 * factor - 1) for factor in factors)
-        return cls(across, down, flip and mirrored < 0.5, brightness, contrast, saturation)
-
-    def __call__(self, frames: numpy.ndarray, size: int) -> numpy.ndarray:
-        """(T, size, size, C) of frames (T, h, w, C), uint8."""
-        _, height, width, _ = frames.shape
-        top, left = round(self.down * (height - size)), round(self.across * (width - size))
-        frames = frames[:, top : top + size, left : left + size]
-        if self.mirrored:
-            frames = frames[:, :, ::-1]
-        if (self.brightness, self.contrast, self.saturation) == (1.0, 1.0, 1.0):
-            return frames
-        colours = frames.astype(numpy.float32)
-        grey = colours.mean(axis=-1, keepdims=True)
-        colours = grey + self.saturation * (colours - grey)
-        colours = colours.mean() + self.contrast * (colours - colours.mean())
-        return numpy.clip(self.brightness * colours, 0, 255).astype(numpy.uint8)

@@ -10,12 +10,13 @@ import os
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import imageio_ffmpeg
 import numpy
 
 from sideways.data.clips import Normalised
-from sideways.data.stream import Clip, Task
+from sideways.data.stream import SPLITS, Clip, Task
 from sideways.data.video import probe
 from sideways.errors import InputError
 
@@ -23,12 +24,17 @@ WAITING = 4  # frames that may wait for the learner; of more, the oldest is drop
 LONGEST_SILENCE = 30.0  # seconds without a frame
 
 
+class StreamEndedError(InputError):
+    """No frame comes any more."""
+
+
 class Stream(Task):
     """Frames of a camera or a playing file, one sample at a time, and the frame `horizon` ticks ahead as target.
 
     data: `"stream:/dev/video0"`, or `"stream:FILE"`, played at its own speed and again from its start when it ends.
     length: frames between two lines of metrics; size: height and width, cut from the middle of the scaled frame.
-    live: False takes every frame of a file when the learner asks for it, as fast as it goes.
+    live: False takes every frame of a file when the learner asks for it, as fast as it goes. Such a run can be resumed
+        to the last bit: the same frames come again.
 
     Nothing is held out: an evaluation takes the frames that come next, without learning. `dropped` counts the frames
     that came while the learner was busy and WAITING others waited.
@@ -57,18 +63,21 @@ class Stream(Task):
         self.frame_shape, self.classes = (size, size, 1 if grey else 3), ()
         self.mean, self.deviation = mean, deviation
         self.span = (-mean / deviation, (1 - mean) / deviation)
-        self.dropped = self.taken = 0
+        self.replays = not live and not self.place.startswith("/dev/")
+        self.dropped = self.taken = self.given = 0  # frames; given: those that were learnt from, or evaluated on
+        self.done = 0  # ticks of the next clip that were done before
+        self.reason = ""  # why no frame comes
         self.recent: deque[numpy.ndarray] = deque()  # frames whose targets have not come yet, at most `horizon`
         self.source: Iterator[numpy.ndarray] | None = None
 
     def clip(self, split: str, index: int, batch: int, part: slice = slice(None)) -> Clip:
         if batch != 1:
             raise InputError(f"a stream is one sample at a time: --batch 1, not {batch}")
-        coming = Coming(self)
+        coming, self.done = Coming(self, self.done), 0
         return Clip(View(coming, 0), View(coming, 1))
 
-    def open(self) -> None:
-        """Start the camera or the file, once; `InputError` if there is no such thing."""
+    def open(self, splits: Sequence[str] = SPLITS) -> None:
+        """Start the camera or the file, once, up to its first frame; `InputError` if there is none."""
         if self.source is None:
             device = self.place.startswith("/dev/")
             if device and not os.path.exists(self.place):
@@ -76,7 +85,22 @@ class Stream(Task):
             if not device:
                 probe(self.place)
             decoded = self._decode(device)
-            self.source = self._as_they_come(decoded) if self.live or device else decoded
+            source = decoded if self.replays else self._as_they_come(decoded)
+            try:
+                first = next(source, None)
+            except (OSError, RuntimeError) as error:
+                first, self.reason = None, _reason(error)
+            if first is None:
+                raise self._end()
+            self.source = chain([first], source)
+
+    def go_on(self, given: int, tick: int, taken: int, dropped: int) -> None:
+        """Where a run was stopped: `given` frames before the open clip, `tick` of that."""
+        self.given, self.done, self.taken, self.dropped = given + tick, tick, taken, dropped
+        if self.replays:
+            self.taken = self.given
+            for _ in range(self.given if self.source else 0):  # another rank passes it on, without them
+                next(self.source)  # type: ignore[arg-type]
 
     def pull(self) -> numpy.ndarray:
         """The next frame (1, H, W, C) uint8: the oldest of those that wait, or the next to come."""
@@ -84,9 +108,13 @@ class Stream(Task):
         assert self.source is not None
         frame = next(self.source, None)
         if frame is None:
-            raise InputError(f"{self.place}: the stream has ended, or sent nothing for {LONGEST_SILENCE:g} s")
+            raise self._end()
         self.taken += 1
         return frame[None]
+
+    def _end(self) -> StreamEndedError:
+        why = self.reason or f"the stream has ended, or sent nothing for {LONGEST_SILENCE:g} s"
+        return StreamEndedError(f"{self.place}: {why}")
 
     def _decode(self, device: bool) -> Iterator[numpy.ndarray]:
         """Frames (H, W, C) from ffmpeg: of a device as they come, of a file at its own speed (if live), for ever."""
@@ -108,14 +136,20 @@ class Stream(Task):
         come, ended = threading.Condition(), threading.Event()
 
         def read() -> None:
-            for frame in decoded:
+            try:
+                for frame in decoded:
+                    with come:
+                        waiting.append(frame)
+                        if len(waiting) > WAITING:
+                            waiting.popleft()
+                            self.dropped += 1
+                        come.notify()
+            except (OSError, RuntimeError) as error:  # ffmpeg's
+                self.reason = _reason(error)
+            finally:
                 with come:
-                    waiting.append(frame)
-                    if len(waiting) > WAITING:
-                        waiting.popleft()
-                        self.dropped += 1
+                    ended.set()
                     come.notify()
-            ended.set()
 
         threading.Thread(target=read, daemon=True).start()
         while True:
@@ -126,21 +160,31 @@ class Stream(Task):
             yield frame
 
 
-class Coming:
-    """The frames of a clip that are yet to come, and their targets: taken from the stream when first asked for."""
+def _reason(error: Exception) -> str:
+    """The last thing that ffmpeg said."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip(" =")]
+    return f"ffmpeg: {lines[-1]}" if lines else "ffmpeg ended without a word"
 
-    def __init__(self, stream: Stream):
-        self.stream = stream
+
+class Coming:
+    """The frames of a clip that are yet to come, and their targets: taken from the stream when first asked for.
+
+    done: ticks of the clip whose frames came before the run was stopped.
+    """
+
+    def __init__(self, stream: Stream, done: int):
+        self.stream, self.done = stream, done
         self.pairs: list[tuple[numpy.ndarray, numpy.ndarray]] = []
 
     def pair(self, t: int) -> tuple[numpy.ndarray, numpy.ndarray]:
         stream = self.stream
-        while len(self.pairs) <= t:
+        while len(self.pairs) <= t - self.done:
             while len(stream.recent) <= stream.horizon:
                 frame = Normalised(stream.pull()[None], stream.mean, stream.deviation)[0]
                 stream.recent.append(frame)
             self.pairs.append((stream.recent.popleft(), stream.recent[-1]))
-        return self.pairs[t]
+            stream.given += 1
+        return self.pairs[t - self.done]
 
 
 class View(Sequence):

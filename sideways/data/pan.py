@@ -58,7 +58,7 @@ class _Crops(Task):
         # Where the first frame of a clip may lie in each video: from, to (inclusive).
         self.spans: dict[str, list[tuple[int, int]]] = {"train": [], "test": []}
 
-    def open(self) -> None:
+    def open(self, splits: Sequence[str] = ()) -> None:
         for path in self.paths[len(self.videos) :]:
             video = numpy.stack(list(islice(read_frames(path, self.lines, grey=True), self.most_frames)))[..., 0]
             (frames, height, width), size = video.shape, self.frame_shape[0]

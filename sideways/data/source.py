@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 
+import numpy
+
 from sideways.data.clips import VideoClips
+from sideways.data.live import Stream
 from sideways.data.stream import Ahead, Clip, Frames, Task
 from sideways.data.workers import Loader
 
@@ -13,7 +17,8 @@ class Source:
     """Clips of a task in batches, for one process.
 
     frames, targets: whether this process needs them; part: its samples of each batch. workers: processes that decode
-    videos ahead of the tick (0: this one does); limits: split → clips that will be asked for.
+    videos ahead of the tick (0: this one does); limits: split → clips that will be asked for. anywhere(flags): those
+    that hold here or in another process.
     """
 
     def __init__(
@@ -25,13 +30,17 @@ class Source:
         part: slice = slice(None),
         workers: int = 0,
         limits: dict[str, int] | None = None,
+        anywhere: Callable[[numpy.ndarray], numpy.ndarray] = lambda flags: flags,
     ):
         self.task, self.batch, self.frames, self.targets, self.part = task, batch, frames, targets, part
+        self.anywhere = anywhere
         self.decodes = frames or (targets and task.predicts_frames)
         videos = task.task if isinstance(task, Ahead) else task
+        self.limits = limits or {"train": 0, "test": 0}
+        self.before: dict[str, str] = {}
         self.loader = None
         if self.decodes and isinstance(videos, VideoClips):
-            self.loader = Loader(videos, batch, part, workers, limits or {"train": 0, "test": 0})
+            self.loader = Loader(videos, batch, part, workers, self.limits)
 
     def clip(self, split: str, index: int) -> tuple[Frames, Frames]:
         """(frames, targets), one of each per tick; None for what is not needed here."""
@@ -47,15 +56,40 @@ class Source:
         clip = self.loader.clip(split, index)
         return self.task.ahead(clip) if isinstance(self.task, Ahead) else clip
 
+    def unusable(self) -> list[int]:
+        """The held-out items that could not be read so far, here or in another process. All processes must call it."""
+        flags = numpy.zeros(self.task.held_out_items() or 0, bool)
+        if self.loader:
+            videos = self.loader.task
+            for split, n in self.loader.unusable:
+                if split == "test":
+                    flags[n % videos.count("test") // videos.views] = True
+        return numpy.flatnonzero(self.anywhere(flags)).tolist()
+
     @property
     def skipped(self) -> dict[str, str]:
         """Files that could not be used here so far, and why; listed ones that are missing from the start on."""
-        return self.loader.task.videos.missing | self.loader.skipped if self.loader else {}
+        return self.loader.task.videos.missing | self.broken if self.loader else {}
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """Those of them that are there; and those that were found by the run that this one resumes."""
+        return self.before | self.loader.skipped if self.loader else self.before
+
+    def go_on(self, broken: dict[str, str], given: int, tick: int, counters: dict[str, int]) -> None:
+        """Take up where a run was stopped: see `Checkpoints`."""
+        self.before = broken
+        if isinstance(self.task, Stream):
+            self.task.go_on(given, tick, **counters)
+
+    def counters(self) -> dict[str, int]:
+        """What a stream has counted."""
+        return {"taken": self.task.taken, "dropped": self.task.dropped} if isinstance(self.task, Stream) else {}
 
     def open(self) -> None:
-        """Read what frames are made of, where this process needs frames; `InputError` if that cannot be."""
+        """Read what frames of the splits in use are made of, where they are needed; `InputError` if that cannot be."""
         if self.decodes:
-            self.task.open()
+            self.task.open([split for split, most in self.limits.items() if most])
 
     def __enter__(self) -> Source:
         return self

@@ -36,6 +36,8 @@ class Task:
     frame_shape: tuple[int, int, int]
     classes: tuple[str, ...]
     span: tuple[float, float] = (-3.0, 3.0)  # the numbers that stand for black and white in a picture
+    fingerprint = 0  # of the things shown, where they are files
+    given = 0  # frames so far that will not come again: of a stream
     predicts_frames = False  # True where the targets are frames: they are made or decoded too
     distinct = 0  # training clips that there are, again and again; 0: a new one each time
 
@@ -60,6 +62,10 @@ class Task:
         """How many samples a split holds; None where they are made without end."""
         return None
 
+    def held_out_items(self) -> int | None:
+        """How many things (videos) the test split shows, in however many samples; None where they are without end."""
+        return self.count("test")
+
     def items(self, split: str, index: int, batch: int, part: slice = slice(None)) -> numpy.ndarray:
         """(N,): the number of the thing (a video) that each sample is a view of; -1 for samples beyond the last."""
         return numpy.arange(index * batch, (index + 1) * batch)[part]
@@ -82,8 +88,11 @@ class Task:
         """(N,): the class of each sample. The first that `samples` draws, so that it is known without frames."""
         return numpy.array([generator.integers(len(self.classes)) for generator in generators])
 
-    def open(self) -> None:
-        """Read what frames are made of, if that has not been done: `clip` calls it, `targets` does not need it."""
+    def open(self, splits: Sequence[str] = SPLITS) -> None:
+        """Read what frames of these splits are made of, if that has not been done; `InputError` if that cannot be.
+
+        `clip` calls it, `targets` does not need it.
+        """
 
     def samples(self, split: str, generators: list[numpy.random.Generator]) -> tuple[numpy.ndarray, numpy.ndarray]:
         """One sample for each generator: frames (N, T, H, W, C), labels (N,)."""
@@ -102,12 +111,16 @@ class Ahead(Task):
         super().__init__(task.seed, task.length - horizon)
         self.task, self.horizon = task, horizon
         self.frame_shape, self.classes, self.span = task.frame_shape, (), task.span
+        self.fingerprint = task.fingerprint
 
-    def open(self) -> None:
-        self.task.open()
+    def open(self, splits: Sequence[str] = SPLITS) -> None:
+        self.task.open(splits)
 
     def count(self, split: str) -> int | None:
         return self.task.count(split)
+
+    def held_out_items(self) -> int | None:
+        return self.task.held_out_items()
 
     def items(self, split: str, index: int, batch: int, part: slice = slice(None)) -> numpy.ndarray:
         return self.task.items(split, index, batch, part)

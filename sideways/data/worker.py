@@ -7,7 +7,7 @@ import signal
 import sys
 from multiprocessing.connection import Connection
 
-from sideways.data.clips import VideoClips
+from sideways.data.decoder import Decoder
 from sideways.data.workers import memory_of
 
 
@@ -16,13 +16,13 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # after Ctrl-C it is the run that ends its workers
     pipe = Connection(int(sys.argv[1]))
     try:
-        task: VideoClips = pipe.recv()
-        slots = memory_of(int(sys.argv[2]), int(sys.argv[3])).reshape(-1, task.length, *task.frame_shape)
+        decoder: Decoder = pipe.recv()
+        slots = memory_of(int(sys.argv[2]), int(sys.argv[3])).reshape(-1, *decoder.shape)
         while True:
-            job, slot = pipe.recv()
-            sample = task.sample(*job)
+            job, order, slot = pipe.recv()
+            sample = decoder.sample(order)
             slots[slot] = sample.frames
-            pipe.send((job, sample.skipped))
+            pipe.send((job, sample.skipped, sample.usable))
     except (EOFError, BrokenPipeError, ConnectionResetError, pickle.UnpicklingError):
         return
 

@@ -1,8 +1,8 @@
 """Decoding ahead of the tick, in other processes: `Loader` asks for samples early and hands out clips in order.
 
     this process                       worker (`worker.py`)
-    (split, n, slot)  ── pipe ──▶      task.sample(split, n), into slot of the shared memory
-    the clip's frames ◀── pipe ──      (split, n), files skipped
+    job, order, slot  ── pipe ──▶      decoder.sample(order), into slot of the shared memory
+    the clip's frames ◀── pipe ──      job, files skipped, whether there was one to show
 
 What a sample is depends on its number alone, so the number of workers changes nothing. A worker that dies, or takes too
 long, is replaced, and its samples are asked for again; a sample that ends two workers is shown grey and reported.
@@ -19,13 +19,16 @@ import time
 from collections import deque
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
-from typing import Any
+from typing import IO, Any
 
 import numpy
 
-from sideways.data.clips import GREY, VideoClips
+from sideways.data.clips import VideoClips
+from sideways.data.decoder import GREY, Decoder, Order
 from sideways.data.stream import Clip
+from sideways.errors import InputError, printable
 
+SHARED_MEMORY = "/dev/shm"
 AHEAD = 2  # clips that are decoded before they are needed
 PATIENCE = 120.0  # seconds for one sample
 DEATHS = 3  # of workers without a sample in between: then this process decodes for itself
@@ -37,14 +40,14 @@ class Loader:
     """Clips of a `VideoClips` task, decoded by worker processes (none: by this one, when asked).
 
     batch, part: as for `Task.clip`. limits: split → clips that will be asked for; nothing is decoded beyond them.
-    `skipped` tells which files could not be used, and why.
+    `skipped` tells which files could not be used, and why; `unusable` the samples that are grey.
     """
 
     def __init__(self, task: VideoClips, batch: int, part: slice, workers: int, limits: dict[str, int]):
         self.task, self.batch, self.part, self.limits = task, batch, part, limits
         self.skipped: dict[str, str] = {}
-        self.shape = (task.length, *task.frame_shape)
-        slots = len(range(batch)[part]) * (AHEAD + 1) * len(limits)
+        self.unusable: set[Job] = set()
+        slots = len(range(batch)[part]) * (AHEAD + 2)  # while one split is evaluated, clips of the other wait
         self.free = deque(range(slots))
         self.slots: dict[Job, int] = {}  # where each sample that was asked for goes
         self.done: set[Job] = set()
@@ -52,11 +55,10 @@ class Loader:
         self.deaths = 0
         self.workers: list[Worker] = []
         if workers:
-            size = slots * int(numpy.prod(self.shape))
-            self.file = tempfile.TemporaryFile(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)  # noqa: SIM115
-            self.file.truncate(size)
-            self.memory = memory_of(self.file.fileno(), size).reshape(slots, *self.shape)
-            self.workers = [Worker(task, self.file.fileno(), size) for _ in range(workers)]
+            size = slots * int(numpy.prod(task.decoder.shape))
+            self.file = shared_file(size)
+            self.memory = memory_of(self.file.fileno(), size).reshape(slots, *task.decoder.shape)
+            self.workers = [Worker(task.decoder, self.file.fileno(), size) for _ in range(workers)]
 
     def clip(self, split: str, index: int) -> Clip:
         """Clip number `index` of a split, as `task.clip` gives it; the next ones are decoded meanwhile."""
@@ -65,7 +67,7 @@ class Loader:
         for following in range(index, max(index + 1, min(index + 1 + AHEAD, self.limits[split]))):
             for job in self._jobs(split, following):
                 self._ask(job)
-        while self.workers and not self.done.issuperset(jobs):
+        while self.workers and not self.done.issuperset(job for job in jobs if job in self.slots):
             self._listen()
         return self.task.assemble(numpy.stack([self._take(job) for job in jobs]), targets)
 
@@ -85,13 +87,13 @@ class Loader:
 
     def _give(self, job: Job) -> None:
         worker = min(self.workers, key=lambda worker: len(worker.jobs))
-        worker.give(job, self.slots[job])
+        worker.give(job, self.task.order(*job), self.slots[job])
 
     def _take(self, job: Job) -> numpy.ndarray:
         """The frames of a sample: a copy, so that its slot is free again."""
-        if job not in self.done:  # no workers
+        if job not in self.done:  # no workers, or no slot was free
             sample = self.task.sample(*job)
-            self.skipped |= sample.skipped
+            self._note(job, sample.skipped, sample.usable)
             return sample.frames
         slot = self.slots.pop(job)
         self.done.remove(job)
@@ -104,7 +106,7 @@ class Loader:
         for pipe in wait(by_pipe, timeout=1.0):
             worker = by_pipe[pipe]  # type: ignore[index]
             try:
-                job, skipped = worker.pipe.recv()
+                job, skipped, usable = worker.pipe.recv()
             except (EOFError, OSError):
                 self._replace(worker)
             else:
@@ -112,10 +114,15 @@ class Loader:
                 worker.since = time.monotonic()
                 self.deaths = 0
                 self.done.add(job)
-                self.skipped |= skipped
+                self._note(job, skipped, usable)
         for worker in self.workers:
             if worker.jobs and time.monotonic() - worker.since > PATIENCE:
                 self._replace(worker)
+
+    def _note(self, job: Job, skipped: dict[str, str], usable: bool) -> None:
+        self.skipped |= skipped
+        if not usable:
+            self.unusable.add(job)
 
     def _replace(self, worker: Worker) -> None:
         """A worker died or hangs: another takes over its samples, but for one that has ended two."""
@@ -129,9 +136,10 @@ class Loader:
                 broken = jobs.pop(0)
                 self.memory[self.slots[broken]] = GREY
                 self.done.add(broken)
-                self.skipped[str(self.task.video(*broken)[0].path)] = "ends or hangs the process that decodes it"
+                path = printable(self.task.video(*broken)[0].path)
+                self._note(broken, {path: "ends or hangs the process that decodes it"}, False)
         if self.deaths <= DEATHS:
-            self.workers.append(Worker(self.task, self.file.fileno(), self.memory.size))
+            self.workers.append(Worker(self.task.decoder, self.file.fileno(), self.memory.size))
         elif not self.workers:
             print("sideways: the decoding processes keep dying; decoding in this one", file=sys.stderr)
         for job in jobs:
@@ -144,20 +152,20 @@ class Loader:
 class Worker:
     """One decoding process, and the samples it was asked for, oldest first."""
 
-    def __init__(self, task: VideoClips, memory: int, size: int):
+    def __init__(self, decoder: Decoder, memory: int, size: int):
         self.jobs: deque[Job] = deque()
         self.since = time.monotonic()  # when it began with the oldest
         self.pipe, theirs = Pipe()
         command = [sys.executable, "-m", "sideways.data.worker", str(theirs.fileno()), str(memory), str(size)]
         self.process = subprocess.Popen(command, pass_fds=(theirs.fileno(), memory), stdin=subprocess.DEVNULL)
         theirs.close()
-        self._send(task)
+        self._send(decoder)
 
-    def give(self, job: Job, slot: int) -> None:
+    def give(self, job: Job, order: Order, slot: int) -> None:
         if not self.jobs:
             self.since = time.monotonic()
         self.jobs.append(job)
-        self._send((job, slot))
+        self._send((job, order, slot))
 
     def _send(self, what: Any) -> None:
         try:
@@ -169,6 +177,26 @@ class Worker:
         self.pipe.close()
         self.process.kill()
         self.process.wait()
+
+
+def shared_file(size: int) -> IO[bytes]:
+    """A file of this many bytes, in memory if they fit, else in the folder of temporary files; `InputError` if nowhere.
+
+    All its bytes are taken at once: one that is found missing when it is written ends the process (SIGBUS).
+    """
+    folders = [folder for folder in (SHARED_MEMORY, tempfile.gettempdir()) if os.path.isdir(folder)]
+    for folder in folders:
+        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError:
+            file.close()
+        else:
+            return file
+    raise InputError(
+        f"decoding ahead needs {size:,} bytes, which neither of {', '.join(folders)} has free: use a smaller --batch, "
+        "fewer or smaller frames, or --workers 0"
+    )
 
 
 def memory_of(file: int, size: int) -> numpy.ndarray:

@@ -1,6 +1,7 @@
 """Clips of a data set's videos: which frames, cut and coloured how; and the same whoever decodes them."""
 
 import os
+import pickle
 import signal
 import time
 
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 import sideways.data.workers
 from sideways import InputError
 from sideways.data import Source, VideoClips, write_video
-from sideways.data.clips import GREY, Look, Normalised
+from sideways.data.clips import Normalised
+from sideways.data.decoder import GREY, Decoder, Look, Order
 from tests.data.conftest import LOSSLESS
 from tests.data.test_video import ffmpeg
 
@@ -79,23 +81,44 @@ def test_a_training_clip_is_a_run_of_frames_from_a_random_start_and_a_short_vide
 @pytest.mark.parametrize(("stride", "fps"), [(2, 25.0), (3, 25.0), (1, 5.0)])
 def test_a_stride_and_a_lower_rate_leave_frames_out_evenly(folder, stride, fps):
     task = task_of(folder, stride=stride, fps=fps, length=4)
-    shown = numbers(task.sample("test", 0).frames)
+    first = next(n for n in range(3) if task.video("test", n)[0].name == "test/a/0.avi")
+    shown = numbers(task.sample("test", first).frames)
     assert set(np.diff(shown)) == {stride if fps == 25 else 5}
 
 
 def test_a_higher_rate_repeats_frames(folder):
-    shown = numbers(task_of(folder, fps=50.0, length=12).sample("test", 0).frames)
+    task = task_of(folder, fps=50.0, length=12)
+    first = next(n for n in range(3) if task.video("test", n)[0].name == "test/a/0.avi")
+    shown = numbers(task.sample("test", first).frames)
     assert set(np.diff(shown)) == {0, 1} and shown[-1] - shown[0] in (5, 6)
 
 
 def test_the_views_of_an_evaluation_are_spread_evenly_over_the_video(folder):
     task = task_of(folder, views=4)
     assert task.count("test") == 12
-    starts = [int(numbers(task.sample("test", n).frames)[0]) for n in range(4)]
+    first = next(n for n in range(0, 12, 4) if task.video("test", n)[0].name == "test/a/0.avi")
+    starts = [int(numbers(task.sample("test", n).frames)[0]) for n in range(first, first + 4)]
     spare = 40 - 6
     assert np.allclose(starts, [(view + 0.5) / 4 * spare for view in range(4)], atol=1)
     assert task.items("test", 0, 16).tolist() == [0] * 4 + [1] * 4 + [2] * 4 + [-1] * 4
-    assert len({task.targets("test", 0, 12)[0, n] for n in range(4)}) == 1
+    labels = task.targets("test", 0, 12)[0]
+    assert all(len(set(labels[n : n + 4])) == 1 for n in (0, 4, 8)) and sorted(labels) == [0] * 4 + [1] * 8
+
+
+def test_the_first_part_of_an_evaluation_is_a_fair_sample_of_all_classes_and_the_same_for_every_seed(tmp_path):
+    for name in "abcdefgh":
+        for split, count in (("train", 1), ("test", 25)):
+            (tmp_path / split / name).mkdir(parents=True)
+            for i in range(count):
+                (tmp_path / split / name / f"{i:02d}.avi").touch()
+    orders = []
+    for seed in (1, 2):
+        task = VideoClips(seed=seed, data=f"folder:{tmp_path}", **SMALL)
+        orders.append([task.video("test", n)[0].path for n in range(200)])
+    assert orders[0] == orders[1] and len(set(orders[0])) == 200
+    assert orders[0] != sorted(orders[0])
+    counts = np.bincount(task.targets("test", 0, 80)[0], minlength=8)  # 10 of each class, give or take 2.3
+    assert counts.min() >= 4 and counts.max() <= 17
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.booleans(), st.integers(4, 9), st.integers(0, 5), st.integers(0, 5))
@@ -217,7 +240,7 @@ def test_a_part_of_each_batch_is_that_part(folder):
 
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_worker_that_dies_or_hangs_is_replaced_and_nothing_changes(folder, monkeypatch, blow):
-    monkeypatch.setattr(sideways.data.workers, "PATIENCE", 3.0)
+    monkeypatch.setattr(sideways.data.workers, "PATIENCE", 8.0)  # a process starts in less
     task = task_of(folder)
     expected = clips_of(task, 0, count=6)
     with Source(task, 4, workers=2, limits={"train": 6, "test": 1}) as source:
@@ -252,6 +275,43 @@ def test_workers_that_keep_dying_leave_the_work_to_this_process(folder, monkeypa
     assert "decoding in this one" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("full", [1, 2])
+def test_where_shared_memory_is_full_other_places_are_taken_or_the_bytes_needed_are_named(folder, monkeypatch, full):
+    task, fallocate, calls = task_of(folder), os.posix_fallocate, []
+
+    def crowded(file, offset, size):
+        calls.append(size)
+        if len(calls) <= full:
+            raise OSError(28, "No space left on device")
+        fallocate(file, offset, size)
+
+    monkeypatch.setattr(os, "posix_fallocate", crowded)
+    if full == 2:
+        with pytest.raises(InputError, match="decoding ahead needs 41,472 bytes"):
+            clips_of(task, 1)
+        return
+    for (frames, _), (same, _) in zip(clips_of(task, 0), clips_of(task, 1), strict=True):
+        np.testing.assert_array_equal(frames, same)
+    assert calls == [4 * 4 * 6 * 12 * 12 * 3] * 2  # clips of 4 samples, 4 of them: two ahead, and one of an evaluation
+
+
+def test_all_bytes_of_the_shared_file_are_there_before_the_first_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(sideways.data.workers, "SHARED_MEMORY", str(tmp_path))
+    with sideways.data.workers.shared_file(1_000_000) as file:
+        about = os.fstat(file.fileno())
+        assert about.st_size == 1_000_000 and about.st_blocks * 512 >= 1_000_000
+
+
+def test_an_evaluation_between_training_clips_takes_what_slots_are_left(folder):
+    task = task_of(folder)
+    expected = {("train", i): clips_of(task, 0)[i][0] for i in range(4)}
+    expected["test", 0] = clips_of(task, 0)[4][0]
+    with Source(task, 4, workers=2, limits={"train": 4, "test": 3}) as source:
+        for split, index in [("train", 0), ("test", 0), ("train", 1), ("test", 0), ("train", 2), ("train", 3)]:
+            frames, _ = source.clip(split, index)
+            np.testing.assert_array_equal(np.stack(list(frames)), expected[split, index])
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_broken_file_is_replaced_by_another_of_its_class_and_named(folder, workers):
     broken = folder / "train" / "a" / "0.avi"
@@ -269,6 +329,63 @@ def test_a_broken_file_is_replaced_by_another_of_its_class_and_named(folder, wor
         assert "no video" in source.skipped[str(broken)]
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_held_out_video_that_cannot_be_read_is_named_and_left_out(folder, workers):
+    broken = folder / "test" / "b" / "0.avi"
+    broken.write_bytes(b"")
+    task = task_of(folder, views=2)
+    with Source(task, 4, workers=workers, limits={"train": 0, "test": 2}) as source:
+        clips = [source.clip("test", index) for index in range(2)]  # eight samples of six: the last two fill it up
+        assert list(source.skipped) == [str(broken)]
+        (item,) = source.unusable()
+    assert task.listed["test"][item].path == broken
+    for n, item_of in enumerate(np.concatenate([task.items("test", index, 4) for index in range(2)])):
+        shown = np.stack(list(clips[n // 4][0]))[:, n % 4]
+        assert (item_of == item) <= np.allclose(shown, (GREY / 255 - task.mean) / task.deviation)
+
+
+def test_a_set_of_which_no_video_of_a_split_in_use_can_be_read_is_refused(folder):
+    for path in (folder / "test").rglob("*.avi"):
+        path.write_bytes(b"")
+    task = task_of(folder)
+    task.open(("train",))
+    with pytest.raises(InputError, match=r"nothing usable to evaluate on: none of 3 videos can be read, such as test/"):
+        task.open()
+    with Source(task, 2, limits={"train": 1, "test": 0}) as source:
+        source.open()
+    for path in (folder / "train").rglob("*.avi"):
+        path.unlink()
+    with pytest.raises(InputError, match="nothing usable to train on: none of 0 listed videos is there"):
+        task_of(folder).open(("train",))
+
+
+def test_a_good_video_of_a_single_frame_is_looped_and_a_broken_one_that_promises_more_is_not(folder, tmp_path):
+    decoder = Decoder(6, 5.0, 12, 16, False)
+    for frames in (1, 4):  # at 25 per second, of which every fifth is wanted
+        write_video(tmp_path / "short.avi", marked(0, frames), **LOSSLESS)
+        sample = decoder.sample(Order((str(tmp_path / "short.avi"),)))
+        assert sample.usable and len(set(numbers(sample.frames))) == 1
+    write_video(tmp_path / "long.avi", marked(0, 40), **LOSSLESS)
+    content = (tmp_path / "long.avi").read_bytes()
+    (tmp_path / "cut.avi").write_bytes(content[: content.index(b"00dc") + 1500])
+    sample = Decoder(6, 25.0, 12, 16, False).sample(Order((str(tmp_path / "cut.avi"),)))
+    assert not sample.usable and list(sample.skipped) == [str(tmp_path / "cut.avi")]
+
+
+def test_what_a_worker_is_sent_does_not_grow_with_the_data_set(tmp_path):
+    sizes = []
+    for count in (10, 1000):
+        for split in ("train", "test"):
+            (tmp_path / str(count) / split / "only").mkdir(parents=True)
+            for i in range(count):
+                (tmp_path / str(count) / split / "only" / f"{i:04d}.avi").touch()
+        task = VideoClips(data=f"folder:{tmp_path / f'{count:4d}'.strip()}", **SMALL)
+        sizes.append(
+            [len(pickle.dumps(what)) for what in (task.decoder, task.order("train", 3), task.order("test", 3))]
+        )
+    assert all(few - 10 < many <= few + 20 for few, many in zip(*sizes, strict=True)) and max(sizes[1]) < 1500
+
+
 def test_a_class_without_a_readable_file_is_shown_grey_and_all_its_files_are_named(folder):
     for path in (folder / "train" / "a").iterdir():
         path.write_bytes(b"")
@@ -280,7 +397,11 @@ def test_a_class_without_a_readable_file_is_shown_grey_and_all_its_files_are_nam
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"size": 20}, {"size": 0}, {"stride": 0}, {"views": 0}, {"fps": 0}, {"jitter": 1.0}, {"data": ""}]
+    "wrong",
+    [
+        *({"size": 20}, {"size": 0}, {"stride": 0}, {"views": 0}, {"jitter": 1.0}, {"data": ""}),
+        *({"fps": 0}, {"fps": float("inf")}, {"fps": float("nan")}),
+    ],
 )
 def test_options_that_make_no_clips_are_refused(folder, wrong):
     with pytest.raises(InputError):

@@ -1,5 +1,7 @@
 """The official lists as they are: odd names, line ends, spellings, missing files; and what is refused."""
 
+import os
+
 import pytest
 
 from sideways import InputError
@@ -64,7 +66,6 @@ def test_ucf101_with_lists_and_classes_in_one_folder(ucf):
         ("trainlist01.txt", "ApplyEyeMakeup/v_x.avi 2\n", "trainlist01.txt, line 1: expected"),
         ("trainlist01.txt", "\nNoClass/v_x.avi 1\n", "trainlist01.txt, line 2: expected"),
         ("testlist01.txt", "Apply EyeMakeup\n", "testlist01.txt, line 1: expected"),
-        ("testlist01.txt", "ApplyEyeMakeup/v_gone.avi\n", "nothing usable to test on: none of 1 listed videos"),
     ],
 )
 def test_a_wrong_line_of_ucf101_is_refused_with_its_place(ucf, name, text, words):
@@ -161,8 +162,8 @@ def test_a_folder_of_classes(tmp_path):
         ("ucf101:{here}", 4, r"there is no split 4; choose 1 … 3"),
         ("ucf101:{here}", 1, "the lists of UCF101 are not there; looked for classInd.txt in"),
         ("hmdb51:{here}", 1, r"the split files of HMDB51 are not there; looked for \*_test_split1.txt"),
-        ("kinetics600:{here}", 1, "no train.csv and val.csv"),
-        ("folder:{here}", 1, "there is no train/"),
+        ("kinetics600:{here}", 1, "no train.csv or val.csv with labels"),
+        ("folder:{here}", 1, "there is neither"),
     ],
 )
 def test_what_is_not_there_is_refused_with_what_was_looked_for(tmp_path, place, split, words):
@@ -172,3 +173,108 @@ def test_what_is_not_there_is_refused_with_what_was_looked_for(tmp_path, place, 
 
 def test_the_numbers_of_splits():
     assert [len(splits_of(f"{kind}:x")) for kind in ("ucf101", "hmdb51", "kinetics600", "folder")] == [3, 3, 1, 1]
+
+
+def test_a_part_without_a_video_is_refused_only_by_those_who_need_it(ucf):
+    write(ucf / "ucfTrainTestlist" / "testlist01.txt", "ApplyEyeMakeup/v_gone.avi\n")
+    found = open_set(f"ucf101:{ucf}")
+    found.require("train", "train")
+    with pytest.raises(
+        InputError, match=r"nothing usable to evaluate on: none of 1 listed videos is there, such as Apply"
+    ):
+        found.require("test", "evaluate")
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_folder_or_lists_of_one_part_alone_are_read(tmp_path, part):
+    touch(tmp_path / "folder" / part / "a" / "1.mp4")
+    found = open_set(f"folder:{tmp_path / 'folder'}")
+    assert found.classes == ("a",) and labels((*found.train, *found.test)) == [(f"{part}/a/1.mp4", 0, True)]
+    name = {"train": "train", "test": "val"}[part]
+    write(tmp_path / "k" / f"{name}.csv", f"label,youtube_id,time_start,time_end,split\na,x,0,10,{name}\n")
+    touch(tmp_path / "k" / "x_000000_000010.mp4")
+    found = open_set(f"kinetics600:{tmp_path / 'k'}")
+    assert found.classes == ("a",) and labels((*found.train, *found.test)) == [("a/x_000000_000010", 0, True)]
+
+
+def test_the_test_list_of_kinetics600_is_a_part_of_its_own(tmp_path):
+    head = "label,youtube_id,time_start,time_end,split\n"
+    for part, rows in (
+        ("train", "a,t,0,10,train\n"),
+        ("val", "a,v,0,10,val\n"),
+        ("test", "a,x,0,10,\n,y,0,10,\nb,z,0,10,\n"),
+    ):
+        write(tmp_path / f"{part}.csv", head + rows)
+    for clip in "tvxy":
+        touch(tmp_path / f"{clip}_000000_000010.mp4")
+    found = open_set(f"kinetics600:{tmp_path}")
+    assert found.classes == ("a",) and len(found.train) == len(found.test) == 1 and found.unlisted == 0
+    assert labels(found.spare) == [
+        ("a/x_000000_000010", 0, True),
+        ("test/y_000000_000010", -1, True),
+        ("b/z_000000_000010", -1, False),
+    ]
+
+
+def test_links_to_folders_are_followed_and_links_that_lead_back_are_not(ucf, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (ucf / "UCF-101" / "HandStandPushups").rename(elsewhere / "H")
+    (ucf / "UCF-101" / "HandStandPushups").symlink_to(elsewhere / "H")
+    (elsewhere / "H" / "back").symlink_to(ucf / "UCF-101")
+    (ucf / "UCF-101" / "same").symlink_to(".")
+    found = open_set(f"ucf101:{ucf}")
+    assert [video.path is not None for video in (*found.train, *found.test)] == [True, True, False, True]
+
+
+def test_a_folder_that_cannot_be_looked_into_is_named(ucf, tmp_path, monkeypatch):
+    scandir = os.scandir
+
+    def closed(path):
+        if str(path).endswith(("ApplyEyeMakeup", "train/b")):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    found = open_set(f"ucf101:{ucf}")
+    assert found.missing[str(ucf / "UCF-101" / "ApplyEyeMakeup")] == "cannot be read (Permission denied)"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+def test_lists_in_other_encodings_are_read_and_names_can_always_be_printed(tmp_path, encoding):
+    head = "label,youtube_id,time_start,time_end,split\n"
+    for part in ("train", "val"):
+        (tmp_path / f"{part}.csv").write_bytes(f"{head}caf\xe9,{part[0]},0,10,{part}\n".encode(encoding))
+        touch(tmp_path / f"{part[0]}_000000_000010.mp4")
+    found = open_set(f"kinetics600:{tmp_path}")
+    assert found.classes == ("caf\\xe9" if encoding == "latin-1" else "caf\xe9",)
+    found.classes[0].encode(), found.train[0].name.encode()  # what is not UTF-8 is written as \xe9
+
+
+def test_file_names_that_are_not_utf_8_are_found_and_can_be_printed(tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    for part in ("train", "test"):
+        touch(tmp_path / "folder" / part / name / f"{name}.mp4")
+    found = open_set(f"folder:{tmp_path / 'folder'}")
+    assert found.classes == ("caf\\xe9",) and found.train[0].path.is_file()
+    assert found.train[0].name == "train/caf\\xe9/caf\\xe9.mp4"
+    write(tmp_path / "h" / "a_test_split1.txt", b"caf\xe9.avi 1\nx.avi 2\n")
+    touch(tmp_path / "h" / "a" / f"{name}.avi")
+    assert labels(open_set(f"hmdb51:{tmp_path / 'h'}").train) == [("a/caf\\xe9.avi", 0, True)]
+
+
+@pytest.mark.parametrize("name", ["train.csv", "classInd.txt"])
+def test_a_folder_in_place_of_a_list_is_refused_in_a_line(tmp_path, name):
+    (tmp_path / name).mkdir()
+    kind = "kinetics600" if name == "train.csv" else "ucf101"
+    with pytest.raises(InputError, match=rf"{name}: cannot be read \(Is a directory\)"):
+        open_set(f"{kind}:{tmp_path}")
+
+
+def test_the_fingerprint_changes_with_names_classes_and_what_is_there(ucf):
+    before = open_set(f"ucf101:{ucf}").fingerprint
+    assert open_set(f"ucf101:{ucf}").fingerprint == before
+    touch(ucf / "UCF-101" / "ApplyEyeMakeup" / "v_ApplyEyeMakeup_g09_c01.avi")
+    now = open_set(f"ucf101:{ucf}").fingerprint
+    assert now != before
+    write(ucf / "ucfTrainTestlist" / "testlist01.txt", "HandstandPushups/v_HandstandPushups_g01_c02.avi\n")
+    assert open_set(f"ucf101:{ucf}").fingerprint not in (before, now)

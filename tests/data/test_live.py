@@ -1,11 +1,14 @@
 """A live stream: every frame leads to the one `horizon` later, none is dropped in silence."""
 
+import re
 import time
+from itertools import islice
 
 import numpy as np
 import pytest
 
 from sideways import InputError
+from sideways.checkpoint import find, listed
 from sideways.cli import main
 from sideways.data import Stream, write_video
 from tests.data.conftest import LOSSLESS
@@ -79,3 +82,65 @@ def test_a_stream_that_sends_nothing_ends_with_a_line(film, monkeypatch):
     monkeypatch.setattr(Stream, "_decode", lambda self, device: iter(()))
     with pytest.raises(InputError, match=r"has ended, or sent nothing for 0\.2 s"):
         stream.pull()
+
+
+# Stopped and resumed; ended
+
+
+FILE = ["--set", "task_options.length=16", "--set", "task_options.size=16", "--set", "task_options.live=false"]
+FILE += ["--clips", "5", "--evaluation-clips", "1", "--evaluate-every", "2", "--checkpoint-every", "7"]
+FILE += ["--cosine-every", "3", "--set", "keep_checkpoints=100"]
+
+
+def parameters(run):
+    with np.load(run / "parameters.npz") as arrays:
+        return {key: array.tobytes() for key, array in arrays.items()}
+
+
+def test_a_run_on_a_file_as_a_stream_ends_with_the_same_bits_from_whichever_checkpoint_it_goes_on(film, tmp_path):
+    options = ["stream-predictor-skip", "--data", f"stream:{film}", *FILE, "--runs", str(tmp_path)]
+    assert main(["train", *options, "--name", "whole"]) == 0
+    expected = parameters(tmp_path / "whole"), (tmp_path / "whole" / "metrics.jsonl").read_bytes()
+    counted = re.search(r"\d+ frames taken, \d+ dropped", (tmp_path / "whole" / "report.md").read_text())[0]
+    checkpoints = listed(tmp_path / "whole")
+    assert len(checkpoints) == 12  # 80 ticks
+    for checkpoint in checkpoints[::2]:
+        assert main(["train", "--resume", str(checkpoint)]) == 0
+        assert (parameters(tmp_path / "whole"), (tmp_path / "whole" / "metrics.jsonl").read_bytes()) == expected
+        assert counted in (tmp_path / "whole" / "report.md").read_text()
+
+
+def test_the_counters_of_a_live_stream_survive_a_resume(film, tmp_path):
+    stream = Stream(data=f"stream:{film}", horizon=1, size=8, length=3)
+    stream.go_on(6, 2, taken=9, dropped=4)
+    (pair,) = [stream.clip("train", 2, 1).frames[2]]
+    assert shown(pair, stream) == 0  # a new stream: the first frame that comes
+    assert (stream.taken, stream.given) == (11, 9) and stream.dropped >= 4
+
+
+@pytest.mark.parametrize("frames", [40, 75])
+def test_the_end_of_a_stream_in_training_ends_the_run_with_its_report(film, tmp_path, capsys, monkeypatch, frames):
+    decode = Stream._decode
+    monkeypatch.setattr(Stream, "_decode", lambda self, device: islice(decode(self, device), frames))
+    options = ["stream-predictor-skip", "--data", f"stream:{film}", *FILE, "--runs", str(tmp_path), "--name", "run"]
+    assert main(["train", *options, "--evaluate-every", "0"]) == 0
+    printed = capsys.readouterr()
+    assert f"the stream has ended, or sent nothing for 30 s: training is over after {frames - 2} ticks" in printed.err
+    assert "nothing to evaluate on" in printed.out
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert f"{frames} frames taken" in report and "| held-out loss | there was nothing to evaluate on |" in report
+    assert find(tmp_path / "run").name == f"step-{frames - 2:08d}"
+    monkeypatch.undo()
+    assert main(["train", "--resume", str(tmp_path / "run")]) == 0  # the camera is back
+    assert find(tmp_path / "run").name == "step-00000080"
+
+
+@pytest.mark.parametrize("data", ["/dev/null", "{notes}"])
+def test_where_ffmpeg_fails_its_own_reason_is_told_at_once_and_nothing_is_written(tmp_path, capsys, data):
+    (tmp_path / "film.mp4").write_bytes(b"\0" * 5000)
+    start = time.monotonic()
+    options = ["--data", f"stream:{data.format(notes=tmp_path / 'film.mp4')}", "--runs", str(tmp_path / "runs")]
+    assert main(["train", "stream-predictor-skip", *options]) == 2
+    error = capsys.readouterr().err
+    assert "ffmpeg" in error and len(error.splitlines()) == 1 and "sent nothing" not in error
+    assert time.monotonic() - start < 15 and not (tmp_path / "runs").exists()

@@ -78,3 +78,14 @@ def test_make_writes_into_nothing_that_is_there(tmp_path, capsys, arguments, wor
     (tmp_path / "file").touch()
     assert main([part.format(full=tmp_path) for part in arguments]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_check_shows_the_test_list_of_kinetics600_and_demands_nothing(tmp_path, capsys):
+    head = "label,youtube_id,time_start,time_end,split\n"
+    (tmp_path / "val.csv").write_text(f"{head}juggling,v,0,10,val\n")
+    (tmp_path / "test.csv").write_text(f"{head}juggling,x,0,10,test\n,y,0,10,test\n")
+    (tmp_path / "y_000000_000010.mp4").write_bytes(b"")
+    assert main(["data", "check", f"kinetics600:{tmp_path}"]) == 0
+    out = capsys.readouterr().out
+    assert "split 1, test.csv" in out and "(no label)" in out and "1 of 2 listed videos are there" in out
+    assert "missing: juggling/v_000000_000010" in out and "0 of 0 listed videos are there" in out

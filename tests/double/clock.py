@@ -94,6 +94,8 @@ class Stream:
         self.known: Known = {}
         self._outer: list[Stream] = []
         clock.streams.append(self)
+        if self.blocking:
+            clock.blocking.append(self)
 
     def __repr__(self) -> str:
         return f"stream {self.number}" if self.number else "the null stream"
@@ -147,6 +149,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.streams: list[Stream] = []
+        self.blocking: list[Stream] = []  # the null stream first
         self.host: Known = {}
         self.copies: list[Copy] = []
         self.counts: Counter[str] = Counter()
@@ -158,8 +161,6 @@ class Clock:
     def before(self, stream: Stream, number: int, count: int) -> bool:
         """Whether that work is done before what is queued in this stream now."""
         known = max(stream.known.get(number, 0), self.host.get(number, 0))
-        if stream.blocking and self.streams[number].blocking and 0 in (stream.number, number):
-            return True
         return number == stream.number or known >= count
 
     def work(self, what: str, reads: list[Memory] = (), writes: list[Memory] = ()) -> Stream:  # type: ignore[assignment]
@@ -168,6 +169,9 @@ class Clock:
             raise Hazard(self.broken.pop(0))
         stream = self.current
         stream.count += 1
+        if stream.blocking:  # the null stream waits for all of its kind, and they for it
+            for other in self.blocking if stream.number == 0 else self.blocking[:1]:
+                learn(stream.known, other.known | {other.number: other.count})
         for memory in (*reads, *writes):
             if memory.busy and (memory.busy == "received" or memory in writes):
                 raise Hazard(f"{what}: a message that is being {memory.busy} by MPI is touched")

@@ -101,8 +101,8 @@ def aligned(bench: Bench) -> Finding:
         "nothing (open: the unit's paths disagree).",
         [save(figure, bench.directory / "aligned.png")],
         "The displacement of a path: Δ + 2d, see `sideways/claims/aligned.py`. What a batch has by chance is in both "
-        "its gradients and cancels in the mean: here the cosines of single batches are higher than those of the means by "
-        f"{numpy.mean(drawn_up):.2f} on average.",
+        "its gradients and cancels in the mean: here the cosines of single batches are higher than those of the "
+        f"means by {numpy.mean(drawn_up):.2f} on average.",
     )
 
 

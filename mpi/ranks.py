@@ -31,6 +31,7 @@ class Ranks:
     peers: MPI.Comm
     local_ranks: int  # on this node
     local_rank: int
+    crowded: bool  # more ranks than cores on this node: waiting must not spin
     everyone: list[tuple[str, int]] = field(default_factory=list)  # rank → host, PID; known once the table is made
 
     @classmethod
@@ -39,6 +40,7 @@ class Ranks:
         stages = check_ranks(world.Get_size(), units, replicas)
         rank = world.Get_rank()
         node = world.Split_type(MPI.COMM_TYPE_SHARED, rank)
+        cores = set().union(*node.allgather(os.sched_getaffinity(0)))  # each rank may be bound to some of them
         return cls(
             world,
             stages,
@@ -47,6 +49,7 @@ class Ranks:
             world.Split(rank % stages, rank),
             node.Get_size(),
             node.Get_rank(),
+            node.Get_size() > len(cores),
         )
 
     @property
@@ -56,11 +59,6 @@ class Ranks:
     @property
     def replica(self) -> int:
         return self.peers.Get_rank()
-
-    @property
-    def crowded(self) -> bool:
-        """More ranks than cores on this node: waiting must not spin."""
-        return self.local_ranks > len(os.sched_getaffinity(0))
 
     def gone(self) -> list[str]:
         """The ranks of this host whose process has ended: who is to blame when a message cannot be sent."""

@@ -1,4 +1,4 @@
-"""The mailbox between ranks: persistent, non-blocking, double-buffered messages, and no allocation in a tick.
+"""The mailbox between ranks: persistent, non-blocking, buffered messages, and no allocation in a tick.
 
 Each edge between two ranks has two lines, activations up and gradients down. A line has two buffers with a persistent
 request each: what is sent at tick t goes through buffer t mod 2.
@@ -8,18 +8,25 @@ request each: what is sent at tick t goes through buffer t mod 2.
     receiver          Start its receive into t%2    wait for it, read it     (reads what was sent at t-1 meanwhile)
 
 By the static schedule both ends know at which ticks a line carries a message, so no empty one travels.
+
+With device arrays a buffer is pinned memory, or device memory where MPI is CUDA-aware; it is filled in a stream beside
+the compute stream, and the message starts when the copy is there: looked for whenever the rule turns to the mailbox,
+waited for at the end of the tick. A receiver has three buffers then: what was read at tick t may be overwritten from
+tick t+2 on, and by then a message that left at t+1 has told the host that the device has read it.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from typing import Any
 
 from mpi4py import MPI
 
-from sideways.backend import Array, Shape, pinned, synchronise, to_device, to_host
+from sideways.backend import Array, Shape, buffer, on_device, pinned, to_host
 from sideways.network import FRAME, Network
 from sideways.rules import Mailbox
+from sideways.streams import Downloads, Uploads, hold_until, mark, wait_for
 
 NAP = 50e-6  # seconds between looks at a message that has not come, where ranks must share cores
 
@@ -34,21 +41,27 @@ def wait(request: MPI.Request, nap: bool) -> None:
 
 
 class Line:
-    """One direction of one edge between two ranks: two buffers, two persistent requests, and their waiting."""
+    """One direction of one edge between two ranks: buffers, persistent requests, and their waiting."""
 
-    def __init__(self, shape: Shape, dtype: str, first_tick: int, in_place: bool, nap: bool):
+    def __init__(self, buffers: int, shape: Shape, dtype: str, first_tick: int, in_place: bool, nap: bool):
         self.first_tick = first_tick  # the tick of its first message
-        self.in_place, self.nap = in_place, nap
-        self.buffers = [to_device(pinned(shape, dtype)) if in_place else pinned(shape, dtype) for _ in range(2)]
+        self.in_place, self.nap = in_place or not on_device(), nap
+        make = buffer if self.in_place else pinned
+        self.buffers = [make(shape, dtype) for _ in range(buffers)]
         self.requests: list[MPI.Prequest] = []
 
     def wait(self, k: int) -> None:
         """Until the message in buffer k has gone or come; at once if there is none."""
         wait(self.requests[k], self.nap)
 
-    def free(self) -> None:
-        for k, request in enumerate(self.requests):
+    def complete(self) -> None:
+        """Until all messages have gone or come."""
+        for k in range(len(self.requests)):
             self.wait(k)
+
+    def free(self) -> None:
+        self.complete()
+        for request in self.requests:
             request.Free()
 
 
@@ -56,42 +69,46 @@ class Outgoing(Line):
     """The sender's end."""
 
     def __init__(self, comm: MPI.Comm, rank: int, tag: int, *about: Any):
-        super().__init__(*about)
-        self.requests = [comm.Send_init(buffer, rank, tag) for buffer in self.buffers]
+        super().__init__(2, *about)
+        self.requests = [comm.Send_init(place, rank, tag) for place in self.buffers]
 
-    def send(self, tick: int, message: Array) -> None:
+    def send(self, tick: int, message: Array, downloads: Downloads) -> None:
         k = tick % 2
         self.wait(k)  # the message of two ticks ago: long gone, unless the receiver is late
-        if self.in_place or not hasattr(message, "get"):
-            self.buffers[k][...] = message
-        else:
-            message.get(out=self.buffers[k], blocking=False)
-        synchronise()  # the device has written the buffer before MPI reads it
-        self.requests[k].Start()
+        downloads.start(message, self.buffers[k], self.requests[k].Start)
 
 
 class Incoming(Line):
     """The receiver's end."""
 
     def __init__(self, comm: MPI.Comm, rank: int, tag: int, *about: Any):
-        super().__init__(*about)
-        self.requests = [comm.Recv_init(buffer, rank, tag) for buffer in self.buffers]
+        super().__init__(3 if on_device() else 2, *about)
+        self.requests = [comm.Recv_init(place, rank, tag) for place in self.buffers]
+        self.place = None if self.in_place else buffer(self.buffers[0].shape, self.buffers[0].dtype)  # on the device
 
     def expect(self, tick: int) -> None:
-        """Make room for the message that is sent at this tick; what was read at the last tick may be overwritten."""
+        """Make room for the message that is sent at this tick."""
         if tick >= self.first_tick:
-            self.requests[tick % 2].Start()
+            self.requests[tick % len(self.requests)].Start()
 
-    def receive(self, tick: int) -> Array:
-        """The message of the tick before; intact until the end of this one."""
-        k = (tick - 1) % 2
+    def come(self, tick: int) -> Array:
+        """The message of the tick before, in the buffer that it came in; intact until the end of this one."""
+        k = (tick - 1) % len(self.requests)
         self.wait(k)
-        return self.buffers[k] if self.in_place else to_device(self.buffers[k])
+        return self.buffers[k]
+
+    def receive(self, tick: int, uploads: Uploads, before: Any) -> Array:
+        """The same where it is needed: on the device, if arrays live there. before: the end there of the last tick."""
+        message = self.come(tick)
+        if self.place is None:
+            return message
+        hold_until(uploads.start(message, self.place, before))
+        return self.place
 
     def restore(self, tick: int, message: Array) -> None:
         """Put back a message that is to be read at this tick."""
-        buffer = self.buffers[(tick - 1) % 2]
-        buffer[...] = message if self.in_place else to_host(message)
+        place = self.buffers[(tick - 1) % len(self.buffers)]
+        place[...] = message if self.in_place else to_host(message)
 
 
 class MPIMailbox(Mailbox):
@@ -116,6 +133,8 @@ class MPIMailbox(Mailbox):
     ):
         super().__init__()
         self.tick = -1  # the last one that began; -1: none since the last flush
+        self.downloads, self.uploads = Downloads(), Uploads()
+        self.ends: deque[Any] = deque([None, None], 2)  # when the device is done with each of the last two ticks
         self.incoming: dict[tuple[str, str], Incoming] = {}
         self.outgoing: dict[tuple[str, str], Outgoing] = {}
         me = comm.Get_rank()
@@ -142,31 +161,41 @@ class MPIMailbox(Mailbox):
 
     def begin(self, tick: int) -> None:
         self.tick = tick
+        if self.incoming:
+            wait_for(self.ends[0])  # has read what is overwritten from now on
         for line in self.incoming.values():
             line.expect(tick)
 
     def send(self, sender: str, receiver: str, message: Array) -> None:
+        self.downloads.look()
         if (sender, receiver) in self.outgoing:
-            self.outgoing[sender, receiver].send(self.tick, message)
+            self.outgoing[sender, receiver].send(self.tick, message, self.downloads)
         else:
             super().send(sender, receiver, message)
 
     def receive(self, sender: str, receiver: str) -> Array:
+        self.downloads.look()
         if (sender, receiver) in self.incoming:
-            return self.incoming[sender, receiver].receive(self.tick)
+            return self.incoming[sender, receiver].receive(self.tick, self.uploads, self.ends[-1])
         return super().receive(sender, receiver)
+
+    def deliver(self) -> None:
+        super().deliver()
+        self.ends.append(mark())
+        self.downloads.finish()
 
     def clear(self) -> None:
         """Complete every message under way, and drop it."""
         super().clear()
         self.tick = -1
+        for end in self.ends:  # the next receives begin with any buffer
+            wait_for(end)
         for line in (*self.incoming.values(), *self.outgoing.values()):
-            line.wait(0)
-            line.wait(1)
+            line.complete()
 
     def waiting(self, receiver: str) -> dict[str, Array]:
         come = {
-            sender: line.receive(self.tick + 1)
+            sender: line.come(self.tick + 1)
             for (sender, name), line in self.incoming.items()
             if name == receiver and self.tick >= line.first_tick
         }

@@ -1,5 +1,9 @@
 """Sideways and Skip-Sideways: training a deep network on a video stream without ever stopping for a backward pass."""
 
+from sideways import doctor as _doctor
+
+_doctor.step_in()  # before NumPy is needed
+
 from sideways.backend import backend_name, synchronise, to_device, to_host, use_backend
 from sideways.errors import InputError
 from sideways.layers import *  # noqa: F403

@@ -1,4 +1,4 @@
-"""The only file that knows NumPy from CuPy: the array namespace, transfers, memory, seeds, strided windows.
+"""The file that knows NumPy from CuPy: the array namespace, transfers, memory, seeds, strided windows.
 
 Layers, losses, rules and optimizers ask here for everything an array library does differently from another. They take
 their namespace from the arrays they are given (`namespace(x)`), so host and device networks can live side by side.
@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import os
 import sys
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
@@ -71,6 +72,21 @@ def backend_name() -> str:
     return _current().__name__
 
 
+def on_device() -> bool:
+    """Whether new arrays live on a GPU."""
+    return _current() is not numpy
+
+
+def cuda() -> Any:
+    """CuPy's streams, events and memory."""
+    return _current().cuda
+
+
+def compute_stream() -> Any:
+    """The stream that computes: the current one."""
+    return cuda().get_current_stream()
+
+
 def namespace(array: Array) -> ModuleType:
     """The library that made this array: `numpy` or `cupy`."""
     return numpy if isinstance(array, numpy.ndarray) else _current()
@@ -84,13 +100,18 @@ def to_device(values: Any, dtype: Any = None) -> Array:
 
 def to_host(array: Array) -> numpy.ndarray:
     """The values as a NumPy array (waits for the device to finish computing them)."""
-    return array.get() if hasattr(array, "get") else numpy.asarray(array)
+    return array.get() if is_on_device(array) else numpy.asarray(array)
+
+
+def is_on_device(array: Any) -> bool:
+    """Whether these are values of a device array."""
+    return hasattr(array, "get") and hasattr(array, "dtype")
 
 
 def synchronise() -> None:
     """Wait until the device has done all that was asked of it; nothing to do for NumPy."""
-    if (xp := _current()) is not numpy:
-        xp.cuda.get_current_stream().synchronize()
+    if on_device():
+        compute_stream().synchronize()
 
 
 def finite(values: Any) -> bool:
@@ -131,8 +152,9 @@ class Pool:
         self.requests += 1
         self.asked[size] = self.requests
         blocks = self.blocks.setdefault(size, [])
-        for block in blocks:
-            if sys.getrefcount(block) == 3:  # the list, this loop's name and the argument of getrefcount
+        for index in range(len(blocks)):
+            if references(blocks, index) == IDLE:
+                block = blocks[index]
                 break
         else:
             self.misses += 1
@@ -144,18 +166,23 @@ class Pool:
 
     def _let_go(self) -> None:
         """Where too much lies idle: drop what is out of use. (What a step uses now and then must stay.)"""
-        idle = {size: [i for i in range(len(blocks)) if self._idle(blocks, i)] for size, blocks in self.blocks.items()}
+        idle = {
+            size: [i for i in range(len(blocks)) if references(blocks, i) == IDLE]
+            for size, blocks in self.blocks.items()
+        }
         if sum(size * len(places) for size, places in idle.items()) <= self.idle_limit:
             return
         for size, places in idle.items():
             if self.requests - self.asked[size] > self.patience:
                 self.blocks[size] = [block for i, block in enumerate(self.blocks[size]) if i not in places]
 
-    @staticmethod
-    def _idle(blocks: list[numpy.ndarray], index: int) -> bool:
-        return sys.getrefcount(blocks[index]) == 2  # the list and the argument of getrefcount
+
+def references(blocks: list[numpy.ndarray], index: int) -> int:
+    """How many refer to a block, as this Python counts."""
+    return sys.getrefcount(blocks[index])
 
 
+IDLE = references([numpy.empty(0)], 0)  # of a block that only its list holds
 pool = Pool()
 
 
@@ -175,21 +202,35 @@ def zeros(like: Array, shape: Shape | None = None, dtype: Any = None) -> Array:
     return array
 
 
-def contiguous(array: Array) -> Array:
-    """The array itself if it is C-contiguous, else a C-contiguous copy."""
-    if array.flags.c_contiguous:
-        return array
+def copied(array: Array) -> Array:
+    """A C-contiguous copy."""
     copy = empty(array)
     copy[...] = array
     return copy
 
 
-def pinned(shape: Shape, dtype: str) -> numpy.ndarray:
+def contiguous(array: Array) -> Array:
+    """The array itself if it is C-contiguous, else a C-contiguous copy."""
+    return array if array.flags.c_contiguous else copied(array)
+
+
+def fresh(array: Array, others: Iterable[Array]) -> Array:
+    """The array itself if it is C-contiguous and shares no memory with the others, else a C-contiguous copy."""
+    shares = any(namespace(array).may_share_memory(array, other) for other in others)
+    return copied(array) if shares else contiguous(array)
+
+
+def buffer(shape: Shape, dtype: Any) -> Array:
+    """An uninitialised array of the current backend, outside the pool: for what is kept."""
+    return _current().empty(shape, dtype)
+
+
+def pinned(shape: Shape, dtype: Any) -> numpy.ndarray:
     """A host array that messages pass through: page-locked for CuPy, so that copies run beside work."""
-    if (xp := _current()) is numpy:
+    if not on_device():
         return numpy.empty(shape, dtype)
     count = int(numpy.prod(shape))
-    memory = xp.cuda.alloc_pinned_memory(count * numpy.dtype(dtype).itemsize)
+    memory = cuda().alloc_pinned_memory(max(count, 1) * numpy.dtype(dtype).itemsize)
     return numpy.frombuffer(memory, dtype, count).reshape(shape)
 
 
@@ -200,6 +241,14 @@ def use_device(index: int) -> int:
     devices = xp.cuda.runtime.getDeviceCount()
     xp.cuda.Device(index % devices).use()
     return devices
+
+
+def gpu() -> str | None:
+    """The name of the GPU that computes, and CuPy's version; None for NumPy."""
+    if not on_device():
+        return None
+    properties = cuda().runtime.getDeviceProperties(cuda().Device().id)
+    return f"{properties['name'].decode()}, CuPy {_current().__version__}"
 
 
 # Shapes and sums ------------------------------------------------------------------------------------------------------

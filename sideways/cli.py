@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from sideways.animations import plot_cycle, plot_skip
 from sideways.apply import evaluate_checkpoint, export, predict
 from sideways.backend import BACKENDS, default_backend
 from sideways.bench.decode import decode
@@ -22,6 +23,8 @@ from sideways.bench.memory import memory
 from sideways.bench.pipeline import latency, pipeline
 from sideways.bench.step import step
 from sideways.checkpoint import MISSING
+from sideways.claims import CLAIMS, check_claims
+from sideways.claims.verdict import NOT_RUN
 from sideways.compare import compare
 from sideways.config import Config
 from sideways.data.check import check as check_videos
@@ -29,7 +32,9 @@ from sideways.data.check import table as data_table
 from sideways.data.datasets import splits_of
 from sideways.data.make import make as make_videos
 from sideways.demo import demo
+from sideways.doctor import doctor
 from sideways.errors import DivergedError, InputError, Interrupted
+from sideways.explore import explore
 from sideways.many import go_on, train_many
 from sideways.memory import table as memory_table
 from sideways.metrics import mean_and_spread
@@ -42,7 +47,7 @@ from sideways.training import Result
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 1 if training diverged, 2 for bad input, 130 after Ctrl-C."""
-    options = _parser().parse_args(arguments)
+    options = command_line().parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names may hold what is no text
@@ -69,7 +74,8 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """Every command with its options."""
     parser = _Parser(
         prog="sideways",
         description="Train deep networks on video streams without ever stopping for a backward pass.",
@@ -133,7 +139,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(run=lambda options: demo(Path(options.out), options.quick, options.processes))
 
+    _add_claims(commands.add_parser("claims", help="the papers' claims, each an experiment with a verdict"))
+
     _add_bench(commands.add_parser("bench", help="measure: several ranks, and the latency of learning"))
+
+    _add_explore(commands.add_parser("explore", help="a page to play with: which frames meet where, tick by tick"))
+    _add_plot(commands.add_parser("plot", help="animated pictures for lessons: an update cycle; a skip edge"))
+    command = commands.add_parser("doctor", help="what this machine has, and what will therefore be used")
+    command.set_defaults(run=lambda options: sys.exit(doctor()))
 
     command = commands.add_parser("models", help="list the networks")
     command.set_defaults(run=lambda options: _print_names(MODELS))
@@ -174,6 +187,51 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--seed", type=int, default=0)
     command.set_defaults(run=_make_data)
+
+
+def _add_explore(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Write one self-contained HTML page and open it: step the clock, click cells, edit the graph."
+    parser.add_argument("--out", default="explorer.html", metavar="FILE", help="default: explorer.html")
+    parser.add_argument("--no-open", action="store_true", help="write it, open no browser")
+    parser.set_defaults(run=lambda o: explore(Path(o.out), not o.no_open))
+
+
+def _add_plot(parser: argparse.ArgumentParser) -> None:
+    pictures = parser.add_subparsers(title="what to draw", metavar="PICTURE", required=True)
+    for name, draw, words in (
+        ("cycle", plot_cycle, "one update cycle of backpropagation and of Sideways, side by side"),
+        ("skip", plot_skip, "a skip edge brings two frames together"),
+    ):
+        command = pictures.add_parser(name, help=words, description=f"An animated GIF: {words}.")
+        command.add_argument("--out", default=f"{name}.gif", metavar="GIF", help=f"default: {name}.gif")
+        command.set_defaults(run=lambda options, draw=draw: draw(Path(options.out)))
+
+
+def _add_claims(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="*", metavar="NAME", help="claims to check; 'all' for all; none: list them")
+    effort = parser.add_mutually_exclusive_group()
+    effort.add_argument("--quick", dest="effort", action="store_const", const="quick", help="few seeds, short runs")
+    effort.add_argument("--full", dest="effort", action="store_const", const="full", help="hours: more of all")
+    parser.add_argument("--seeds", type=int, metavar="N", help="default: what each experiment wants")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="default: the cores")
+    parser.add_argument(
+        "--data", action="append", default=[], metavar="KIND:PATH", help="a real data set, for recognition and future"
+    )
+    parser.add_argument("--out", default="runs/claims", metavar="DIR", help="default: runs/claims")
+    parser.set_defaults(run=_claims, effort="normal")
+
+
+def _claims(options: argparse.Namespace) -> None:
+    if not options.names and options.effort == "normal":
+        _print_names({name: f"{claim.words} ({claim.source})" for name, claim in CLAIMS.items()})
+        print("\nsideways claims NAME… checks some, sideways claims all, --quick or --full all of them")
+        return
+    if options.processes < 1 or (options.seeds is not None and options.seeds < 1):
+        raise InputError("--seeds and --processes must be at least 1")
+    names = [] if options.names == ["all"] else options.names
+    findings = check_claims(names, Path(options.out), options.effort, options.seeds, options.processes, options.data)
+    if any(finding.verdict.word == NOT_RUN for finding in findings.values()):
+        raise SystemExit(1)
 
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:

@@ -19,10 +19,11 @@ from sideways.losses import MeanSquaredError, SoftmaxCrossEntropy
 from sideways.models import build_model
 from sideways.network import Network
 from sideways.optimizers import SGD, Adam, Optimizer
-from sideways.rules import BPTT, Backprop, Sideways
+from sideways.rules import BPTT, Backprop, Delayed, NoisyBackprop, Sideways
 from sideways.schedules import Constant, Cosine, Step, WarmUp
 
-RULES = {"sideways": Sideways, "backprop": Backprop, "bptt": BPTT}
+RULES = {"sideways": Sideways, "delayed": Delayed, "backprop": Backprop, "bptt": BPTT, "noisy": NoisyBackprop}
+TICKING = ("sideways", "delayed")  # every unit runs forward and backward at every tick
 OPTIMIZERS = {"sgd": SGD, "adam": Adam}
 EMPTY = numpy.empty(0)
 SCHEDULES = {"constant": Constant, "step": Step, "cosine": Cosine}
@@ -35,6 +36,7 @@ class Config:
     clips: how many batches of clips to train on; batch: samples in each. A tick is one frame of all samples.
     evaluation_clips: batches of held-out clips for each evaluation; evaluate_every: clips between evaluations while
         training (0: only at the end). 0 evaluation_clips: all there are, of a data set.
+    distinct_clips: how many different batches of training clips a made task has (0: a new one each time).
     horizon: 0 to tell classes; h ≥ 1 to predict the frame h ticks ahead.
     workers: processes that decode videos ahead of the tick; they change nothing but the speed.
     checkpoint_every: ticks between checkpoints (0: only the one at the end); keep_checkpoints: how many stay.
@@ -54,6 +56,7 @@ class Config:
     label_smoothing: float = 0.0
     evaluation_clips: int = 20
     evaluate_every: int = 0
+    distinct_clips: int = 0
     horizon: int = 0
     workers: int = 1
     checkpoint_every: int = 0
@@ -84,7 +87,8 @@ class Config:
         for name in ("clips", "batch", "threads", "keep_checkpoints"):
             if (value := getattr(self, name)) < 1:
                 raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")
-        for name in ("evaluation_clips", "evaluate_every", "checkpoint_every", "cosine_every", "horizon", "workers"):
+        counts = ("evaluation_clips", "evaluate_every", "checkpoint_every", "cosine_every", "distinct_clips")
+        for name in (*counts, "horizon", "workers"):
             if (value := getattr(self, name)) < 0:
                 raise InputError(f"{name} must be a whole number, or 0, not {value!r}")
         if self.seed < 0:
@@ -119,6 +123,9 @@ def build_task(config: Config) -> Task:
         length = options.get("length", inspect.signature(TASKS[config.task]).parameters["length"].default)
         options["length"] = length + config.horizon
     task = make_task(config.task, seed=config.seed, **options)
+    if config.distinct_clips and task.count("train") is not None:
+        raise InputError(f"task {config.task!r} has as many clips as it has videos: leave out distinct_clips")
+    task.distinct = config.distinct_clips
     if config.evaluation_clips == 0 and task.count("test") is None:
         raise InputError(f"task {config.task!r} has no end: evaluation_clips must be at least 1")
     return Ahead(task, config.horizon) if config.horizon else task
@@ -161,13 +168,20 @@ def build_rule(
 
     rules: the classes to choose from. more: arguments for that class that no config holds (a mailbox).
     """
-    if config.rule == "sideways" and config.boundary == "flush" and task.length < 2 * network.depth - 1:
+    if config.rule in TICKING and config.boundary == "flush" and task.length < 2 * network.depth - 1:
         raise InputError(
             f"clips of {task.length} frames train no bottom unit of {config.model}, depth {network.depth}: "
             f"at least {2 * network.depth - 1} are needed (--set task_options.length=…), or --boundary stream"
         )
-    if config.cosine_every and config.rule != "sideways":
-        raise InputError(f"cosine_every compares pseudo-gradients: rule 'sideways' makes them, not {config.rule!r}")
+    if config.rule in (*TICKING, "bptt") and task.length < network.depth:
+        raise InputError(
+            f"clips of {task.length} frames never reach the top of {config.model}, depth {network.depth}: at least "
+            f"{network.depth} are needed (--set task_options.length=…)"
+        )
+    if config.cosine_every and config.rule not in TICKING:
+        raise InputError(
+            f"cosine_every compares pseudo-gradients: rule 'sideways' makes them (and 'delayed'), not {config.rule!r}"
+        )
     return make_rule(config, network, _optimizer(config, config.clips * task.length), rules, **more)
 
 
@@ -182,11 +196,15 @@ def make_rule(
     if config.rule not in rules:
         raise InputError(f"unknown rule {config.rule!r}: choose one of {', '.join(rules)}")
     options: dict[str, Any] = {"update_every": config.update_every}
-    if config.rule == "sideways":
+    if config.rule in TICKING:
         options["boundary"] = config.boundary
-    if config.rule in ("sideways", "bptt"):
+    elif config.boundary != "flush":
+        raise InputError(f"rule {config.rule!r} trains on clips: boundary 'flush', not {config.boundary!r}")
+    if config.rule in (*TICKING, "bptt"):
         ahead = 0 if config.horizon else None  # the frame ahead is counted from the newest frame
         options["target_delay"] = ahead if config.target_delay is None else config.target_delay
+    elif config.target_delay:
+        raise InputError(f"rule {config.rule!r} answers every frame at once: no target_delay {config.target_delay}")
     loss = MeanSquaredError() if config.horizon else SoftmaxCrossEntropy(config.label_smoothing)
     return rules[config.rule](network, loss, optimizer, **options, **more)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy
 
 from sideways.backend import Array, to_host
 from sideways.data.stream import Frames
-from sideways.rules import Rule, Sideways, bptt
+from sideways.rules import Delayed, Rule, Sideways, bptt
+from sideways.rules.noisy import mean_gradients
+
+Gradients = dict[str, dict[str, Array]]
 
 
 def cosines(rule: Rule, frames: Frames, targets: Frames) -> dict[str, float]:
@@ -18,17 +21,37 @@ def cosines(rule: Rule, frames: Frames, targets: Frames) -> dict[str, float]:
     1: the same direction; 0: no relation; below 0: updates that raise the loss. Of one batch of clips: averaged over
     many batches it may look worse, since what cancels in one batch does not in the mean. Changes nothing in the rule.
     """
+    pseudo, exact = both(rule, frames, targets)
+    return {name: cosine(pseudo[name], exact[name]) for name in exact if exact[name]}
+
+
+def both(rule: Rule, frames: Frames, targets: Frames) -> tuple[Gradients, Gradients]:
+    """unit → key → mean pseudo-gradient over a clip, parameters frozen; and `bptt`'s gradient. Changes nothing."""
     assert isinstance(rule, Sideways)
-    network = copy.deepcopy(rule.network)
-    frozen = Sideways(network, rule.loss, target_delay=rule.target_delay)
-    sums: dict[str, dict[str, Array]] = {}
-    for frame, target in zip(frames, targets, strict=True):
-        for name, gradients in frozen.tick(frame, target).gradients.items():
-            total = sums.setdefault(name, {})
-            for key, gradient in gradients.items():
-                total[key] = total[key] + gradient if key in total else gradient
-    exact = bptt(rule.network, rule.loss, frames, targets, rule.target_delay).gradients
-    return {name: cosine(sums[name], exact[name]) for name in exact if exact[name]}
+    kind = Delayed if isinstance(rule, Delayed) else Sideways
+    frozen = kind(copy.deepcopy(rule.network), rule.loss, target_delay=rule.target_delay)
+    pseudo = mean_gradients(frozen, list(zip(frames, targets, strict=True)))
+    return pseudo, bptt(rule.network, rule.loss, frames, targets, rule.target_delay).gradients
+
+
+def mean_cosines(rule: Rule, clips: Iterable[tuple[Frames, Frames]]) -> tuple[dict[str, float], dict[str, float]]:
+    """unit → cosine of the gradients' means over many batches; and the mean of each batch's own cosine.
+
+    The two may have different signs: what a batch has by chance is in both its gradients, and cancels in the mean.
+    """
+    single: dict[str, list[float]] = {}
+    sums: tuple[Gradients, Gradients] = ({}, {})
+    for frames, targets in clips:
+        found = both(rule, frames, targets)
+        for name in (name for name in found[1] if found[1][name]):
+            single.setdefault(name, []).append(cosine(found[0][name], found[1][name]))
+            for total, gradients in zip(sums, found, strict=True):
+                mine = total.setdefault(name, {})
+                for key, gradient in gradients[name].items():
+                    mine[key] = mine[key] + gradient if key in mine else gradient
+    names = [name for name in rule.network.units if name in single]
+    means = {name: cosine(sums[0][name], sums[1][name]) for name in names}
+    return means, {name: float(numpy.mean(single[name])) for name in names}
 
 
 def cosine(one: Mapping[str, Array], other: Mapping[str, Array]) -> float:

@@ -6,15 +6,18 @@ from typing import Any
 
 import numpy
 
-from sideways.backend import Array, Shape, empty, namespace
+from sideways.backend import Array, Shape, empty, finite, is_on_device, namespace
 from sideways.errors import InputError
 
 
 class Loss:
     """`loss(output, target)` returns (value, gradient): a number without axes, and an array of the output's shape."""
 
-    def check(self, target: Any, output_shape: Shape) -> numpy.ndarray:
-        """The target as a host array of the right type, refused with `InputError` if it does not fit the output."""
+    def check(self, target: Any, output_shape: Shape) -> Array:
+        """The target as an array of the right type, refused with `InputError` if it does not fit the output.
+
+        Of a device array only shape and type are looked at: its values would stall the device.
+        """
         raise NotImplementedError
 
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
@@ -35,8 +38,8 @@ class SoftmaxCrossEntropy(Loss):
             raise InputError(f"label_smoothing lies in [0, 1), not {label_smoothing}")
         self.label_smoothing = label_smoothing
 
-    def check(self, target: Any, output_shape: Shape) -> numpy.ndarray:
-        labels = numpy.asarray(target)
+    def check(self, target: Any, output_shape: Shape) -> Array:
+        labels = target if is_on_device(target) else numpy.asarray(target)
         if len(output_shape) != 2:
             raise InputError(f"SoftmaxCrossEntropy needs logits (N, classes), the network's output is {output_shape}")
         batch, classes = output_shape
@@ -44,7 +47,7 @@ class SoftmaxCrossEntropy(Loss):
             raise InputError(
                 f"targets must be {batch} class indices, one integer per sample; got {labels.dtype} {labels.shape}"
             )
-        if labels.size and not (labels.min() >= 0 and labels.max() < classes):
+        if isinstance(labels, numpy.ndarray) and labels.size and not (labels.min() >= 0 and labels.max() < classes):
             wrong = labels[(labels < 0) | (labels >= classes)][0]
             raise InputError(f"label {wrong} is outside the classes 0 … {classes - 1} of the network's output")
         return labels.astype(numpy.int64, copy=False)
@@ -70,11 +73,11 @@ class MeanSquaredError(Loss):
     gradient    dy = 2 (y - target) / M
     """
 
-    def check(self, target: Any, output_shape: Shape) -> numpy.ndarray:
-        values = numpy.asarray(target)
+    def check(self, target: Any, output_shape: Shape) -> Array:
+        values = target if is_on_device(target) else numpy.asarray(target)
         if values.shape != output_shape:
             raise InputError(f"targets must have the output's shape {output_shape}, not {values.shape}")
-        if not numpy.isfinite(values).all():
+        if not finite(values):
             raise InputError("the target holds numbers that are not finite")
         return values
 

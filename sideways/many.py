@@ -10,22 +10,23 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from multiprocessing import active_children, get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from queue import Empty
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 from sideways.checkpoint import find, is_run, listed
 from sideways.config import Config
-from sideways.errors import InputError, Interrupted
+from sideways.errors import DivergedError, InputError, Interrupted
 from sideways.training import Progress, Result, train
 
 Job = tuple[Config, Path]
+T = TypeVar("T")
 
 
 def train_many(
@@ -35,7 +36,22 @@ def train_many(
 
     resume: a checkpoint of the only job. going: run directory → the checkpoint from which that run goes on.
     """
-    starts = {jobs[0][1]: resume} if resume else dict(going or {})
+    return _many(train, jobs, processes, title, {jobs[0][1]: resume} if resume else dict(going or {}))
+
+
+def try_many(jobs: list[Job], processes: int, title: str) -> list[Result | DivergedError]:
+    """As `train_many`, but what a run that diverged raises is its result, and ends no other."""
+    return _many(_try, jobs, processes, title, {})
+
+
+def _try(config: Config, directory: Path, progress: Progress, resume: Path | None = None) -> Result | DivergedError:
+    try:
+        return train(config, directory, progress, resume)
+    except DivergedError as error:
+        return error
+
+
+def _many(work: Callable[..., T], jobs: list[Job], processes: int, title: str, starts: dict[Path, Path]) -> list[T]:
     clips = sum(config.clips for config, _ in jobs)
     with tqdm(total=clips, unit="clip", desc=title, dynamic_ncols=True, disable=None) as bar:
 
@@ -44,8 +60,8 @@ def train_many(
             bar.set_postfix_str(line)
 
         if len(jobs) == 1 or processes == 1:
-            return [train(config, directory, progress, starts.get(directory)) for config, directory in jobs]
-        return _train_side_by_side(jobs, starts, processes, progress)
+            return [work(config, directory, progress, starts.get(directory)) for config, directory in jobs]
+        return _side_by_side(work, jobs, starts, processes, progress)
 
 
 def go_on(jobs: list[Job], processes: int, directory: Path) -> list[Result]:
@@ -77,7 +93,9 @@ def _result(path: Path) -> Result:
         raise InputError(f"{path}: not a result of this version ({error})") from None
 
 
-def _train_side_by_side(jobs: list[Job], starts: dict[Path, Path], processes: int, progress: Progress) -> list[Result]:
+def _side_by_side(
+    work: Callable[..., T], jobs: list[Job], starts: dict[Path, Path], processes: int, progress: Progress
+) -> list[T]:
     context = get_context("spawn")
     lines = context.Queue()
     with (
@@ -85,7 +103,9 @@ def _train_side_by_side(jobs: list[Job], starts: dict[Path, Path], processes: in
         ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(lines,)) as executor,
     ):
         others = set(active_children())
-        futures = [executor.submit(_train_elsewhere, *job, starts.get(job[1])) for job in jobs]
+        futures: list[Future[T]] = [
+            executor.submit(_elsewhere, work, config, directory, starts.get(directory)) for config, directory in jobs
+        ]
         workers = set(active_children()) - others
         try:
             while not all(future.done() for future in futures) or not lines.empty():
@@ -104,7 +124,7 @@ def _train_side_by_side(jobs: list[Job], starts: dict[Path, Path], processes: in
         return [future.result() for future in futures]
 
 
-def _stop(executor: ProcessPoolExecutor, workers: set[BaseProcess], futures: list[Future[Result]]) -> None:
+def _stop(executor: ProcessPoolExecutor, workers: set[BaseProcess], futures: list[Future[T]]) -> None:
     """Runs that wait are not begun; those under way write their checkpoints. A second Ctrl-C ends them at once."""
     executor.shutdown(wait=False, cancel_futures=True)
     for worker in workers:
@@ -158,11 +178,11 @@ def _asked(number: int, frame: Any) -> None:
     _Here.asked = True
 
 
-def _train_elsewhere(config: Config, directory: Path, start: Path | None) -> Result:
+def _elsewhere(work: Callable[..., T], config: Config, directory: Path, start: Path | None) -> T:
     if _Here.asked:
         raise Interrupted
     try:
-        return train(config, directory, _progress, start)
+        return work(config, directory, _progress, start)
     except KeyboardInterrupt:
         _Here.asked = True
         raise

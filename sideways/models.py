@@ -63,18 +63,25 @@ def mlp(
 
 
 def vgg5(
-    classes: int, width: int = 16, norm: bool = True, merging: str = "square", pool: int = 2, shortcut: bool = False
+    classes: int,
+    width: int = 16,
+    norm: bool = True,
+    merging: str = "square",
+    pool: int = 2,
+    middle: int = 2,
+    shortcut: bool = False,
 ) -> list[Stage]:
     """Four 3×3 convolutions and a dense classifier: five units, for frames of 16 to 32 pixels.
 
     conv1 (max-pooled), conv2, conv3: `width` channels; conv4: twice as many, and the activation `merging` where the
     skip edge of vgg5-skip ends: `"square"` makes products of two moments (motion energy), `"relu"` does not.
+    middle: units between conv1 and the merging one; with another number than 2 its name, and so `skip`, changes.
     """
+    between = [Stage(f"conv{i + 2}", _convolution(width, norm, "relu", 1, shortcut)) for i in range(middle)]
     return [
         Stage("conv1", _convolution(width, norm, "relu", pool, shortcut)),
-        Stage("conv2", _convolution(width, norm, "relu", 1, shortcut)),
-        Stage("conv3", _convolution(width, norm, "relu", 1, shortcut)),
-        Stage("conv4", _convolution(2 * width, norm, merging, 1, shortcut)),
+        *between,
+        Stage(f"conv{middle + 2}", _convolution(2 * width, norm, merging, 1, shortcut)),
         _classifier(classes, name="head"),
     ]
 
@@ -208,6 +215,8 @@ def build_model(
         raise InputError(
             f"model {name!r} outputs classes: to predict frames choose {PREDICTORS[0]} or {PREDICTORS[0]}-skip"
         )
+    if options.get("pool", 1) < 1:
+        raise InputError(f"model {name!r}: pool must be at least 1 (no pooling), not {options['pool']}")
     if classes is not None and classes < 1:
         raise InputError(f"a model needs at least one class, not {classes}")
     outputs = tuple(input_shape)[-1] if classes is None else classes

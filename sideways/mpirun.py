@@ -1,7 +1,8 @@
-"""Starts `python -m mpi…` of this clone under mpirun, for the demo and the benchmarks."""
+"""Starts `python -m mpi…` of this clone under mpirun, for the demo and the benchmarks; asks an MPI what it can do."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -46,3 +47,16 @@ def _flags(program: str) -> list[str]:
     """What Open MPI wants where ranks outnumber cores, or the user is root; MPICH needs nothing."""
     version = subprocess.run([program, "--version"], text=True, capture_output=True).stdout
     return ["--allow-run-as-root", "--oversubscribe"] if "Open MPI" in version or "OpenRTE" in version else []
+
+
+def cuda_aware() -> tuple[bool | None, str]:
+    """Whether the MPI that this process has loaded takes device arrays (None: it does not say), and who says so."""
+    try:
+        paths = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "/libmpi" in line}
+        libraries = [ctypes.CDLL(path) for path in sorted(paths)]
+    except OSError as error:
+        return None, f"it cannot be asked: {error}"
+    for library in libraries:
+        if hasattr(library, "MPIX_Query_cuda_support"):
+            return bool(library.MPIX_Query_cuda_support()), "its MPIX_Query_cuda_support says so"
+    return None, "it has no MPIX_Query_cuda_support"

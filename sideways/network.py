@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sideways.backend import Array, Shape, contiguous, empty, generator, to_device
+from sideways.backend import Array, Shape, contiguous, copied, empty, fresh, generator, to_device
 from sideways.errors import InputError
 from sideways.layers.base import Layer, Sequential
 
@@ -112,7 +112,7 @@ class Unit:
                 part, saved_adapters[j] = self.adapters[j].forward(part, train)
             parts.append(part)
         activation, saved = self.body.forward(self._merged(parts), train)
-        return contiguous(activation), (saved, saved_adapters)
+        return fresh(activation, inputs.values()), (saved, saved_adapters)  # an identity too: its input is not kept
 
     def backward(self, gradient: Array, saved: Any) -> tuple[dict[str, Array], dict[str, Array]]:
         """Pull the gradient of a through the Jacobian of H: returns (a message for each input unit, dθ)."""
@@ -124,7 +124,7 @@ class Unit:
                 part, of_adapter = self.adapters[j].backward(part, saved_adapters[j])
                 gradients.update({f"adapter.{j}.{name}": value for name, value in of_adapter.items()})
             if j != FRAME:
-                messages[j] = contiguous(part)
+                messages[j] = fresh(part, [gradient])
         return messages, gradients
 
     def _merged(self, parts: list[Array]) -> Array:
@@ -132,8 +132,7 @@ class Unit:
         if not others:
             return first
         if self.merge == "add":
-            total = empty(first)
-            total[...] = first
+            total = copied(first)
             for part in others:
                 total += part
             return total
@@ -196,8 +195,9 @@ class Network:
     def __init__(self, units: Sequence[Unit], input_shape: Shape, seed: int = 0, dtype: str = "float32"):
         if dtype not in ("float32", "float64"):
             raise InputError(f"unknown dtype {dtype!r}: choose 'float32' or 'float64'")
-        self.input_shape, self.seed, self.dtype = tuple(input_shape), seed, dtype
-        if not self.input_shape or any(not isinstance(extent, int) or extent < 1 for extent in self.input_shape):
+        sizes = tuple(input_shape) if isinstance(input_shape, Sequence) else ()
+        self.input_shape, self.seed, self.dtype = sizes, seed, dtype
+        if not sizes or any(not isinstance(extent, int) or extent < 1 for extent in sizes):
             raise InputError(f"input_shape must be positive sizes such as (32, 32, 3), not {input_shape}")
         _check_graph(units)
         units = [copy.deepcopy(unit) for unit in units]
@@ -290,6 +290,8 @@ def _check_graph(units: Sequence[Unit]) -> None:
     known: list[str] = []
     layers: set[int] = set()
     for unit in units:
+        if not isinstance(unit, Unit):
+            raise InputError(f"a network is made of units: Unit('name', [{unit!r}], inputs=[…]), not {unit!r}")
         if unit.name in known:
             raise InputError(f"two units are called {unit.name!r}")
         for j in unit.inputs:

@@ -34,8 +34,8 @@ class Optimizer:
             raise InputError(f"the learning rate must be positive and finite, not {learning_rate}")
         if not weight_decay >= 0:
             raise InputError(f"weight_decay must not be negative: {weight_decay}")
-        if clip_norm is not None and not clip_norm > 0:
-            raise InputError(f"clip_norm must be positive, not {clip_norm}")
+        if clip_norm is not None and not 0 < clip_norm < float("inf"):
+            raise InputError(f"clip_norm must be positive and finite, or left out; not {clip_norm}")
         for unit, factor in rates.items():
             if not factor >= 0:
                 raise InputError(f"the learning-rate factor of unit {unit!r} must not be negative: {factor}")

@@ -72,6 +72,18 @@ def compared(
 
     items: those of the task that count (None: all). The last column tells how many frames were measured, of how many.
     """
+    means, measured = scored(rule, task, horizon, batch, clips, items)
+    rows = []
+    for (name, old), (ratio, similarity) in means.items():
+        told = "" if numpy.isnan(similarity) else f"{similarity:.3f}"
+        rows.append(dict(zip(HEAD, (name, str(old), f"{ratio:.2f}", told, measured), strict=True)))
+    return rows
+
+
+def scored(
+    rule: Rule, task: Task, horizon: int, batch: int, clips: int, items: Collection[int] | None = None
+) -> tuple[dict[tuple[str, int], tuple[float, float]], str]:
+    """(what predicts, the age of the newest frame it has) → mean PSNR and SSIM on held-out clips; on how many."""
     newest = age(rule)
     found: dict[tuple[str, int], list[tuple[numpy.ndarray, numpy.ndarray]]] = {}
     measured = 0
@@ -96,14 +108,11 @@ def compared(
                 about = psnr(truth, numpy.stack(guess), task.span), ssim(truth, numpy.stack(guess), task.span)
                 found.setdefault(what, []).append(about)
             measured += len(truth)
-    rows = []
-    of = (task.count("test") or clips * batch) * len(ticks)
-    for (name, old), values in found.items():
-        ratio, similarity = (numpy.concatenate(part).mean() for part in zip(*values, strict=True))
-        told = "" if numpy.isnan(similarity) else f"{similarity:.3f}"
-        cells = (name, str(old), f"{ratio:.2f}", told, f"{measured} of {of}")
-        rows.append(dict(zip(HEAD, cells, strict=True)))
-    return rows
+    means: dict[tuple[str, int], tuple[float, float]] = {}
+    for what, values in found.items():
+        ratio, similarity = (float(numpy.concatenate(part).mean()) for part in zip(*values, strict=True))
+        means[what] = ratio, similarity
+    return means, f"{measured} of {(task.count('test') or clips * batch) * len(ticks)}"
 
 
 def _counting(task: Task, index: int, batch: int, items: Collection[int] | None) -> list[int]:

@@ -30,6 +30,7 @@ from sideways.metrics import standard_error
 from sideways.network import Network
 from sideways.plots import plot_confusion, plot_run
 from sideways.prediction import predictions_of_run
+from sideways.prefetch import Prefetch
 from sideways.report import write_report
 from sideways.rules import Rule
 
@@ -105,6 +106,7 @@ def learn(
 
     The end of a stream ends the training.
     """
+    prefetch = Prefetch(rule, ahead=not isinstance(source.task, Stream))
     for index in range(position.clip, config.clips):
         if position.evaluate:
             held_out(rule, source, config, journal, checkpoints, position)
@@ -112,7 +114,7 @@ def learn(
         if config.cosine_every and index % config.cosine_every == 0 and position.tick == 0:
             journal.measured(index, rule.ticks, measure(rule, frames, targets))
         try:
-            metrics = train_on(rule, frames, targets, journal, checkpoints, position)
+            metrics = train_on(rule, prefetch, frames, targets, journal, checkpoints, position)
         except StreamEndedError as end:
             if not rule.ticks:
                 raise
@@ -140,6 +142,7 @@ def held_out(
 ) -> Scores | None:
     """An evaluation after the clips so far. One that is interrupted is made anew when the run goes on."""
     scores: Scores | None = NOTHING
+    rule.agree()
     try:
         scores = evaluate(rule, source, config.evaluation_clips, journal.stop)
     except Interrupted:
@@ -153,7 +156,13 @@ def held_out(
 
 
 def train_on(
-    rule: Rule, frames: Frames, targets: Frames, journal: Journal, checkpoints: Checkpoints, position: Position
+    rule: Rule,
+    prefetch: Prefetch,
+    frames: Frames,
+    targets: Frames,
+    journal: Journal,
+    checkpoints: Checkpoints,
+    position: Position,
 ) -> Metrics:
     """One clip, tick by tick, from where the position says: its mean loss, and the accuracy of its mean probabilities.
 
@@ -161,8 +170,8 @@ def train_on(
     """
     meter = Meter(isinstance(rule.loss, SoftmaxCrossEntropy), position.losses, position.outputs)
     start = time.perf_counter()
-    for t in range(position.tick, len(frames)):
-        meter.add(rule.tick(frames[t], targets[t]))
+    for t, frame, target in prefetch.pairs(frames, targets, position.tick):
+        meter.add(rule.tick(frame, target, prefetch.fetch))
         position.tick = t + 1
         if position.tick < len(frames) and not rule.whole_clips:  # the last tick is over when the clip is
             _between_ticks(rule, journal, checkpoints, position)
@@ -184,6 +193,7 @@ def _between_ticks(rule: Rule, journal: Journal, checkpoints: Checkpoints, posit
 
 def save(rule: Rule, journal: Journal, checkpoints: Checkpoints, position: Position) -> Path:
     """A checkpoint, once all metrics so far are written."""
+    rule.agree()
     position.metrics_bytes = journal.settle()
     return checkpoints.save(rule, position)
 
@@ -257,8 +267,8 @@ def _stop_if_diverged(rule: Rule, loss: float, index: int) -> None:
         return
     broken = (
         name
-        for name, unit in rule.network.units.items()
-        if not all(numpy.isfinite(to_host(array)).all() for array in unit.parameters.values())
+        for name in rule.owned
+        if not all(numpy.isfinite(to_host(array)).all() for array in rule.network.units[name].parameters.values())
     )
     where = next(broken, None)
     what = (

@@ -1,21 +1,70 @@
-"""Settings of all tests: one BLAS thread, and the same hundred examples of every property in every run."""
+"""Settings of all tests: the backend, one BLAS thread, and the same examples of every property in every run.
+
+`pytest` computes with NumPy, `pytest --backend double` with a double of CuPy that needs no GPU (see `tests/double`),
+`pytest --backend cupy` on the GPU. These two run what computes: the layers, the rules, the training loop, the ranks.
+On a GPU tolerances are those that NumPy has: tests that ask for equality compare the device with itself, and those that
+compare it with NumPy allow 1e-12 to 1e-9 of float64, since cuBLAS adds in other orders.
+"""
 
 import os
+import sys
+from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import pytest
 from hypothesis import HealthCheck, settings
 
-settings.register_profile(
-    "fixed",
-    max_examples=100,
-    derandomize=True,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
-)
-settings.load_profile("fixed")
+HERE = Path(__file__).parent
+COMPUTES = (
+    "layers", "rules", "mpi/test_device.py", "test_backend.py", "test_losses_and_optimizers.py", "test_network.py",
+    "test_models.py", "test_prediction.py",
+)  # fmt: skip
+DOUBLE = "double"  # the tests of the double itself, and those that ask its clock
+EXAMPLES = {"numpy": 100, "double": 20, "cupy": 20}  # of each property: the double takes some five times as long
+
+
+def pytest_addoption(parser):
+    parser.addoption("--backend", choices=EXAMPLES, default="numpy", help="what to compute with (default: numpy)")
+
+
+def pytest_configure(config):
+    backend = config.getoption("--backend")
+    settings.register_profile(
+        "fixed",
+        max_examples=EXAMPLES[backend],
+        derandomize=True,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
+    )
+    settings.load_profile("fixed")
+    if backend == "double":
+        path = str(HERE / "double" / "path")
+        sys.path.insert(0, path)
+        os.environ["PYTHONPATH"] = os.pathsep.join([path, os.environ.get("PYTHONPATH", "")])
+    if backend != "numpy":
+        os.environ["SIDEWAYS_BACKEND"] = "cupy"
 
 
 def pytest_ignore_collect(collection_path, config):
-    """The comparisons with PyTorch are not even read unless they are asked for: pytest -m peer."""
-    return True if collection_path.name == "peer" and config.option.markexpr == "not peer" else None
+    """What needs more than the rest is not even read unless it is asked for: pytest -m peer, …; what only describes,
+    decodes or draws has no part in `--backend`."""
+    name, asked = collection_path.name, config.option.markexpr
+    if name in ("peer", "browser", "docs") and (name not in asked or f"not {name}" in asked):
+        return True
+    place = collection_path.relative_to(HERE).as_posix() if collection_path != HERE else ""
+    backend = config.getoption("--backend")
+    if backend == "numpy":
+        return True if place in (DOUBLE, "mpi/test_device.py") else None
+    chosen = (*COMPUTES, DOUBLE) if backend == "double" else COMPUTES
+    return None if place in ("", "mpi") or any(place == p or place.startswith(f"{p}/") for p in chosen) else True
+
+
+@pytest.fixture(autouse=True)
+def nothing_goes_wrong_unseen(request):
+    """With the double: what it finds where it can raise no error is an error of the test."""
+    yield
+    if request.config.getoption("--backend") == "double":
+        from double.clock import clock
+
+        clock.finish()

@@ -1,9 +1,10 @@
 """Hypothesis strategies: random networks of units, chains and skip graphs, with clips to run them on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from hypothesis import strategies as st
+from moved import host
 
 import sideways as sw
 
@@ -27,13 +28,16 @@ ANY = [sw.Tanh, sw.ReLU, lambda: sw.LeakyReLU(0.1), sw.Sigmoid]
 
 
 @st.composite
-def networks(draw, most_units=6, smooth=False, dtypes=("float32", "float64"), norm=True, seed=None):
+def networks(draw, most_units=6, smooth=False, dtypes=("float32", "float64"), norm=True, seed=None, below=False):
     """A random directed acyclic graph: images below, perhaps vectors on top; every unit reads the one before it or any
-    earlier ones, perhaps the frame again, merged by add or concat, through adapters where shapes differ."""
+    earlier ones, perhaps the frame again, merged by add or concat, through adapters where shapes differ.
+    below: the first unit passes the frame on as it is."""
     input_shape = (draw(st.integers(3, 6)), draw(st.integers(3, 6)), draw(st.integers(1, 3)))
     count = draw(st.integers(1, most_units))
     shapes = {"frame": input_shape}
     units = []
+    if below:
+        units, shapes["below"] = [sw.Unit("below", [])], input_shape
     for i in range(count):
         last = i == count - 1
         earlier = list(shapes)[:-1] if i else []
@@ -100,14 +104,30 @@ def cases(draw, ticks=None, static=False, batch=None, **options):
 
 
 def run(rule, frames, targets):
-    """All ticks of a clip."""
-    return [rule.tick(frame, target) for frame, target in zip(frames, targets, strict=True)]
+    """All ticks of a clip, their arrays on the host."""
+    return [on_host(rule.tick(frame, target)) for frame, target in zip(frames, targets, strict=True)]
+
+
+def on_host(found):
+    """A `Tick`, or `Gradients`, with its arrays on the host."""
+    return replace(found, loss=host(found.loss), output=host(found.output), gradients=host(found.gradients))
+
+
+def backprop(*arguments, **options):
+    """`sideways.backprop` on the host."""
+    return on_host(sw.backprop(*arguments, **options))
+
+
+def bptt(*arguments, **options):
+    """`sideways.bptt` on the host."""
+    return on_host(sw.bptt(*arguments, **options))
 
 
 def equal(one, other):
     """Whether two nested dictionaries of arrays are the same to the last bit."""
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    one, other = host((one, other))
     return one.dtype == other.dtype and bool(np.array_equal(one, other))
 
 
@@ -115,9 +135,10 @@ def distance(one, other):
     """The Euclidean distance between two nested dictionaries of arrays."""
     if isinstance(one, dict):
         return sum(distance(one[key], other[key]) ** 2 for key in one) ** 0.5
+    one, other = host((one, other))
     return float(np.linalg.norm(one - other))
 
 
 def copied(tree):
-    """A deep copy of nested dictionaries of arrays."""
-    return {key: copied(value) for key, value in tree.items()} if isinstance(tree, dict) else tree.copy()
+    """A deep copy of nested dictionaries of arrays, on the host."""
+    return {key: copied(value) for key, value in tree.items()} if isinstance(tree, dict) else host(tree).copy()

@@ -41,6 +41,8 @@ CASES = {
     "ahead": replace(RUN, model="predictor-skip", model_options={}, horizon=2, boundary="stream"),
     "cosines": replace(RUN, cosine_every=2),
     "backprop": replace(RUN, rule="backprop", update_every=3),
+    "delayed": replace(RUN, rule="delayed", update_every=4, boundary="stream"),
+    "delayed, flush": replace(RUN, rule="delayed"),
     "bptt": replace(RUN, rule="bptt", checkpoint_every=20),
 }
 

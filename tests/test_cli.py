@@ -137,7 +137,9 @@ def test_models_and_recipes_are_listed_with_a_line_each(command):
 def test_the_summary_of_vgg8_skip_shows_shapes_costs_and_the_static_schedule(command):
     code, out, err = command("summary", "vgg8-skip")
     assert (code, err) == (0, "")
-    rows = [re.split(r" {2,}", line) for line in out.splitlines()]
+    schedule, memory = out.split("\n\n")[:2]
+    rows = [re.split(r" {2,}", line) for line in schedule.splitlines()]
+    assert [row.split()[0] for row in memory.splitlines()[:9]] == [row[0] for row in rows[:9]]
     assert rows[0] == ["unit", "inputs", "output", "parameters", "mult-adds", "forward", "backward", "out of step"]
     channels = {"conv1": (3, 64, 112), "conv2": (64, 128, 56), "conv3": (128, 256, 28), "conv4": (256 + 64, 256, 14)}
     channels["conv5"] = (256, 512, 7)

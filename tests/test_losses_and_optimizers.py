@@ -109,6 +109,7 @@ def test_schedules_are_their_formulas_and_count_ticks():
         (lambda: sw.SGD(0.1, nesterov=True), "nesterov needs"),
         (lambda: sw.SGD(0.1, weight_decay=-1), "weight_decay"),
         (lambda: sw.SGD(0.1, clip_norm=0), "clip_norm"),
+        (lambda: sw.SGD(0.1, clip_norm=float("inf")), "left out"),
         (lambda: sw.SGD(0.1, rates={"u": -1}), "'u'"),
         (lambda: sw.Adam(0.1, beta1=1.0), "beta1"),
         (lambda: sw.Cosine(0), "ticks ≥ 1"),

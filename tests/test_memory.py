@@ -28,7 +28,7 @@ def test_a_tick_in_the_steady_state_allocates_nothing_of_the_size_of_an_activati
     frames = np.random.default_rng(0).normal(size=(30, 16, 32, 32, 3)).astype(np.float32)
     labels = np.arange(16) % 4
     for frame in frames[:15]:
-        rule.tick(frame, labels)
+        tick = rule.tick(frame, labels)  # held until the next one is there, as below
     misses = backend.pool.misses
     peaks = []
     tracemalloc.start()

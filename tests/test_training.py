@@ -179,6 +179,11 @@ def test_bad_input_is_found_before_anything_is_written(tmp_path):
         {"model": "vgg9"},
         {"optimizer": {"name": "adam", "learning_rate": -1.0}},
         {"task": "pan", "task_options": {"videos": ["nowhere.mp4"]}},
+        {"boundary": "stream", "task_options": {"length": 4}},  # never reaches the top
+        {"rule": "bptt", "task_options": {"length": 4}},
+        {"rule": "bptt", "boundary": "stream"},
+        {"rule": "backprop", "target_delay": 3},
+        {"model_options": {"pool": -2}},
     ):
         with pytest.raises(InputError):
             train(replace(TINY, **wrong), tmp_path / "run")

@@ -1,12 +1,5 @@
 """Windows of an image by plain loops: what convolutions and pools are held against."""
 
-import numpy as np
-
-
-def ready(layer, dtype="float64", seed=0):
-    layer.initialise(np.random.default_rng(seed), dtype)
-    return layer
-
 
 def padding_by_hand(extent, kernel, stride, padding):
     """(before, outputs): "same" gives ⌈extent / stride⌉ outputs, the odd row or column below / to the right."""

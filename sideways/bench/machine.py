@@ -12,9 +12,11 @@ from typing import Any
 import numpy
 from threadpoolctl import threadpool_info
 
+from sideways.backend import gpu
+
 
 def machine() -> dict[str, Any]:
-    """CPU, cores that may be used, NumPy and its BLAS."""
+    """CPU, cores that may be used, NumPy and its BLAS; the GPU, where one computes."""
     loaded = [library for library in threadpool_info() if library["user_api"] == "blas"]
     blas: dict[str, Any] = next(
         (library for library in loaded if "numpy" in library["filepath"]), {}
@@ -24,6 +26,7 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "numpy": numpy.__version__,
         "blas": " ".join(str(blas.get(key, "?")) for key in ("internal_api", "version", "architecture")),
+        "gpu": gpu(),
     }
 
 
@@ -38,7 +41,10 @@ def _cpu() -> str:
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """The table, and above it the machine."""
     about = machine()
-    print(f"{about['cpu']}, {about['cores']} cores; NumPy {about['numpy']}, {about['blas']}\n\n{aligned(head, rows)}")
+    on = f"; {about['gpu']}" if about["gpu"] else ""
+    print(
+        f"{about['cpu']}, {about['cores']} cores; NumPy {about['numpy']}, {about['blas']}{on}\n\n{aligned(head, rows)}"
+    )
 
 
 def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

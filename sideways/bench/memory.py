@@ -11,6 +11,7 @@ from sideways.bench.machine import aligned, print_table, write_json
 from sideways.losses import SoftmaxCrossEntropy
 from sideways.memory import of_clip, table
 from sideways.models import build_model
+from sideways.network import Network
 from sideways.rules import BPTT, Backprop, Sideways
 
 HEAD = ("rule", "T", "saved MB", "messages MB", "scratch MB", "peak MB", "bptt / this")
@@ -20,17 +21,7 @@ CLASSES = 101
 def memory(model: str, size: int, batch: int, lengths: Sequence[int], path: str | None) -> None:
     """Measured peaks beyond parameters, frames and what is there between clips; updates at the clip's end."""
     network = build_model(model, (size, size, 3), CLASSES)
-    loss = SoftmaxCrossEntropy()
-    results: list[dict[str, Any]] = []
-    for length in lengths:
-        frame = numpy.random.default_rng(0).normal(size=(batch, *network.input_shape)).astype(numpy.float32)
-        labels = numpy.arange(batch) % 10
-        for name, rule in (
-            ("Sideways", Sideways(network, loss, update_every="clip", boundary="stream")),
-            ("backprop", Backprop(network, loss, update_every="clip")),
-            ("bptt", BPTT(network, loss)),
-        ):
-            results.append({"rule": name, "T": length, **of_clip(rule, [frame] * length, [labels] * length)})
+    results = measured(network, batch, lengths)
     exact = {result["T"]: result["peak"] for result in results if result["rule"] == "bptt"}
     rows = [
         (
@@ -47,3 +38,19 @@ def memory(model: str, size: int, batch: int, lengths: Sequence[int], path: str 
         "\nparameters and the frames, which bptt stores as well; saved and messages: counted; scratch: the rest."
     )
     write_json(path, results)
+
+
+def measured(network: Network, batch: int, lengths: Sequence[int]) -> list[dict[str, Any]]:
+    """For each length and rule: rule, T, and bytes as `of_clip` gives them."""
+    loss = SoftmaxCrossEntropy()
+    results: list[dict[str, Any]] = []
+    for length in lengths:
+        frame = numpy.random.default_rng(0).normal(size=(batch, *network.input_shape)).astype(numpy.float32)
+        labels = numpy.arange(batch) % 10
+        for name, rule in (
+            ("Sideways", Sideways(network, loss, update_every="clip", boundary="stream")),
+            ("backprop", Backprop(network, loss, update_every="clip")),
+            ("bptt", BPTT(network, loss)),
+        ):
+            results.append({"rule": name, "T": length, **of_clip(rule, [frame] * length, [labels] * length)})
+    return results

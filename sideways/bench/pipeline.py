@@ -35,7 +35,7 @@ NAMES = {
 
 def pipeline(ranks: Sequence[int], arguments: Sequence[str], path: str | None) -> None:
     """Frames per second of Sideways, of blocked model-parallel backpropagation and of PyTorch, on 1 … K ranks."""
-    results = [_measure("pipeline", method, k, arguments) for k in ranks for method in ("sideways", "backprop")]
+    results = [measured("pipeline", method, k, arguments) for k in ranks for method in ("sideways", "backprop")]
     peer, why_not = _pytorch(ranks, arguments)
     one = {r["method"]: r["seconds_per_tick"] for r in reversed([*results, *peer]) if r["ranks"] == ranks[0]}
     ours = min(r["seconds_per_tick"] for r in results if r["method"] == "sideways")
@@ -74,7 +74,7 @@ def pipeline(ranks: Sequence[int], arguments: Sequence[str], path: str | None) -
 
 def latency(ranks: Sequence[int], arguments: Sequence[str], path: str | None) -> None:
     """What becomes of frames that arrive on time whether or not the learner is ready."""
-    results = [_measure("latency", method, k, arguments) for k in ranks for method in ("sideways", "backprop")]
+    results = [measured("latency", method, k, arguments) for k in ranks for method in ("sideways", "backprop")]
     rows = []
     for r in results:
         ages = list(r["age_in_parameters"].values())
@@ -125,7 +125,7 @@ def _option(arguments: Sequence[str], name: str) -> Sequence[str]:
     return arguments[at : at + 2]
 
 
-def _measure(what: str, method: str, ranks: int, arguments: Sequence[str]) -> dict[str, Any]:
+def measured(what: str, method: str, ranks: int, arguments: Sequence[str]) -> dict[str, Any]:
     return json.loads(mpirun(ranks, "mpi.bench", [what, method, *arguments], quiet=True).splitlines()[-1])
 
 

@@ -34,7 +34,8 @@ def step(model: str, size: int, batch: int, repeats: int, threads: int, backend:
         network = build_model(model, (size, size, 3), CLASSES)
         rate = sgemm_rate(next(iter(network.units.values())))
         units = [_of_unit(network, unit, batch, repeats) for unit in copy.deepcopy(network).units.values()]
-        steps = {"Sideways": _ours(network, batch), **_pytorch(network, batch, threads)}
+        peers = _pytorch(network, batch, threads) if backend == "numpy" else {}  # PyTorch here is the CPU's
+        steps = {"Sideways": _ours(network, batch), **peers}
         seconds: dict[str, list[float]] = {name: [] for name in steps}
         for run in steps.values():  # the network fills, and every buffer is there
             for _ in range(2 * network.depth):
@@ -58,7 +59,7 @@ def step(model: str, size: int, batch: int, repeats: int, threads: int, backend:
         f"\n{model}, batches of {batch} frames of {size}×{size}, float32, {threads} BLAS thread(s), SGD with momentum"
         f"\nin every tick; medians of {repeats}. sgemm: {rate / 1e9:.1f} GFLOP/s, measured here. GFLOP/s count the"
         "\nmultiply-adds of direct convolutions: Winograd's way needs fewer, and may pass 100 %."
-        + ("" if best else "\nPyTorch is not installed: nothing beside it (pip install torch).")
+        + ("" if best or backend != "numpy" else "\nPyTorch is not installed: nothing beside it (pip install torch).")
     )
     results = {"sgemm_flops_per_second": rate, "units": units, "seconds": seconds, "batch": batch, "threads": threads}
     write_json(path, results)

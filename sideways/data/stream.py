@@ -39,6 +39,7 @@ class Task:
     fingerprint = 0  # of the things shown, where they are files
     given = 0  # frames so far that will not come again: of a stream
     predicts_frames = False  # True where the targets are frames: they are made or decoded too
+    distinct = 0  # training clips that there are, again and again; 0: a new one each time
 
     def __init__(self, seed: int, length: int):
         if not isinstance(length, int) or length < 1:
@@ -76,6 +77,8 @@ class Task:
             raise InputError(
                 f"clips are numbered from 0 and hold at least one sample, not index={index}, batch={batch}"
             )
+        if split == "train" and self.distinct:
+            index %= self.distinct
         return [numpy.random.default_rng([self.seed, SPLITS.index(split), index, k]) for k in range(batch)[part]]
 
     def _targets(self, labels: numpy.ndarray) -> numpy.ndarray:

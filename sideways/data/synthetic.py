@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy
 
 from sideways.data.stream import Task, check_motion, standardised, velocities
@@ -15,26 +17,53 @@ class Waves(Task):
 
     with random orientations and phases φ, and wavelengths between 6 and 12 pixels.
     speed: |v|, pixels per frame. directions: 4 or 8. size: height and width in pixels.
+    tells: what the class is. `"direction"`: no single frame shows it. `"wavelength"`: one of 4 bands, which one frame
+        shows; the direction is then any.
+    shuffled: the frames of each clip in random order: nothing moves smoothly any more.
     """
 
     waves = 16
     wavelengths = (6.0, 12.0)  # pixels
+    bands = 4
 
-    def __init__(self, seed: int = 0, length: int = 18, size: int = 16, speed: float = 1.0, directions: int = 4):
+    def __init__(
+        self,
+        seed: int = 0,
+        length: int = 18,
+        size: int = 16,
+        speed: float = 1.0,
+        directions: int = 4,
+        tells: str = "direction",
+        shuffled: bool = False,
+    ):
         super().__init__(seed, length)
+        if tells not in ("direction", "wavelength"):
+            raise InputError(f"the class of waves is their direction or their wavelength, not tells={tells!r}")
         if not isinstance(size, int) or size < 1:
             raise InputError(f"frames need at least one pixel, not size={size!r}")
         self.classes = check_motion(directions, speed)
         self.frame_shape = (size, size, 1)
-        self.speed = speed
+        self.speed, self.tells, self.shuffled = speed, tells, shuffled
+        if tells == "wavelength":
+            edges = numpy.linspace(*self.wavelengths, self.bands + 1)
+            self.classes = tuple(f"{low:g} to {high:g} px" for low, high in pairwise(edges))
 
     def samples(self, split, generators):
         labels = self.labels(generators)
         turn, phase, length = numpy.stack([g.random((3, self.waves)) for g in generators], axis=1)
         shortest, longest = self.wavelengths
+        if self.tells == "wavelength":
+            length = (labels[:, None] + length) / self.bands
+            angles = numpy.array([2 * numpy.pi * g.random() for g in generators])
+            v = self.speed * numpy.stack([numpy.cos(angles), numpy.sin(angles)], axis=-1)
+        else:
+            v = velocities(labels, len(self.classes), self.speed)
         k = 2 * numpy.pi / (shortest + (longest - shortest) * length)
         k = numpy.stack([k * numpy.cos(2 * numpy.pi * turn), k * numpy.sin(2 * numpy.pi * turn)])  # (2, N, 16): x, y
-        return self.texture(k, 2 * numpy.pi * phase, velocities(labels, len(self.classes), self.speed)), labels
+        frames = self.texture(k, 2 * numpy.pi * phase, v)
+        if self.shuffled:
+            frames = numpy.stack([g.permutation(clip) for g, clip in zip(generators, frames, strict=True)])
+        return frames, labels
 
     def texture(self, k: numpy.ndarray, phase: numpy.ndarray, v: numpy.ndarray) -> numpy.ndarray:
         """(N, T, H, W, 1) from wave vectors (2, N, K), phases (N, K) and velocities (N, 2).

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy
@@ -77,6 +77,8 @@ class Sequential(Layer):
     """
 
     def __init__(self, layers: Iterable[Layer]):
+        if isinstance(layers, Layer):
+            raise InputError(f"layers are given as a list: [{layers!r}]")
         self.layers = list(layers)
         for index, layer in enumerate(self.layers):
             if not isinstance(layer, Layer):
@@ -178,7 +180,7 @@ def check_image(shape: Shape) -> tuple[int, int, int]:
 
 def pair(value: int | tuple[int, int], what: str) -> tuple[int, int]:
     """A size given once for both axes, or as (rows, columns); at least 1."""
-    rows, columns = (value, value) if isinstance(value, int) else value
-    if rows < 1 or columns < 1:
-        raise InputError(f"{what} must be at least 1, not {value}")
-    return rows, columns
+    both = (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, Sequence) else ()
+    if len(both) != 2 or any(not isinstance(size, int) or size < 1 for size in both):
+        raise InputError(f"{what} must be a whole number of at least 1, or two for rows and columns; not {value!r}")
+    return both

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from sideways.backend import Array
 from sideways.losses import Loss
 from sideways.network import FRAME, Network
-from sideways.rules.rule import Evaluation, Rule, Tick, add_up, pairs
+from sideways.rules.rule import Evaluation, Rule, Tick, add_up, nothing, pairs
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,10 @@ class Backprop(Rule):
     `update_every="clip"`, the averaging.
     """
 
-    def tick(self, frame: Any, target: Any) -> Tick:
+    def tick(self, frame: Any, target: Any, meanwhile: Callable[[], None] = nothing) -> Tick:
         frame = self.check_frame(frame, self.batch)
+        target = self.check_target(target, len(frame))
         self.batch = len(frame)
-        target = self.check_target(target, self.batch)
         for unit in self.network.units.values():
             unit.at(self.ticks, 0)
         activations, saved = forward_all(self.network, frame, train=True)
@@ -53,6 +54,7 @@ class Backprop(Rule):
         for name, unit in self.network.units.items():
             unit.observe(saved[name])
             self.learn(unit, gradients[name])
+        meanwhile()
         self.clock += 1
         self.ticks += 1
         return Tick(loss, output, gradients)

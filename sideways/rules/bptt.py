@@ -6,16 +6,17 @@ It is what Sideways approximates. Its memory grows with the length of the clip.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
-from sideways.backend import Array, empty
+from sideways.backend import Array, copied
 from sideways.errors import InputError
 from sideways.losses import Loss
 from sideways.network import Network
 from sideways.optimizers import Optimizer
 from sideways.rules.backprop import Gradients
 from sideways.rules.mailbox import Mailbox
-from sideways.rules.rule import Evaluation, Rule, Tick, add_up, check_delay, pairs
+from sideways.rules.rule import Evaluation, Rule, Tick, add_up, check_delay, nothing, pairs
 from sideways.rules.sideways import evaluate_ticking, forward
 
 
@@ -64,13 +65,14 @@ class BPTT(Rule):
         self._saved: list[dict[str, Any]] = []  # tick → unit → saved
         self._loss_gradients: dict[int, Array] = {}  # tick → dL/d(output)
 
-    def tick(self, frame: Any, target: Any) -> Tick:
+    def tick(self, frame: Any, target: Any, meanwhile: Callable[[], None] = nothing) -> Tick:
         """Run one tick forward and store it; the gradients come when the clip ends."""
         for unit in self.network.units.values():
             unit.at(self.ticks, 0)
         tick = self.unroll(frame, target)
         for name, saved in self._saved[-1].items():
             self.network.units[name].observe(saved)
+        meanwhile()
         self.ticks += 1
         return tick
 
@@ -89,11 +91,9 @@ class BPTT(Rule):
     def unroll(self, frame: Any, target: Any) -> Tick:
         """The forward half of tick t, everything stored."""
         network, t = self.network, self.clock
-        checked = self.check_frame(frame, self.batch)
-        self.batch = len(checked)
-        frame = empty(checked)
-        frame[...] = checked  # stored until the clip ends: the caller may reuse its own
-        self._targets.append(self.check_target(target, self.batch))
+        frame = copied(self.check_frame(frame, self.batch))  # stored until the clip ends: the caller may reuse its own
+        self._targets.append(copied(self.check_target(target, len(frame))))
+        self.batch = len(frame)
         self._saved.append({})
         self._mailbox.begin(t)
         for name, unit in network.units.items():
@@ -105,7 +105,7 @@ class BPTT(Rule):
         if output is None:  # the last unit is the top: the network still fills
             return Tick(None, None)
         loss, self._loss_gradients[t] = self.loss(output, self._targets[0])
-        return Tick(loss, output)
+        return Tick(loss, copied(output))  # what is stored may share its memory
 
     def roll_up(self) -> dict[str, dict[str, Array]]:
         """The backward pass through all stored ticks, last to first: unit → key → dθ, summed over ticks."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sideways.backend import Array, empty, finite, namespace, to_device
+from sideways.backend import Array, copied, empty, finite, namespace, to_device
 from sideways.errors import InputError
 from sideways.losses import Loss
 from sideways.network import Network, Unit
@@ -32,6 +32,10 @@ class Evaluation:
     first_tick: int
 
 
+def nothing() -> None:
+    """What is done meanwhile by one who only ticks."""
+
+
 class Rule:
     """A learning rule: frames and targets in, updated parameters out.
 
@@ -42,6 +46,10 @@ class Rule:
     """
 
     def __init__(self, network: Network, loss: Loss, optimizer: Optimizer | None = None, update_every: int | str = 1):
+        if not isinstance(network, Network) or not isinstance(loss, Loss):
+            raise InputError(f"a rule needs a Network and a loss such as SoftmaxCrossEntropy(), not {network}, {loss}")
+        if not isinstance(optimizer, Optimizer | None):
+            raise InputError(f"the optimizer is one such as SGD(0.01), or None; not {optimizer!r}")
         if update_every != "clip" and (not isinstance(update_every, int) or update_every < 1):
             raise InputError(f"update_every must be a positive number of ticks or 'clip', not {update_every!r}")
         for name in optimizer.rates if optimizer else ():
@@ -54,14 +62,16 @@ class Rule:
         self.ticks = 0  # all ticks so far: what learning-rate schedules and dropout count
         self.clock = 0  # ticks since the stream or clip began: the t of the static schedule
         self.batch: int | None = None  # samples per frame in this clip
+        self.running = ""  # the unit whose turn it is or was last: for the report of an error
         self._sums: dict[str, dict[str, Array]] = {}  # unit → sum of the gradients since its last update
         self._counts: dict[str, int] = {}  # unit → how many they are
 
     # To be written by each rule
 
-    def tick(self, frame: Any, target: Any) -> Tick:
+    def tick(self, frame: Any, target: Any, meanwhile: Callable[[], None] = nothing) -> Tick:
         """One step of the clock: a batch of frames (N, H, W, C) comes in, with the targets that belong to it.
 
+        meanwhile: done when all work of this tick has been given to the device, and before anything is waited for.
         Raises `InputError` for a wrong shape, numbers that are not finite and targets that do not fit.
         """
         raise NotImplementedError
@@ -132,20 +142,30 @@ class Rule:
 
     def check_frame(self, frame: Any, batch: int | None) -> Array:
         """The frame on the device, of the network's dtype, or `InputError`. batch: how many samples it must have."""
+        self.look_at_frame(frame, batch)
+        return to_device(frame, self.network.dtype)
+
+    def look_at_frame(self, frame: Any, batch: int | None) -> None:
+        """`InputError` for a frame that does not fit."""
         shape = getattr(frame, "shape", None)
         if shape is None or len(shape) != len(self.network.input_shape) + 1 or shape[1:] != self.network.input_shape:
             expected = ", ".join(map(str, ("N", *self.network.input_shape)))
             raise InputError(f"a frame must be an array of shape ({expected}), got {shape or type(frame).__name__}")
+        if frame.dtype.kind not in "fiub":
+            raise InputError(f"a frame must hold real numbers, not {frame.dtype}")
         if shape[0] == 0 or (batch is not None and shape[0] != batch):
             raise InputError(
                 f"a frame of {shape[0]} samples; {batch or 'at least 1'} expected, the same in a whole clip"
             )
         if not finite(frame):
             raise InputError("the frame holds numbers that are not finite (NaN or infinity)")
-        return to_device(frame, self.network.dtype)
 
-    def check_target(self, target: Any, batch: int) -> Array:
-        """The target on the device, or `InputError`."""
+    def check_target(self, target: Any, batch: int | None) -> Array:
+        """The target on the device, or `InputError`. batch: how many samples it must have, where that is known."""
+        if target is None:
+            raise InputError(f"tick {self.clock} needs a target: give one with every frame")
+        if batch is None:
+            batch = len(target)
         return to_device(self.loss.check(target, (batch, *self.network.output_shape)))
 
     # The update
@@ -163,13 +183,15 @@ class Rule:
             if key in sums:
                 sums[key] += gradient
             else:
-                sums[key] = empty(gradient)
-                sums[key][...] = gradient
+                sums[key] = copied(gradient)
         if self._counts[unit.name] == self.update_every:
             self._update(unit)
 
     def settle(self) -> None:
         """The end of a tick, before the clock moves on: finish updates that wait for others (replicas). None here."""
+
+    def agree(self) -> None:
+        """Before an evaluation or a checkpoint: what replicas hold apart becomes one. Nothing here."""
 
     def _update(self, unit: Unit) -> None:
         count, sums = self._counts[unit.name], self._sums[unit.name]

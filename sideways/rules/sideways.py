@@ -7,16 +7,16 @@ live in several processes. Sources: Malinowski et al., CVPR 2020 (chains) and CV
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from sideways.backend import Array, to_device
+from sideways.backend import Array, copied, to_device
 from sideways.errors import InputError
 from sideways.losses import Loss
 from sideways.network import FRAME, Network, Unit
 from sideways.optimizers import Optimizer
 from sideways.rules.mailbox import Mailbox
-from sideways.rules.rule import Evaluation, Rule, Tick, add_up, check_delay, pairs, under
+from sideways.rules.rule import Evaluation, Rule, Tick, add_up, check_delay, nothing, pairs, under
 from sideways.rules.trace import Trace, trace
 
 
@@ -51,25 +51,28 @@ class Sideways(Rule):
         self.mailbox = Mailbox() if mailbox is None else mailbox
         self.units = [network.units[name] for name in (network.units if units is None else units)]
         self.reads_frame = any(FRAME in unit.inputs for unit in self.units)
+        self.asks_target = network.top in self.units
         self.first_sample = first_sample
-        self.running = ""  # the unit whose turn it is or was last: for the report of an error
         self.targets: deque[Array] = deque(maxlen=self.target_delay + 1)  # the oldest is the one that the loss uses
 
-    def tick(self, frame: Any, target: Any) -> Tick:
+    def tick(self, frame: Any, target: Any, meanwhile: Callable[[], None] = nothing) -> Tick:
         """One step of the clock: each unit runs forward once and backward once, on messages of the tick before.
 
-        frame (N, H, W, C); target: what the loss wants for this frame. A process without a unit that reads the frame
-        may pass None for it, one without the top None for the target.
+        frame (N, H, W, C); target: what the loss wants for this frame, one for every frame. A process without a unit
+        that reads the frame may pass None for it, one without the top None for the target.
         """
         network, t = self.network, self.clock
+        batch = self.batch
         if self.reads_frame:
-            frame = self.check_frame(frame, self.batch)
-            self.batch = len(frame)
-        if target is not None:
-            self.targets.append(self.check_target(target, self.batch or len(target)))
+            frame = self.check_frame(frame, batch)
+            batch = len(frame)
+        if self.asks_target:
+            self.targets.append(copied(self.check_target(target, batch)))  # the caller may reuse its own
+        self.batch = batch
         loss = output = None
         pseudo_gradients = {}
         self.mailbox.begin(t)
+        self.keep(frame)
 
         for unit in self.units:
             self.running = unit.name
@@ -86,29 +89,38 @@ class Sideways(Rule):
             if t < network.first_backward[unit.name]:
                 continue
             if unit is network.top:
-                loss, gradient = self.loss(activation, self._target_of_this_tick())
+                loss, gradient = self.loss(activation, self.targets[0])
             else:
-                gradient = add_up([self.mailbox.receive(c, unit.name) for c in network.consumers[unit.name]])
-            messages, pseudo_gradients[unit.name] = unit.backward(gradient, saved)
+                gradient = add_up(self.gradients_for(unit))
+            messages, pseudo_gradients[unit.name] = unit.backward(gradient, self.held_for(unit, saved))
             for j, message in messages.items():
-                if t >= network.first_backward[j] - 1:  # what is sent earlier nobody would read
+                if self.is_read(j):
                     self.mailbox.send(unit.name, j, message)
 
             # 3. Update: θᵢ from its own pseudo-gradient; this tick's forward and backward both used the old value.
             self.learn(unit, pseudo_gradients[unit.name])
 
+        meanwhile()
         self.mailbox.deliver()
         self.settle()
         self.clock += 1
         self.ticks += 1
         return Tick(loss, output, pseudo_gradients)
 
-    def _target_of_this_tick(self) -> Array:
-        if len(self.targets) <= self.target_delay:
-            raise InputError(
-                f"tick {self.clock} needs the target given {self.target_delay} ticks before: give one per frame"
-            )
-        return self.targets[0]
+    def keep(self, frame: Array | None) -> None:
+        """At the beginning of a tick: what is remembered of what has come. Nothing."""
+
+    def gradients_for(self, unit: Unit) -> list[Array]:
+        """The messages that step 2 adds up, first consumer to last: those sent at the last tick."""
+        return [self.mailbox.receive(consumer, unit.name) for consumer in self.network.consumers[unit.name]]
+
+    def held_for(self, unit: Unit, saved: Any) -> Any:
+        """What step 2 takes the Jacobian from: that of this tick's forward."""
+        return saved
+
+    def is_read(self, name: str) -> bool:
+        """Whether the unit of this name reads, at the next tick, the gradient sent to it now; else it is not sent."""
+        return self.clock >= self.network.first_backward[name] - 1
 
     def end_clip(self) -> None:
         """The clip is over: make the update that waits for it; under `"flush"`, drop the frames under way.
@@ -169,12 +181,16 @@ def forward(
     """Step 1 of tick t for one unit: (activation, saved), or (None, None) before its first forward."""
     if t < network.first_forward[unit.name]:
         return None, None
-    inputs = {j: frame if j == FRAME else mailbox.receive(j, unit.name) for j in unit.inputs}
-    activation, saved = unit.forward(inputs, train)
+    activation, saved = unit.forward(inputs_of(unit, frame, mailbox), train)
     for consumer in network.consumers[unit.name]:
         if t >= network.first_forward[consumer] - 1:  # what is sent earlier nobody would read
             mailbox.send(unit.name, consumer, activation)
     return activation, saved
+
+
+def inputs_of(unit: Unit, frame: Array | None, mailbox: Mailbox) -> dict[str, Any]:
+    """What a unit reads at this tick, by name: messages sent at the last one, and the frame."""
+    return {j: frame if j == FRAME else mailbox.receive(j, unit.name) for j in unit.inputs}
 
 
 def evaluate_ticking(
@@ -191,6 +207,7 @@ def evaluate_ticking(
             delayed.append(rule.check_target(target, len(target)))
         mailbox.begin(t)
         for unit in units:
+            rule.running = unit.name
             activation, _ = forward(network, unit, t, frame, mailbox, train=False)
             if unit is top and activation is not None:
                 evaluation.outputs.append(activation)

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from moved import backward, forward, host
 
 import sideways as sw
+from sideways.backend import namespace
 
 sizes = st.integers(1, 5)
 channels = st.integers(1, 3)
@@ -58,13 +60,13 @@ def test_finite_differences_computed_here_agree_with_a_dense_layer():
     layer = sw.Dense(3, 2)
     layer.initialise(random, "float64")
     x, r = random.normal(size=(4, 3)), random.normal(size=(4, 2))
-    dx, gradients = layer.backward(r, layer.forward(x)[1])
+    dx, gradients = backward(layer, r, forward(layer, x)[1])
     for array, claimed in ((x, dx), (layer.weight, gradients["weight"]), (layer.bias, gradients["bias"])):
         for i in np.ndindex(array.shape):
             values = []
             for step in (1e-6, -2e-6):
                 array[i] += step
-                values.append((layer.forward(x)[0] * r).sum())
+                values.append((forward(layer, x)[0] * r).sum())
             array[i] += 1e-6
             assert (values[0] - values[1]) / 2e-6 == pytest.approx(claimed[i], abs=1e-8)
 
@@ -124,7 +126,7 @@ class Remembers(Scaled):
 
 class NotContiguous(Scaled):
     def forward(self, x, train=True):
-        return np.asfortranarray(x * self.scale), x
+        return namespace(x).asfortranarray(x * self.scale), x
 
 
 class MissingGradient(Scaled):
@@ -156,12 +158,12 @@ def test_check_layer_finds_what_is_wrong_with_a_layer_and_says_it(layer, words):
 def test_no_layer_changes_the_dtype_or_writes_into_its_arguments(made, dtype):
     layer, shape = made
     layer.initialise(np.random.default_rng(0), dtype)
-    x = np.random.default_rng(1).normal(size=(2, *shape)).astype(dtype)
-    x.flags.writeable = False
+    x = sw.to_device(np.random.default_rng(1).normal(size=(2, *shape)), dtype)
+    before = host(x).copy()
     y, saved = layer.forward(x)
-    dy = np.ones_like(y)
-    dy.flags.writeable = False
+    dy = sw.to_device(np.ones(y.shape, dtype))
     dx, gradients = layer.backward(dy, saved)
+    assert np.array_equal(host(x), before) and (host(dy) == 1).all()
     layer.observe(saved)
     arrays = [y, dx, *gradients.values(), *layer.parameters.values(), *layer.state.values()]
     assert {array.dtype for array in arrays} == {np.dtype(dtype)}

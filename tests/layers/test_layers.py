@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from windows import ready, windows_by_hand
+from moved import backward, forward, host, ready
+from windows import windows_by_hand
 
 import sideways as sw
 
@@ -15,11 +16,12 @@ images = st.tuples(st.integers(4, 7), st.integers(4, 7), st.integers(1, 3))
 @given(images, pairs, pairs, st.sampled_from(["same", "valid"]), st.integers(0, 99))
 def test_convolution_is_the_naive_loop(shape, kernel, stride, padding, seed):
     layer = ready(sw.Conv2D(shape[2], 2, kernel, stride, padding), seed=seed)
-    layer.bias[:] = [0.5, -1]
+    layer.bias[...] = sw.to_device([0.5, -1])
     x = np.random.default_rng(seed).normal(size=(2, *shape))
-    y, _ = layer.forward(x)
+    y, _ = forward(layer, x)
+    weight, bias = host((layer.weight, layer.bias))
     for (i, j), pixels in windows_by_hand(x, kernel, stride, padding):
-        expected = layer.bias + sum(value @ layer.weight[u, v] for u, v, value in pixels)
+        expected = bias + sum(value @ weight[u, v] for u, v, value in pixels)
         assert np.allclose(y[:, i, j], expected, rtol=1e-12, atol=1e-12)
     assert y.shape == (2, i + 1, j + 1, 2)
 
@@ -27,8 +29,8 @@ def test_convolution_is_the_naive_loop(shape, kernel, stride, padding, seed):
 @given(images, pairs, pairs, st.sampled_from(["same", "valid"]), st.integers(0, 99))
 def test_pools_are_the_naive_loop(shape, size, stride, padding, seed):
     x = np.random.default_rng(seed).normal(size=(2, *shape))
-    largest, _ = sw.MaxPool2D(size, stride, padding).forward(x)
-    mean, _ = sw.AveragePool2D(size, stride, padding).forward(x)
+    largest, _ = forward(sw.MaxPool2D(size, stride, padding), x)
+    mean, _ = forward(sw.AveragePool2D(size, stride, padding), x)
     for (i, j), pixels in windows_by_hand(x, size, stride, padding):
         values = [value for _, _, value in pixels]
         if values:  # a stride beyond the window may put one wholly outside
@@ -40,11 +42,11 @@ def test_pools_are_the_naive_loop(shape, size, stride, padding, seed):
 def test_in_a_tie_the_gradient_of_max_pooling_goes_to_exactly_one_element(size, stride, padding, seed):
     x = np.random.default_rng(seed).integers(0, 2, (2, 6, 5, 2)).astype(float)
     layer = sw.MaxPool2D(size, stride, padding)
-    y, saved = layer.forward(x)
+    y, saved = forward(layer, x)
     for i in range(y.shape[1]):
         dy = np.zeros_like(y)
         dy[:, i, 0] = 1
-        dx, _ = layer.backward(dy, saved)
+        dx, _ = backward(layer, dy, saved)
         assert np.array_equal((dx != 0).sum(axis=(1, 2)), np.ones((2, 2)))
         assert (x[dx != 0] == y[:, i, 0].reshape(-1)[np.argsort(np.nonzero(dx)[0] * 2 + np.nonzero(dx)[3])]).all() or (
             sorted(x[dx != 0]) == sorted(y[:, i, 0].reshape(-1))
@@ -55,23 +57,24 @@ def test_in_a_tie_the_gradient_of_max_pooling_goes_to_exactly_one_element(size, 
 def test_batch_normalisation_makes_mean_0_and_variance_1_and_learns_running_statistics(c, batch, seed):
     x = np.random.default_rng(seed).normal(3, 2, size=(batch, 4, 5, c))
     layer = ready(sw.BatchNorm(c))
-    y, saved = layer.forward(x, train=True)
+    y, saved = forward(layer, x, train=True)
     assert np.allclose(y.mean(axis=(0, 1, 2)), 0, atol=1e-9) and np.allclose(y.var(axis=(0, 1, 2)), 1, atol=1e-3)
-    assert np.array_equal(layer.mean, np.zeros(c))  # forward alone changes nothing
+    assert np.array_equal(host(layer.mean), np.zeros(c))  # forward alone changes nothing
     layer.observe(saved)
-    assert np.allclose(layer.mean, 0.1 * x.mean(axis=(0, 1, 2)))
-    assert np.allclose(layer.variance, 0.9 + 0.1 * x.var(axis=(0, 1, 2), ddof=1))
-    z, _ = layer.forward(x, train=False)
-    assert np.allclose(z, (x - layer.mean) / np.sqrt(layer.variance + 1e-5))
+    mean, variance = host((layer.mean, layer.variance))
+    assert np.allclose(mean, 0.1 * x.mean(axis=(0, 1, 2)))
+    assert np.allclose(variance, 0.9 + 0.1 * x.var(axis=(0, 1, 2), ddof=1))
+    z, _ = forward(layer, x, train=False)
+    assert np.allclose(z, (x - mean) / np.sqrt(variance + 1e-5))
 
 
 def test_dropout_drops_its_part_scales_the_rest_and_does_nothing_when_not_training():
     layer, x = ready(sw.Dropout(0.3)), np.ones((4, 100, 100))
-    y, saved = layer.forward(x)
+    y, saved = forward(layer, x)
     assert set(np.unique(y)) == {0, 1 / 0.7}
     assert (y == 0).mean() == pytest.approx(0.3, abs=0.01)
-    assert np.array_equal(layer.backward(x, saved)[0], y)
-    assert np.array_equal(layer.forward(x, train=False)[0], x)
+    assert np.array_equal(backward(layer, x, saved)[0], y)
+    assert np.array_equal(forward(layer, x, train=False)[0], x)
 
 
 @given(st.integers(0, 10**6), st.integers(0, 50), st.integers(1, 3))
@@ -80,7 +83,7 @@ def test_a_dropout_mask_depends_on_seed_unit_layer_tick_and_place_in_the_whole_b
         unit = sw.Unit(name, [sw.Dropout(0.5), sw.Dropout(0.5), sw.Flatten(), sw.Dense(64, 2)])
         layer = sw.Network([unit], (8, 8, 1), seed).units[name].body.layers[index]
         layer.at(at, start)
-        return layer.forward(np.ones((n, 8, 8, 1), np.float32))[0]
+        return forward(layer, np.ones((n, 8, 8, 1), np.float32))[0]
 
     whole = mask(start=first)
     assert np.array_equal(whole, mask(start=first))
@@ -93,24 +96,27 @@ def test_a_dropout_mask_depends_on_seed_unit_layer_tick_and_place_in_the_whole_b
 
 def test_he_and_glorot_weights_have_the_variance_they_promise():
     he, glorot = ready(sw.Conv2D(20, 30, 5)), ready(sw.Dense(300, 200, init="glorot"))
-    assert he.weight.var() == pytest.approx(2 / (25 * 20), rel=0.03) and not he.bias.any()
-    assert glorot.weight.var() == pytest.approx(2 / 500, rel=0.02)
-    assert np.abs(glorot.weight).max() <= (6 / 500) ** 0.5
+    assert float(he.weight.var()) == pytest.approx(2 / (25 * 20), rel=0.03) and not he.bias.any()
+    assert float(glorot.weight.var()) == pytest.approx(2 / 500, rel=0.02)
+    assert np.abs(host(glorot.weight)).max() <= (6 / 500) ** 0.5
 
 
 def test_upsampling_repeats_pixels_and_flatten_and_shortcut_do_what_they_say():
     x = np.arange(12.0).reshape(1, 2, 3, 2)
-    assert np.array_equal(sw.Upsample2D((2, 3)).forward(x)[0], x.repeat(2, axis=1).repeat(3, axis=2))
-    assert np.array_equal(sw.Flatten().forward(x)[0], x.reshape(1, 12))
-    assert np.array_equal(sw.Shortcut([sw.Square()]).forward(x)[0], x * x + x)
-    assert np.array_equal(sw.GlobalAveragePool().forward(x)[0], x.mean(axis=(1, 2)))
-    assert np.allclose(sw.Sigmoid().forward(np.array([-1e4, 0, 1e4]))[0], [0, 0.5, 1])
+    assert np.array_equal(forward(sw.Upsample2D((2, 3)), x)[0], x.repeat(2, axis=1).repeat(3, axis=2))
+    assert np.array_equal(forward(sw.Flatten(), x)[0], x.reshape(1, 12))
+    assert np.array_equal(forward(sw.Shortcut([sw.Square()]), x)[0], x * x + x)
+    assert np.array_equal(forward(sw.GlobalAveragePool(), x)[0], x.mean(axis=(1, 2)))
+    assert np.allclose(forward(sw.Sigmoid(), np.array([-1e4, 0, 1e4]))[0], [0, 0.5, 1])
 
 
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: sw.Conv2D(3, 4, kernel=0), "kernel must be at least 1"),
+        (lambda: sw.Conv2D(3, 4, kernel=0), "kernel must be a whole number of at least 1"),
+        (lambda: sw.Conv2D(3, 4, kernel=3.0), "kernel must be a whole number"),
+        (lambda: sw.Conv2D(3, 4, kernel=(3, 3, 3)), "two for rows and columns"),
+        (lambda: sw.Unit("a", sw.ReLU()), "given as a list"),
         (lambda: sw.Conv2D(3, 4, 3, padding="full"), "'same' or 'valid'"),
         (lambda: sw.Conv2D(0, 4, 3), "at least one channel"),
         (lambda: sw.Conv2D(3, 4, 3, init="zeros"), "'he' or 'glorot'"),

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from windows import ready, windows_by_hand
+from moved import backward, forward, host, ready
+from windows import windows_by_hand
 
 import sideways as sw
 from sideways.layers import winograd
@@ -34,12 +35,15 @@ def test_each_way_is_the_naive_loop_forward_and_backward(kind, data, size, chann
     before, winograd.AT_ONCE = winograd.AT_ONCE, at_once  # so that a batch is several blocks
     try:
         way = kind(layer.grid)
-        y, kept = way.forward(x, weight, bias)
+        there, shift = sw.to_device(x), sw.to_device(bias)
+        y, kept = way.forward(there, weight, shift)
         dy = random.normal(size=y.shape)
-        dx, dw, db = way.backward(x, weight, dy, kept, True)
-        none, *same = way.backward(x, weight, dy, way.again(x, weight), False)
+        back = sw.to_device(dy)
+        dx, dw, db = host(way.backward(there, weight, back, kept, True))
+        none, *same = host(way.backward(there, weight, back, way.again(there, weight), False))
     finally:
         winograd.AT_ONCE = before
+    y, weight = host((y, weight))
     expected = np.zeros_like(x), np.zeros_like(weight)
     places = np.arange(x.size).reshape(x.shape)
     for (i, j), pixels in windows_by_hand(x, kernel, stride, padding):
@@ -61,12 +65,13 @@ def test_in_float32_winograd_errs_by_no_more_than_the_docstring_says():
     layer = ready(sw.Conv2D(64, 64, kernel=3))
     x, dy = random.normal(size=(2, 2, 28, 28, 64))
     exact = Columns(layer.grid)
+    x, dy = sw.to_device(x), sw.to_device(dy)
     y, columns = exact.forward(x, layer.weight, layer.bias)
-    right = y, *exact.backward(x, layer.weight, dy, columns, True)[:2]
+    right = host((y, *exact.backward(x, layer.weight, dy, columns, True)[:2]))
     x, dy, weight, bias = (array.astype(np.float32) for array in (x, dy, layer.weight, layer.bias))
     way = Winograd(layer.grid)
     y, kept = way.forward(x, weight, bias)
-    for found, expected in zip((y, *way.backward(x, weight, dy, kept, True)[:2]), right, strict=True):
+    for found, expected in zip(host((y, *way.backward(x, weight, dy, kept, True)[:2])), right, strict=True):
         assert found.dtype == np.float32
         assert np.abs(found - expected).max() < 6e-5 * np.sqrt((expected**2).mean())
 
@@ -86,7 +91,7 @@ def test_the_way_depends_on_shapes_alone_and_winograd_is_for_wide_layers_with_ma
 def test_a_wide_layer_passes_the_gradient_check_and_is_re_entrant(shape):
     layer = ready(sw.Conv2D(shape[2], 32, kernel=3))
     random = np.random.default_rng(0)
-    first, second = random.normal(size=(2, 2, *shape))
+    first, second = map(sw.to_device, random.normal(size=(2, 2, *shape)))
     assert isinstance(layer.way(first.shape), Winograd)
     y, saved_first = layer.forward(first)
     expected = layer.backward(y, saved_first)
@@ -94,17 +99,17 @@ def test_a_wide_layer_passes_the_gradient_check_and_is_re_entrant(shape):
     _, saved_second = layer.forward(second)
     layer.backward(y, saved_second)
     dx, gradients = layer.backward(y, saved_first)
-    assert np.array_equal(dx, expected[0])
-    assert all(np.array_equal(gradients[key], expected[1][key]) for key in gradients)
+    assert np.array_equal(host(dx), host(expected[0]))
+    assert all(np.array_equal(host(gradients[key]), host(expected[1][key])) for key in gradients)
     # a directional derivative: ½|y|² along a random direction of each of x, W and b
     for array, gradient in ((first, dx), *((getattr(layer, key), gradients[key]) for key in gradients)):
-        direction, step, values = random.normal(size=array.shape), 1e-5, array.copy()
+        direction, step, values = sw.to_device(random.normal(size=array.shape)), 1e-5, array.copy()
         sides = []
         for sign in (1, -1):
             array[...] = values + sign * step * direction
-            sides.append((layer.forward(first)[0] ** 2).sum() / 2)
+            sides.append(float((layer.forward(first)[0] ** 2).sum() / 2))
         array[...] = values
-        assert (sides[0] - sides[1]) / (2 * step) == pytest.approx((gradient * direction).sum(), rel=1e-6)
+        assert (sides[0] - sides[1]) / (2 * step) == pytest.approx(float((gradient * direction).sum()), rel=1e-6)
 
 
 @given(st.integers(4, 9), st.integers(1, 3), st.integers(0, 99))
@@ -116,7 +121,7 @@ def test_a_pool_before_a_monotone_activation_is_the_pool_after_it_to_the_last_bi
             sw.layers.Sequential([sw.MaxPool2D(2), activation()]),
             sw.layers.Sequential([activation(), sw.MaxPool2D(2)]),
         )
-        (y, saved), (same, too) = (order.forward(x) for order in orders)
+        (y, saved), (same, too) = (forward(order, x) for order in orders)
         assert np.array_equal(y, same)
         dy = random.normal(size=y.shape).astype(np.float32)
-        assert np.array_equal(orders[0].backward(dy, saved)[0], orders[1].backward(dy, too)[0])
+        assert np.array_equal(backward(orders[0], dy, saved)[0], backward(orders[1], dy, too)[0])

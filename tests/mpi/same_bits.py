@@ -1,11 +1,16 @@
 """Run under mpirun: random networks, trained over ranks and in one process, must end with the same bits.
 
-`mpirun -n K python same_bits.py SEED COUNT`; rank 0 prints how many networks agreed, and any that did not.
+`mpirun -n K python same_bits.py SEED COUNT [staged | cuda-aware]`; rank 0 prints how many networks agreed, and any that
+did not. With a third word the ranks compute with CuPy, and so does the process alone; where `import cupy` finds the
+device double, the process alone computes with NumPy.
 """
 
 import copy
+import importlib
 import os
 import sys
+import time
+import traceback
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
@@ -14,13 +19,14 @@ from mpi4py import MPI
 
 import sideways as sw
 from mpi.transport import MPIMailbox
+from sideways.prefetch import Prefetch
 
 WORLD = MPI.COMM_WORLD
 MODES = [("flush", 1), ("flush", 3), ("flush", "clip"), ("stream", 1), ("stream", 4), ("stream", "clip")]
 
 
 def random_network(random, fewest):
-    """Convolutions with skips over any distance, add and concat, adapters, batch normalisation, dropout."""
+    """Convolutions with skips over any distance, add and concat, adapters, normalisation, dropout, identities."""
     count = int(random.integers(max(fewest, 2), 8))
     units = []
     for i in range(count):
@@ -29,6 +35,9 @@ def random_network(random, fewest):
         if i == count - 1:
             inputs |= {u.name for u in units if not any(u.name in other.inputs for other in units)}
         inputs = [str(j) for j in random.permutation(sorted(inputs))]
+        if i < count - 1 and random.random() < 0.2:  # passes on what it reads: an identity, or a sum
+            units.append(sw.Unit(f"u{i}", [], inputs, "add"))
+            continue
         merge = str(random.choice(["add", "concat"]))
         adapters = {j: [sw.Conv2D(2, 2, kernel=1)] if random.random() < 0.3 else [] for j in inputs}
         layers = [sw.Conv2D(2 * len(inputs) if merge == "concat" else 2, 2, kernel=3)]
@@ -43,21 +52,36 @@ def random_network(random, fewest):
 def train(network, rule, clips, local):
     """Two clips, evaluations before and after (also with frames under way), as every rank sees them."""
     reads, top = (True, True) if local is None else local
-    outputs = []
+    outputs, prefetch = [], Prefetch(rule)
     for frames, targets in clips:
         none = [None] * len(frames)
-        for frame, target in zip(frames, targets, strict=True):
-            rule.tick(frame if reads else None, target if top else None)
+        for _, frame, target in prefetch.pairs(frames if reads else none, targets if top else none):
+            rule.tick(frame, target, prefetch.fetch)
         outputs += rule.evaluate(frames if reads else none, targets if top else None).outputs
         rule.end_clip()
-    return outputs
+    return [sw.to_host(output) for output in outputs]
+
+
+def on_device(network):
+    """The same network on the device, and a way to wrap a communicator, for a double of it, which watches messages."""
+    sw.use_backend("cupy")
+    moved = sw.Network(list(network.units.values()), network.input_shape, network.seed, network.dtype)
+    if "double" not in sys.modules:
+        return moved, lambda comm: comm
+    from double.messages import Watched
+
+    return moved, Watched
 
 
 def main():
-    seed, count = int(sys.argv[1]), int(sys.argv[2])
+    seed, count, *mode = int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
+    if mode:
+        importlib.import_module("cupy")
+    reference = "cupy" if mode and "double" not in sys.modules else "numpy"
     me, stages, agreed = WORLD.Get_rank(), WORLD.Get_size(), 0
     for number in range(count):
         random = np.random.default_rng([seed, number])
+        sw.use_backend(reference)
         network = random_network(random, stages)
         boundary, every = MODES[number % len(MODES)]
         names = list(network.units)
@@ -74,7 +98,8 @@ def main():
         alone = copy.deepcopy(network)
         expected = train(alone, sw.Sideways(alone, sw.SoftmaxCrossEntropy(), optimizer, **options), clips, None)
         comms = WORLD.Dup(), WORLD.Dup()
-        mailbox = MPIMailbox(network, owner, 2, *comms, nap=True)
+        network, watched = on_device(network) if mode else (network, lambda comm: comm)
+        mailbox = MPIMailbox(network, owner, 2, *map(watched, comms), in_place=mode != ["staged"], nap=True)
         rule = sw.Sideways(network, sw.SoftmaxCrossEntropy(), optimizer, mailbox=mailbox, units=groups[me], **options)
         reads = any("frame" in network.units[name].inputs for name in groups[me])
         outputs = train(network, rule, clips, (reads, names[-1] in groups[me]))
@@ -83,7 +108,7 @@ def main():
         for comm in comms:
             comm.Free()
         same = all(
-            np.array_equal(array, (alone.units[name].parameters | alone.units[name].state)[key])
+            np.array_equal(*map(sw.to_host, (array, (alone.units[name].parameters | alone.units[name].state)[key])))
             for name in groups[me]
             for key, array in (network.units[name].parameters | network.units[name].state).items()
         )
@@ -98,4 +123,10 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BaseException:  # the other ranks would wait for this one
+        traceback.print_exc()
+        sys.stderr.flush()
+        time.sleep(0.5)
+        WORLD.Abort(1)

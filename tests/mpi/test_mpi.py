@@ -16,11 +16,12 @@ import pytest
 
 from mpi.placement import balanced, by_hand, check_ranks, speed_up
 from sideways import InputError
+from sideways.checkpoint import find
 from sideways.cli import main
 from sideways.mpirun import CLONE, command_of
 
 HERE = Path(__file__).parent
-SHORT = ["--clips", "4", "--evaluation-clips", "2", "--batch", "8"]
+SHORT = ["--clips", "4", "--evaluation-clips", "2", "--batch", "16"]  # so wide that conv4 goes Winograd's way
 
 
 def start(ranks, *arguments):
@@ -87,12 +88,25 @@ def test_replicas_match_one_replica_with_the_whole_batch_to_rounding(tmp_path):
     assert results[0]["accuracy"] == results[1]["accuracy"]
 
 
+def test_with_replicas_the_result_is_that_of_the_network_that_is_saved(tmp_path):
+    code, _, errors = train(2, tmp_path, "run", "--replicas", "2", "--evaluate-every", "3")
+    assert code == 0, errors
+    assert main(["evaluate", str(tmp_path / "run"), "--out", str(tmp_path / "again")]) == 0
+    told, again = (
+        json.loads(p.read_text()) for p in (tmp_path / "run/results.json", tmp_path / "again/evaluation.json")
+    )
+    assert (again["loss"], again["accuracy"]) == (pytest.approx(told["loss"], rel=1e-6), told["accuracy"])
+
+
 @pytest.mark.parametrize(
     ("ranks", "arguments", "words"),
     [
         (6, [], "6 ranks cannot share 5 units in 1 replica(s): mpirun -n 1, 2, 3, 4, 5 would work"),
         (3, ["--replicas", "2"], "mpirun -n 2, 4, 6, 8, 10 would work"),
         (2, ["--replicas", "2", "--batch", "7"], "a batch of 7 cannot be split over 2 replicas"),
+        (2, ["--transport", "cuda-aware"], "goes with --backend cupy"),
+        (2, ["--emulate-ms", "inf"], "a time in milliseconds"),
+        (2, ["--boundary", "stream", "--set", "task_options.length=3"], "never reach the top"),
         (2, ["--rule", "bptt"], "only rule 'sideways' runs over several ranks"),
         (2, ["--placement", "0-1,3-4"], "write units 0-4 in order"),
         (2, ["--placement", "0-4"], "needed are 2 groups"),
@@ -159,7 +173,8 @@ def alive(pid):
 @pytest.mark.parametrize("seed", range(10))
 def test_a_killed_rank_ends_the_whole_job_within_ten_seconds(tmp_path, seed):
     moment = random.Random(seed)
-    job = start(3, "-m", "mpi", "waves-skip", "--clips", "1000", "--runs", str(tmp_path), "--name", "killed")
+    often = ["--clips", "1000", "--checkpoint-every", "5", "--evaluate-every", "2", "--evaluation-clips", "1"]
+    job = start(3, "-m", "mpi", "waves-skip", *often, "--runs", str(tmp_path), "--name", "killed")
     ranks = pids(job)
     time.sleep(moment.uniform(0, 2))
     victim = moment.choice(ranks)
@@ -173,7 +188,9 @@ def test_a_killed_rank_ends_the_whole_job_within_ten_seconds(tmp_path, seed):
         time.sleep(0.05)
     metrics = tmp_path / "killed" / "metrics.jsonl"
     if metrics.exists():  # whole lines only
-        assert all(json.loads(line)["kind"] == "train" for line in metrics.read_text().splitlines())
+        assert all(json.loads(line)["kind"] in ("train", "evaluation") for line in metrics.read_text().splitlines())
+    if list(tmp_path.glob("killed/checkpoints/step-*")):
+        assert find(tmp_path / "killed").name.startswith("step-")  # whole, or it would be refused
 
 
 @pytest.mark.parametrize(("whole_group", "words"), [(True, False), (False, True)])

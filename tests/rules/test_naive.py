@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from graphs import copied, equal, run
+from graphs import copied, equal, on_host, run
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -162,7 +162,7 @@ def test_every_pseudo_gradient_of_a_moving_clip_is_what_the_definition_says(rate
     used, ticks = [], []
     for frame, target in zip(frames, targets, strict=True):
         used.append(copied(network.parameters))
-        ticks.append(rule.tick(frame, target))
+        ticks.append(on_host(rule.tick(frame, target)))
     naive = Naive(wiring, frames, targets, used)
     for t, tick in enumerate(ticks):
         made = {i: naive.backward(i, t) for i in network.units}

@@ -5,9 +5,10 @@ import math
 
 import numpy as np
 import pytest
-from graphs import cases, copied, distance, equal, networks, run
+from graphs import backprop, bptt, cases, copied, distance, equal, networks, run
 from hypothesis import given
 from hypothesis import strategies as st
+from moved import host, of_loss
 
 import sideways as sw
 
@@ -15,7 +16,7 @@ import sideways as sw
 @given(cases(static=True))
 def test_on_a_static_clip_sideways_is_backprop_to_the_last_bit(case):
     network = case.network
-    exact = sw.backprop(network, case.loss, case.frames[0], case.targets[0])
+    exact = backprop(network, case.loss, case.frames[0], case.targets[0])
     for t, tick in enumerate(run(sw.Sideways(network, case.loss), case.frames, case.targets)):
         assert set(tick.gradients) == {name for name, first in network.first_backward.items() if t >= first}
         for name, gradients in tick.gradients.items():
@@ -45,23 +46,23 @@ def test_backprop_and_bptt_agree_with_central_finite_differences(case):
     network, random = case.network, np.random.default_rng(0)
     for gradients, value in (
         (
-            sw.backprop(network, case.loss, case.frames[0], case.targets[0]).gradients,
-            lambda: sw.backprop(network, case.loss, case.frames[0], case.targets[0]).loss,
+            backprop(network, case.loss, case.frames[0], case.targets[0]).gradients,
+            lambda: backprop(network, case.loss, case.frames[0], case.targets[0]).loss,
         ),
         (
-            sw.bptt(network, case.loss, case.frames, case.targets).gradients,
-            lambda: sw.bptt(network, case.loss, case.frames, case.targets).loss,
+            bptt(network, case.loss, case.frames, case.targets).gradients,
+            lambda: bptt(network, case.loss, case.frames, case.targets).loss,
         ),
     ):
         for name, unit in network.units.items():
             for key, parameter in unit.parameters.items():
                 direction = random.normal(size=parameter.shape)
-                here = parameter.copy()
+                here = host(parameter).copy()
                 values = []
                 for step in (1e-5, -1e-5):
-                    parameter[...] = here + step * direction
+                    parameter[...] = sw.to_device(here + step * direction)
                     values.append(float(value()))
-                parameter[...] = here
+                parameter[...] = sw.to_device(here)
                 claimed = float((gradients[name][key] * direction).sum()) if name in gradients else 0.0
                 assert (values[0] - values[1]) / 2e-5 == pytest.approx(claimed, rel=1e-5, abs=2e-7)
 
@@ -88,7 +89,7 @@ def test_on_a_smooth_video_the_distance_to_backprop_is_proportional_to_the_motio
     def gap(size):
         frames = middle + size * motion
         last = run(sw.Sideways(network, case.loss), frames, targets)[-1]
-        return distance(last.gradients, sw.backprop(network, case.loss, frames[-1], targets[-1]).gradients)
+        return distance(last.gradients, backprop(network, case.loss, frames[-1], targets[-1]).gradients)
 
     assert gap(1e-4) <= 0.2 * gap(1e-3) + 1e-11  # a tenth, if the distance is proportional to the motion
 
@@ -108,7 +109,7 @@ def test_with_relu_and_max_pooling_the_distance_is_proportional_to_the_motion_on
         )
         frames = random.normal(size=(2, 6, 6, 1)) + size * random.normal(size=(8, 2, 6, 6, 1))
         last = run(sw.Sideways(network, sw.SoftmaxCrossEntropy()), frames, [[0, 1]] * 8)[-1]
-        exact = sw.backprop(network, sw.SoftmaxCrossEntropy(), frames[-1], [0, 1])
+        exact = backprop(network, sw.SoftmaxCrossEntropy(), frames[-1], [0, 1])
         return distance(last.gradients, exact.gradients)
 
     gaps = [np.mean([gap(size, seed) for seed in range(100)]) for size in (1e-2, 1e-3)]
@@ -120,7 +121,7 @@ def test_the_pseudo_gradients_of_the_top_sum_to_those_of_bptt_on_any_video(case)
     network = case.network
     top = network.top.name
     ticks = run(sw.Sideways(network, case.loss), case.frames, case.targets)
-    exact = sw.bptt(network, case.loss, case.frames, case.targets)
+    exact = bptt(network, case.loss, case.frames, case.targets)
     for key, expected in exact.gradients[top].items():
         total = sum(tick.gradients[top][key] for tick in ticks if top in tick.gradients)
         assert np.allclose(total, expected, rtol=1e-9, atol=1e-12)
@@ -161,9 +162,10 @@ def test_the_loss_asks_for_the_target_that_came_target_delay_ticks_before(case, 
     ticks = run(sw.Sideways(case.network, case.loss, target_delay=delay), case.frames, case.targets)
     for t, tick in enumerate(ticks):
         if tick.loss is not None:
-            assert tick.loss == case.loss(tick.output, case.targets[t - delay])[0]
-    exact = sw.bptt(case.network, case.loss, case.frames, case.targets, target_delay=delay)
-    assert [case.loss(o, case.targets[t + case.network.latency - delay])[0] for t, o in enumerate(exact.output)] == [
+            assert tick.loss == of_loss(case.loss, tick.output, case.targets[t - delay])[0]
+    exact = bptt(case.network, case.loss, case.frames, case.targets, target_delay=delay)
+    latest = case.targets[case.network.latency - delay :]
+    assert [of_loss(case.loss, o, latest[t])[0] for t, o in enumerate(exact.output)] == [
         tick.loss for tick in ticks if tick.loss is not None
     ]
 
@@ -184,7 +186,7 @@ def test_update_every_n_averages_n_pseudo_gradients_of_each_unit_counted_across_
         if t == network.latency + n - 2:
             assert equal(network.parameters[top], start[top])
         if t == network.latency + n - 1:
-            for key, value in network.parameters[top].items():
+            for key, value in host(network.parameters[top]).items():
                 mean = sum(g[key] for g in made[top][:n]) / n
                 assert np.allclose(value, start[top][key] - rate * mean, rtol=1e-12, atol=1e-14)
             break
@@ -211,7 +213,7 @@ def test_the_average_over_a_clip_is_of_what_each_unit_made_since_the_last_clip_e
     for name in network.units:
         made = [tick.gradients[name] for tick in ticks if name in tick.gradients]
         assert len(made) == 7 - network.first_backward[name]
-        for key, value in network.parameters[name].items():
+        for key, value in host(network.parameters[name]).items():
             assert np.allclose(value, start[name][key] - 0.1 * sum(g[key] for g in made) / len(made), rtol=1e-12)
     before = copied(network.parameters)
     rule.update_for_clip()  # nothing was made since: no update
@@ -226,7 +228,7 @@ def test_counts_of_update_every_go_on_across_flushes():
     rule.end_clip()
     assert equal(network.parameters, start)
     second = run(rule, frames[:1], targets[:1])
-    for key, value in network.parameters["u0"].items():
+    for key, value in host(network.parameters["u0"]).items():
         mean = sum(tick.gradients["u0"][key] for tick in first + second) / 4
         assert np.allclose(value, start["u0"][key] - 0.1 * mean, rtol=1e-12)
 
@@ -262,8 +264,8 @@ def test_evaluation_and_the_instruments_leave_no_trace_in_training(case, kind):
     for frame, target in zip(case.frames, case.targets, strict=True):
         plain.tick(frame, target)
         disturbed.evaluate(case.frames[:, :1], case.targets[:, :1])
-        sw.backprop(networks_[1], case.loss, frame, target)
-        sw.bptt(networks_[1], case.loss, case.frames, case.targets)
+        backprop(networks_[1], case.loss, frame, target)
+        bptt(networks_[1], case.loss, case.frames, case.targets)
         disturbed.tick(frame, target)
     plain.end_clip()
     disturbed.end_clip()
@@ -276,21 +278,61 @@ def test_arrays_of_a_tick_belong_to_the_caller_and_nobody_writes_into_frames_or_
     case.frames.flags.writeable = case.targets.flags.writeable = False
     rule = sw.Sideways(case.network, case.loss, sw.SGD(1e-4, momentum=0.5))
     seen = []
-    for tick in run(rule, case.frames, case.targets):
-        seen.append((tick, copied(tick.gradients), None if tick.output is None else tick.output.copy()))
+    for frame, target in zip(case.frames, case.targets, strict=True):
+        tick = rule.tick(frame, target)
+        seen.append((tick, copied(tick.gradients), None if tick.output is None else copied(tick.output)))
     for tick, gradients, output in seen:
         assert equal(tick.gradients, gradients)
-        assert output is None or np.array_equal(tick.output, output)
+        assert output is None or equal(tick.output, output)
+
+
+@given(cases(below=True, most_units=4), st.sampled_from([sw.Sideways, sw.BPTT]))
+def test_a_caller_may_reuse_its_frames_and_targets_and_write_into_outputs(case, kind):
+    """Also where a unit passes the frame on as it is."""
+    ends = []
+    for reuse in (False, True):
+        own = copy.deepcopy(case.network)
+        rule = kind(own, case.loss, sw.SGD(1e-3), update_every="clip")
+        frame, target = case.frames[0].copy(), case.targets[0].copy()
+        for new_frame, new_target in zip(case.frames, case.targets, strict=True):
+            frame[...], target[...] = new_frame, new_target
+            tick = rule.tick(frame if reuse else new_frame, target if reuse else new_target)
+            if reuse and tick.output is not None:
+                tick.output.fill(7)
+        rule.end_clip()
+        ends.append(own.parameters)
+    assert equal(*ends)
+
+
+@given(cases())
+def test_a_tick_without_its_target_is_refused_and_moves_nothing(case):
+    ends = []
+    for forgetful in (False, True):
+        own = copy.deepcopy(case.network)
+        rule = sw.Sideways(own, case.loss, sw.SGD(1e-3))
+        for t, (frame, target) in enumerate(zip(case.frames, case.targets, strict=True)):
+            if forgetful and t % 2:
+                with pytest.raises(sw.InputError, match=f"tick {t} needs a target"):
+                    rule.tick(frame, None)
+            rule.tick(frame, target)
+        ends.append(own.parameters)
+    assert equal(*ends)
 
 
 class ReadOnlyMailbox(sw.Mailbox):
-    """Delivers messages that cannot be written into, and checks their layout."""
+    """Checks the layout of messages, and that nobody has written into one when the tick that reads it is over."""
+
+    sent = read = ()
 
     def send(self, sender, receiver, message):
         assert message.flags.c_contiguous
-        view = message.view()
-        view.flags.writeable = False
-        super().send(sender, receiver, view)
+        self.sent = (*self.sent, (message, copied(message)))
+        super().send(sender, receiver, message)
+
+    def deliver(self):
+        assert all(equal(message, before) for message, before in self.read)
+        self.read, self.sent = self.sent, ()
+        super().deliver()
 
 
 @given(cases())
@@ -359,16 +401,27 @@ def test_the_same_seed_gives_the_same_bits_and_a_units_weights_do_not_depend_on_
         ([[0.0]], [0, 1], "got list"),
         (None, [0, 1], "got NoneType"),
         (np.full((2, 2, 2, 1), np.nan), [0, 1], "not finite"),
+        (np.full((2, 2, 2, 1), "x"), [0, 1], "real numbers"),
+        (np.zeros((2, 2, 2, 1), complex), [0, 1], "real numbers"),
+        (np.zeros((2, 2, 2, 1)), None, "tick 0 needs a target"),
         (np.zeros((2, 2, 2, 1)), [0, 3], "label 3 is outside the classes 0 … 2"),
         (np.zeros((2, 2, 2, 1)), [0, 1, 2], "2 class indices"),
         (np.zeros((2, 2, 2, 1)), [0.5, 1.0], "class indices"),
         (np.zeros((0, 2, 2, 1)), [], "at least 1"),
     ],
 )
-@pytest.mark.parametrize("kind", [sw.Sideways, sw.Backprop, sw.BPTT])
+@pytest.mark.parametrize("kind", [sw.Sideways, sw.Delayed, sw.Backprop, sw.BPTT])
 def test_bad_frames_and_targets_are_refused_at_the_door(kind, frame, target, words):
     with pytest.raises(sw.InputError, match=words):
         kind(chain(), sw.SoftmaxCrossEntropy()).tick(frame, target)
+
+
+@pytest.mark.parametrize("kind", [sw.Sideways, sw.Backprop, sw.BPTT])
+def test_a_refused_tick_leaves_the_size_of_the_batch_open(kind):
+    rule = kind(chain(), sw.SoftmaxCrossEntropy())
+    with pytest.raises(sw.InputError):
+        rule.tick(np.zeros((2, 2, 2, 1)), [0, 3])
+    rule.tick(np.zeros((3, 2, 2, 1)), [0, 1, 2])
 
 
 @pytest.mark.parametrize(
@@ -379,11 +432,14 @@ def test_bad_frames_and_targets_are_refused_at_the_door(kind, frame, target, wor
         ({"target_delay": 3}, r"0 … 2"),
         ({"boundary": "drop"}, "'flush' or 'stream'"),
         ({"optimizer": sw.SGD(0.1, rates={"conv": 0.5})}, "'conv'; the units are u0, u1, u2"),
+        ({"optimizer": 0.1}, r"such as SGD\(0.01\)"),
+        ({"optimizer": sw.SGD}, r"such as SGD\(0.01\)"),
+        ({"loss": sw.MeanSquaredError}, "a loss such as"),
     ],
 )
 def test_wrong_settings_of_a_rule_are_refused(options, words):
     with pytest.raises(sw.InputError, match=words):
-        sw.Sideways(chain(), sw.SoftmaxCrossEntropy(), **options)
+        sw.Sideways(chain(), **{"loss": sw.SoftmaxCrossEntropy()} | options)
 
 
 def test_a_clip_without_a_loss_is_refused_by_bptt():

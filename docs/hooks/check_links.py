@@ -1,0 +1,51 @@
+"""Every link and picture of the built site leads somewhere: to a file that is there, and to an anchor in it.
+
+MkDocs checks what is written in Markdown; this also sees what plugins, notebooks and templates wrote. Addresses on
+other hosts are left alone. `make docs` calls it, in tests/docs/.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+
+class Page(HTMLParser):
+    """The links and the anchors of a page."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.links: set[str] = set()
+        self.anchors: set[str] = {"", "top"}
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name in ("href", "src") and value is not None:
+                self.links.add(value)
+            elif name == "id" or (name == "name" and tag == "a"):
+                self.anchors.add(value or "")
+
+
+read = cache(Page)
+
+
+def broken(site: Path) -> list[str]:
+    """One line for each link that leads nowhere."""
+    found = []
+    for path in sorted(site.rglob("*.html")):
+        for link in sorted(read(path).links):
+            address = urlsplit(link)
+            if address.scheme or address.netloc:
+                continue
+            base = site if address.path.startswith("/") else path.parent
+            target = (base / unquote(address.path).lstrip("/")).resolve() if address.path else path
+            if target.is_dir():
+                target /= "index.html"
+            if not target.exists():
+                found.append(f"{path.relative_to(site)}: {link}: no such file")
+            elif target.suffix == ".html" and unquote(address.fragment) not in read(target).anchors:
+                found.append(f"{path.relative_to(site)}: {link}: no such anchor")
+    return found

@@ -1,0 +1,130 @@
+"""What the site takes from elsewhere, so that nothing is written twice: sections of the README, the command line from
+argparse, recipes and models from the library, the notebooks as they were saved, and the explorer.
+
+In a page, `<!-- take: readme Several GPUs -->` is replaced by that section; so are `commands`, `recipes`, `models`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
+from mkdocs.plugins import event_priority
+from mkdocs.structure.files import File, Files
+
+from sideways.cli import command_line
+from sideways.explore import page as explorer
+from sideways.models import MODELS
+from sideways.recipes import load_recipe, recipe_names
+
+ROOT = Path(__file__).parent.parent.parent
+TAKE = re.compile(r"<!-- take: (\w+) ?(.*?) -->")
+
+
+def on_config(config: MkDocsConfig) -> None:
+    """The notebooks of tutorials/ follow the page that introduces them."""
+    (tutorials,) = (entry["Tutorials"] for entry in config.nav or [] if "Tutorials" in entry)
+    tutorials.extend({_title(path): f"tutorials/{path.name}"} for path in _notebooks())
+
+
+@event_priority(100)  # before the plugin that renders notebooks looks for them
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the notebooks, and the explorer's page."""
+    for path in _notebooks():
+        files.append(File(f"tutorials/{path.name}", str(ROOT), config.site_dir, config.use_directory_urls))
+    files.append(File.generated(config, "explorer/page.html", content=explorer()))
+    return files
+
+
+def on_page_markdown(markdown: str, **kwargs: Any) -> str:
+    """Fill in what a page takes from elsewhere."""
+    return TAKE.sub(lambda match: SOURCES[match[1]](match[2]), markdown)
+
+
+def _notebooks() -> list[Path]:
+    return sorted((ROOT / "tutorials").glob("[0-9]*.ipynb"))
+
+
+def _title(path: Path) -> str:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    text = "".join("".join(cell["source"]) + "\n" for cell in cells if cell["cell_type"] == "markdown")
+    heading = re.search(r"^# (.+)$", text, re.MULTILINE)
+    return heading[1] if heading else path.stem
+
+
+# Sources -------------------------------------------------------------------------------------------------------------
+
+
+def readme(heading: str) -> str:
+    """A section of the README without its heading; its own headings and links as they are from docs/."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(rf"^(#+) {re.escape(heading)}\n(.*?)(?=^#{{1,2}} |\Z)", text, re.MULTILINE | re.DOTALL)
+    if not found:
+        raise PluginError(f"the README has no section {heading!r}")
+    return re.sub(r"\]\(docs/", "](", found[2]).strip("\n")
+
+
+def recipes(_: str) -> str:
+    rows = [(name, load_recipe(name)) for name in recipe_names()]
+    head = "| recipe | what it is | network | rule |\n|---|---|---|---|\n"
+    return head + "\n".join(f"| `{n}` | {r['summary']} | `{r['model']}` | `{r['rule']}` |" for n, r in rows)
+
+
+def models(_: str) -> str:
+    return "| network | what it is |\n|---|---|\n" + "\n".join(f"| `{n}` | {words} |" for n, words in MODELS.items())
+
+
+def commands(_: str) -> str:
+    """Every command with its options, from the parsers themselves."""
+    return "\n\n".join(_of_parser(command_line(), ""))
+
+
+def mpi_help(_: str) -> str:
+    """The help of `python -m mpi`: asked of itself, since to import it is to start MPI."""
+    command, wide = [sys.executable, "-m", "mpi", "--help"], os.environ | {"COLUMNS": "110"}
+    told = subprocess.run(command, cwd=ROOT, env=wide, capture_output=True, text=True)
+    if told.returncode:
+        raise PluginError(f"python -m mpi --help failed: {told.stderr}")
+    return f"```text\n{told.stdout.strip()}\n```"
+
+
+def _of_parser(parser: argparse.ArgumentParser, words: str) -> Iterator[str]:
+    below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    for action in below:
+        helps = {choice.dest: choice.help or "" for choice in action._choices_actions}
+        for name, command in action.choices.items():
+            yield from _of_parser(command, helps.get(name, ""))
+    if not below:
+        yield _of_command(parser, words)
+
+
+def _of_command(parser: argparse.ArgumentParser, words: str) -> str:
+    rows = []
+    for action in parser._actions:
+        if isinstance(action, argparse._HelpAction):
+            continue
+        values = "\\|".join(map(str, action.choices)) if action.choices else action.metavar or action.dest.upper()
+        takes = "" if action.nargs == 0 else f" {values}"
+        name = ", ".join(f"`{option}`{takes}" for option in action.option_strings) or values
+        rows.append(f"| {name} | {(action.help or '').replace('|', chr(92) + '|').replace('%%', '%')} |")
+    table = ["| option | |\n|---|---|\n" + "\n".join(rows)] if rows else []
+    text = parser.description or f"{words[:1].upper()}{words[1:]}."
+    examples = [parser.epilog] if parser.epilog else []
+    return "\n\n".join([f"## {parser.prog}", text, *table, *(_escape(example) for example in examples)])
+
+
+def _escape(text: str) -> str:
+    head, _, rest = text.partition(": ")
+    return f"{head}:\n\n" + "\n".join(f"    {example.strip().rstrip('.')}" for example in rest.split("; "))
+
+
+SOURCES = {"readme": readme, "recipes": recipes, "models": models, "commands": commands, "mpi": mpi_help}

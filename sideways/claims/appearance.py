@@ -1,0 +1,113 @@
+"""converges and regularises: Sideways and backpropagation where one frame is enough, with much and with little data."""
+
+from __future__ import annotations
+
+from sideways.claims.claim import CVPR2020, Bench, Claim, Finding, Rows, Runs, recipe
+from sideways.claims.pictures import Line, draw_lines, panels, save
+from sideways.claims.verdict import Check, Verdict, clearly_above, counted, difference, judged, spread
+
+SIDEWAYS, BACKPROP, NOISY = "Sideways", "backprop", "backprop + noise"
+CONVERGES = {SIDEWAYS: "bands-chain", BACKPROP: "bands-backprop"}
+REGULARISES = {SIDEWAYS: "bands-few-chain", BACKPROP: "bands-few-backprop", NOISY: "bands-few-noisy"}
+
+
+def converges(bench: Bench) -> Finding:
+    seeds, clips = bench.seeds_of(2, 5, 10), bench.pick(120, 250, 500)
+    runs = _train(bench, CONVERGES, seeds, clips)
+    about = f"Wavelength of waves, new clips all the time, {counted(seeds)}"
+    return Finding(
+        converged(*(_last(runs[arm]) for arm in CONVERGES), *(runs[arm].accuracies for arm in CONVERGES)),
+        f"held out: Sideways {spread(runs[SIDEWAYS].accuracies)}, backprop {spread(runs[BACKPROP].accuracies)}",
+        f"vgg5 on the wavelength of waves gliding 1 px per frame, {clips} clips × 32, {counted(seeds)}, recipes "
+        "bands-chain and bands-backprop",
+        _rows(runs),
+        "The recipes' own.",
+        [_picture(bench, runs, clips, about, "converges.png")],
+    )
+
+
+def regularises(bench: Bench) -> Finding:
+    seeds, clips = bench.seeds_of(3, 5, 10), bench.pick(80, 250, 500)
+    runs = _train(bench, REGULARISES, seeds, clips)
+    about = f"Wavelength of waves, 64 training clips, {counted(seeds)}"
+    held_out = {arm: runs[arm].accuracies for arm in REGULARISES}
+    gap, error = difference(held_out[SIDEWAYS], held_out[BACKPROP])
+    return Finding(
+        regularised(held_out),
+        f"held out: Sideways - backprop {gap:+.3f} ± {error:.3f} (standard error)",
+        f"vgg5 on the wavelength of waves, {clips} rounds over 4 batches of 16 clips, {counted(seeds)}, recipes "
+        "bands-few-*; noise: Gaussian, per unit as long as Sideways' error of that clip",
+        _rows(runs),
+        "The recipes' own; one size of the training set.",
+        [_picture(bench, runs, clips, about, "regularises.png")],
+    )
+
+
+def _train(bench: Bench, arms: dict[str, str], seeds: range, clips: int) -> dict[str, Runs]:
+    every = max(1, clips // 5)
+    return bench.train({a: recipe(name, clips=clips, evaluate_every=every) for a, name in arms.items()}, seeds)
+
+
+def _last(runs: Runs) -> list[float]:
+    """The mean training loss of the last tenth of each run."""
+    return [
+        sum(losses[-(len(losses) // 10 + 1) :]) / (len(losses) // 10 + 1) for losses in runs.metrics("train", "loss")
+    ]
+
+
+def converged(
+    loss: list[float], exact_loss: list[float], accuracies: list[float], exact_accuracies: list[float]
+) -> Verdict:
+    """Sideways' held-out accuracy within .05 of backprop's, and its last training loss at most a fifth above."""
+    gap, error = difference(accuracies, exact_accuracies)
+    ratio = (sum(loss) / len(loss)) / (sum(exact_loss) / len(exact_loss)) if loss and exact_loss else float("inf")
+    return judged(
+        Check(gap >= -0.05, "Sideways' held-out accuracy at most .05 below backprop's", f"{gap:+.3f} ± {error:.3f}"),
+        Check(ratio <= 1.2, "its training loss at the end at most 1.2 times backprop's", f"{ratio:.2f} times"),
+    )
+
+
+def regularised(held_out: dict[str, list[float]]) -> Verdict:
+    """Sideways generalises better than backprop, and noise of the same size does not explain it."""
+    return judged(
+        clearly_above("Sideways' held-out accuracy", held_out[SIDEWAYS], "backprop's", held_out[BACKPROP]),
+        clearly_above("it", held_out[SIDEWAYS], "that of backprop with noise of the same size", held_out[NOISY]),
+    )
+
+
+def _rows(runs: dict[str, Runs]) -> Rows:
+    return [
+        {
+            "arm": arm,
+            "seeds": str(mine.count),
+            "training loss at the end": spread(_last(mine), 4),
+            "held-out loss": spread(mine.values("loss"), 4),
+            "held-out accuracy": spread(mine.accuracies),
+        }
+        for arm, mine in runs.items()
+    ]
+
+
+def _picture(bench: Bench, runs: dict[str, Runs], clips: int, about: str, name: str):
+    figure, axes = panels(2)
+    trained, held_out = [], []
+    span = max(1, clips // 20)
+    for arm, mine in runs.items():
+        over_time = list(zip(*mine.metrics("train", "loss"), strict=True))
+        chunks = [over_time[start : start + span] for start in range(0, clips - span + 1, span)]
+        means = [[sum(values) / len(values) for values in zip(*chunk, strict=True)] for chunk in chunks]
+        trained.append(Line(arm, [span * (i + 1) for i in range(len(chunks))], means))
+        at = mine.metrics("evaluation", "clip")
+        if at:
+            held_out.append(Line(arm, at[0], list(zip(*mine.metrics("evaluation", "accuracy"), strict=True))))
+    draw_lines(axes[0], trained, "training clips (batches)", "training loss (nats)", about, yscale="log")
+    draw_lines(axes[1], held_out, "training clips (batches)", "held-out accuracy", "Held out", ylim=(0, 1.02))
+    return save(figure, bench.directory / name)
+
+
+CLAIMS = {
+    "converges": Claim("Training by Sideways converges where backpropagation does.", CVPR2020, converges),
+    "regularises": Claim(
+        "Sideways generalises better than backpropagation: its noise regularises.", CVPR2020, regularises
+    ),
+}

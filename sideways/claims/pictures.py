@@ -1,0 +1,83 @@
+"""The plots of the claims: points per seed with their mean, and lines against what was varied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from sideways.plots import COLOURS
+
+MARKERS = "osD^vP*"
+
+
+@dataclass(frozen=True)
+class Line:
+    """y against x; with several values for each x, their mean, and a band of one standard deviation."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float] | Sequence[Sequence[float]]
+    theory: bool = False  # a dashed line without markers
+    apart: bool = False  # the last point is of another kind: no line leads to it
+
+
+def panels(count: int, width: float = 6.4) -> tuple[Figure, list[Any]]:
+    """A figure with this many panels side by side."""
+    figure = Figure(figsize=(width * count, 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(numpy.atleast_1d(figure.subplots(1, count)))
+
+
+def draw_points(
+    axes: Any, groups: Mapping[str, Sequence[float]], label: str, title: str, levels: Mapping[str, float] | None = None
+) -> None:
+    """A row for each group: every seed as a point, the mean as a bar across; levels: dotted lines to compare with."""
+    for row, (colour, values) in enumerate(zip(_cycled(COLOURS, groups), groups.values(), strict=True)):
+        axes.scatter(values, [row] * len(values), color=colour, s=26, alpha=0.65, linewidths=0, zorder=3)
+        if values:
+            axes.plot([numpy.mean(values)] * 2, [row - 0.3, row + 0.3], color=colour, linewidth=2.5, zorder=4)
+    for style, (name, level) in zip((":", "--", "-."), (levels or {}).items(), strict=False):
+        axes.axvline(level, color="grey", linestyle=style, label=name)
+    axes.set_yticks(range(len(groups)), list(groups))
+    axes.set(xlabel=label, title=title, ylim=(len(groups) - 0.5, -0.5))
+    axes.grid(alpha=0.3, axis="x")
+    if levels:
+        axes.legend(frameon=False, fontsize=9)
+
+
+def draw_lines(axes: Any, lines: Sequence[Line], x: str, y: str, title: str, **scales: Any) -> None:
+    """Lines, a colour and a marker each; theory dashed in black, on top."""
+    number = 0
+    for line in lines:
+        if line.theory:
+            axes.plot(line.x, line.y, "--", color="black", linewidth=1.2, label=line.label, zorder=5)
+            continue
+        rows = [numpy.atleast_1d(values) for values in line.y]
+        means, spreads = numpy.array([row.mean() for row in rows]), numpy.array([row.std() for row in rows])
+        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+        end = len(means) - line.apart
+        axes.plot(line.x[:end], means[:end], color=colour, marker=marker, markersize=5, label=line.label)
+        axes.errorbar(line.x[end:], means[end:], spreads[end:], color=colour, fmt=marker, markersize=5)
+        low, high = (means - spreads)[:end], (means + spreads)[:end]
+        axes.fill_between(line.x[:end], low, high, color=colour, alpha=0.15, linewidth=0)
+        number += 1
+    axes.set(xlabel=x, ylabel=y, title=title, **scales)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=9)
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write it; returns the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    return path
+
+
+def _cycled(colours: Sequence[str], groups: Mapping[str, Any]) -> list[str]:
+    return [colours[i % len(colours)] for i in range(len(groups))]

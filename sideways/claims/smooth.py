@@ -1,0 +1,92 @@
+"""smooth: Sideways relies on neighbouring frames being alike. Where does it stop? Strides 1 to 16, and shuffled."""
+
+from __future__ import annotations
+
+import numpy
+
+from sideways.claims.claim import CVPR2020, Bench, Claim, Finding, Rows, Runs, recipe
+from sideways.claims.pictures import Line, draw_lines, panels, save
+from sideways.claims.verdict import Check, Verdict, counted, difference, judged, spread
+from sideways.plots import read_metrics
+
+STRIDES = (1, 2, 4, 8, 16)
+SPEED = 0.5  # pixels per frame at stride 1
+SHUFFLED = "shuffled"
+ARMS = {"Sideways": "bands-chain", "backprop": "bands-backprop"}
+
+
+def smooth(bench: Bench) -> Finding:
+    seeds, clips = bench.seeds_of(1, 3, 5), bench.pick(40, 250, 250)
+    cases = [*map(str, STRIDES), SHUFFLED]
+    arms = {}
+    for arm, name in ARMS.items():
+        for case in cases:
+            options = {"speed": SPEED, "shuffled": True} if case == SHUFFLED else {"speed": SPEED * int(case)}
+            every = max(1, clips // 5) if arm == "Sideways" else 0
+            arms[f"{arm} {case}"] = recipe(name, clips=clips, cosine_every=every, task_options=options)
+    runs = bench.train(arms, seeds)
+    accuracy = {arm: {case: runs[f"{arm} {case}"].accuracies for case in cases} for arm in ARMS}
+    cosine = {case: cosines(runs[f"Sideways {case}"]) for case in cases}
+    units = list(cosine[cases[0]])
+    rows: Rows = [
+        {
+            "stride": case,
+            "px per frame": "random" if case == SHUFFLED else f"{SPEED * int(case):g}",
+            **{f"accuracy, {arm}": spread(accuracy[arm][case]) for arm in ARMS},
+            **{f"cosine, {unit}": f"{numpy.mean(cosine[case][unit]):+.2f}" for unit in units},
+        }
+        for case in cases
+    ]
+    figure, axes = panels(2)
+    x = [*STRIDES, 2 * STRIDES[-1]]
+    marks = {"xscale": "log", "xticks": x}
+    about = f"Wavelength of waves, {clips} clips, {counted(seeds)}"
+    lines = [Line(arm, x, [accuracy[arm][case] for case in cases], apart=True) for arm in ARMS]
+    draw_lines(axes[0], lines, f"stride (× {SPEED} px per frame)", "held-out accuracy", about, **marks)
+    lines = [Line(unit, x, [cosine[case][unit] for case in cases], apart=True) for unit in units]
+    title = "Pseudo-gradient against exact, mean over training"
+    draw_lines(axes[1], lines, f"stride (× {SPEED} px per frame)", "cosine, one batch", title, **marks)
+    for panel in axes:
+        panel.minorticks_off()
+        panel.set_xticks(x, [*map(str, STRIDES), SHUFFLED])
+    verdict_ = verdict(
+        accuracy["Sideways"], accuracy["backprop"], {c: float(numpy.mean(cosine[c][units[0]])) for c in cases}
+    )
+    return Finding(
+        verdict_,
+        f"accuracy at stride 1 {spread(accuracy['Sideways']['1'])}, 16 {spread(accuracy['Sideways']['16'])}, shuffled "
+        f"{spread(accuracy['Sideways'][SHUFFLED])}",
+        f"vgg5 on the wavelength of waves, {clips} clips, {counted(seeds)}; cosines to exact bptt, of single batches",
+        rows,
+        "The recipes' own; a stride of s makes uniformly gliding waves glide s times as fast.",
+        [save(figure, bench.directory / "smooth.png")],
+    )
+
+
+def cosines(runs: Runs) -> dict[str, list[float]]:
+    """unit → the mean over training of its logged cosines, for each seed."""
+    found: dict[str, list[float]] = {}
+    for directory in runs.directories:
+        lines = read_metrics(directory, "cosine")
+        for unit in lines[0]["cosines"]:
+            found.setdefault(unit, []).append(float(numpy.mean([line["cosines"][unit] for line in lines])))
+    return found
+
+
+def verdict(sideways: dict[str, list[float]], backprop: dict[str, list[float]], bottom: dict[str, float]) -> Verdict:
+    """On the smoothest stream Sideways keeps up with backprop; on the roughest it does not, as the claim has it."""
+    here, _ = difference(sideways["1"], backprop["1"])
+    rough, _ = difference(sideways[SHUFFLED], backprop[SHUFFLED])
+    falls = [bottom[str(stride)] for stride in STRIDES]
+    return judged(
+        Check(here >= -0.05, "at stride 1 Sideways' accuracy at most .05 below backprop's", f"{here:+.3f}"),
+        Check(falls[0] - falls[-1] >= 0.2, "the bottom unit's cosine falls by .2 from stride 1 to 16", _listed(falls)),
+        Check(rough < -0.05, "on shuffled frames Sideways' accuracy more than .05 below backprop's", f"{rough:+.3f}"),
+    )
+
+
+def _listed(values: list[float]) -> str:
+    return ", ".join(f"{value:+.2f}" for value in values)
+
+
+CLAIM = Claim("Sideways works because neighbouring frames are alike; it needs a smooth stream.", CVPR2020, smooth)

@@ -1,0 +1,90 @@
+"use strict";
+// The schedule of a graph and which frames meet where, for graphs that are edited in the page. It says again what
+// sideways/network.py, sideways/rules/trace.py and cells.py say; tests/explore/ compares them over random graphs.
+//
+// units: [{name, inputs: [name, …]}, …] in topological order, the last is the top; "frame" is the frame of the tick.
+
+/** First forward fᵢ = max(fⱼ + 1), first backward bᵢ = max(b_c + 1), and the shortest and longest path to the top. */
+function schedule(units) {
+  const consumers = {}, forward = { frame: -1 }, backward = {}, toTop = {};
+  for (const { name, inputs } of units) {
+    consumers[name] = units.filter((unit) => unit.inputs.includes(name)).map((unit) => unit.name);
+    forward[name] = Math.max(...inputs.map((j) => forward[j] + 1));
+  }
+  const top = units.at(-1).name;
+  for (const { name } of units.toReversed()) {
+    const above = consumers[name];
+    backward[name] = name === top ? forward[top] : Math.max(...above.map((c) => backward[c] + 1));
+    toTop[name] = name === top ? [0, 0]
+      : [Math.min(...above.map((c) => toTop[c][0] + 1)), Math.max(...above.map((c) => toTop[c][1] + 1))];
+  }
+  delete forward.frame;
+  return {
+    units, consumers, depth: forward[top] + 1, latency: forward[top],
+    first_forward: forward, first_backward: backward, to_top: toTop,
+  };
+}
+
+/** Sideways: every unit at every tick, on what was sent at the tick before. Returns tick → unit → cell. */
+function sidewaysCells(plan, ticks) {
+  const cells = [];
+  for (let t = 0; t < ticks; t++) {
+    const before = cells[t - 1];
+    cells.push({});
+    for (const { name, inputs } of plan.units) {
+      const runs = t >= plan.first_forward[name], runsBack = t >= plan.first_backward[name];
+      const activation = runs ? distinct(inputs.flatMap((j) => (j === "frame" ? [t] : before[j].activation))) : [];
+      const own = activation.map((frame) => [frame, t]);
+      const arriving = runsBack ? plan.consumers[name].flatMap((c) => before[c].gradient) : [];
+      cells[t][name] = { activation, gradient: runsBack ? distinct([...own, ...arriving]) : [], held: [] };
+    }
+  }
+  return cells;
+}
+
+/** Backpropagation, one unit-step per tick: one frame goes up and its gradient down before the next may enter. */
+function blockedCells(plan, ticks) {
+  const cycle = 2 * plan.depth - 1;
+  const above = (name) => [name, ...plan.consumers[name].flatMap(above)];
+  const cells = [];
+  for (let t = 0; t < ticks; t++) {
+    const start = t - (t % cycle);
+    cells.push({});
+    for (const { name } of plan.units) {
+      const up = start + plan.first_forward[name], down = start + plan.first_backward[name];
+      cells[t][name] = {
+        activation: t === up ? [start] : [],
+        gradient: t === down ? distinct(above(name).map((unit) => [start, start + plan.first_forward[unit]])) : [],
+        held: up < t && t < down ? [start] : [],
+      };
+    }
+  }
+  return cells;
+}
+
+/** Numbers, or pairs of numbers: each once, in order. */
+function distinct(values) {
+  const sorted = values.toSorted((a, b) => (Array.isArray(a) ? a[0] - b[0] || a[1] - b[1] : a - b));
+  return sorted.filter((value, i) => i === 0 || String(value) !== String(sorted[i - 1]));
+}
+
+/** What the page shows of a graph; the library's cells.exported(network, ticks) gives the same. */
+function explored(units, ticks) {
+  const plan = schedule(units);
+  return { ...plan, sideways: sidewaysCells(plan, ticks), blocked: blockedCells(plan, ticks) };
+}
+
+/** Passes (a unit's forward or its backward) in a row of cells. */
+function passes(row) {
+  return Object.values(row).reduce((n, { activation, gradient }) => n + !!activation.length + !!gradient.length, 0);
+}
+
+/** n equal units in contiguous groups on K devices: the part of the devices' time that is work, filling left out. */
+function utilisation(n, devices, microBatches = 8) {
+  const balance = n / (devices * Math.ceil(n / devices)); // the dearest device sets the length of a tick
+  return {
+    blocked: 1 / devices, // one unit at a time
+    gpipe: balance * microBatches / (microBatches + devices - 1),
+    sideways: balance,
+  };
+}

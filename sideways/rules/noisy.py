@@ -1,0 +1,75 @@
+"""Backpropagation with noise of the size of Sideways' error: is it only the noise that regularises?"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from sideways.backend import Array, copied, generator, to_device
+from sideways.errors import InputError
+from sideways.losses import Loss
+from sideways.network import Network
+from sideways.optimizers import Optimizer
+from sideways.rules.backprop import Backprop
+from sideways.rules.rule import Tick, nothing
+from sideways.rules.sideways import Sideways
+
+
+class NoisyBackprop(Backprop):
+    """Ordinary training, one update per clip, each unit's mean gradient disturbed:
+
+        gᵢ + |pᵢ - gᵢ| n/|n|        n ~ N(0, 1)
+
+    with gᵢ its mean exact gradient over the clip and pᵢ the mean pseudo-gradient that Sideways makes of the same clip
+    with the same, frozen parameters: noise of the same size as Sideways' error, without its direction. The noise is a
+    function of (seed, unit, tick). For chains: on a skip graph the two see different frames.
+    """
+
+    whole_clips = True
+
+    def __init__(
+        self, network: Network, loss: Loss, optimizer: Optimizer | None = None, update_every: int | str = "clip"
+    ):
+        if update_every != "clip":
+            raise InputError(f"the noise is that of a clip's mean: update_every='clip', not {update_every!r}")
+        super().__init__(network, loss, optimizer, update_every)
+        self._clip: list[tuple[Array, Any]] = []
+
+    def reset(self) -> None:
+        super().reset()
+        self._clip = []
+
+    def tick(self, frame: Any, target: Any, meanwhile: Callable[[], None] = nothing) -> Tick:
+        tick = super().tick(frame, target, meanwhile)
+        self._clip.append((copied(to_device(frame)), copied(to_device(target))))
+        return tick
+
+    def end_clip(self) -> None:
+        for name, pseudo in mean_gradients(Sideways(copy.deepcopy(self.network), self.loss), self._clip).items():
+            sums, count = self._sums[name], self._counts[name]
+            random = generator("noise", self.network.seed, name, self.ticks)
+            noise = {key: to_device(random.standard_normal(total.shape), total.dtype) for key, total in sums.items()}
+            error = {key: pseudo[key] - total * (1 / count) for key, total in sums.items()}
+            size = (squared(error) / squared(noise)) ** 0.5
+            for key, total in sums.items():
+                total += noise[key] * (size * count)
+        super().end_clip()
+
+
+def mean_gradients(frozen: Sideways, clip: list[tuple[Array, Any]]) -> dict[str, dict[str, Array]]:
+    """unit → key → the mean of the gradients that a rule without an optimizer makes of a clip."""
+    sums: dict[str, dict[str, Array]] = {}
+    counts: dict[str, int] = {}
+    for frame, target in clip:
+        for name, gradients in frozen.tick(frame, target).gradients.items():
+            counts[name] = counts.get(name, 0) + 1
+            total = sums.setdefault(name, {})
+            for key, gradient in gradients.items():
+                total[key] = total[key] + gradient if key in total else gradient
+    return {name: {key: total * (1 / counts[name]) for key, total in totals.items()} for name, totals in sums.items()}
+
+
+def squared(tree: dict[str, Array]) -> float:
+    """The sum of all squares."""
+    return sum(float(array.reshape(-1) @ array.reshape(-1)) for array in tree.values())

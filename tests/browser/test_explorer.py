@@ -1,0 +1,234 @@
+"""The explorer in a real browser: what it shows is what the library says, over many graphs; it plays, steps, edits."""
+
+import json
+import time
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select
+
+import sideways as sw
+from mpi.placement import balanced, speed_up
+from sideways.explore import ticks_shown
+from sideways.explore.cells import chain, exported, sideways_cells
+
+pytestmark = pytest.mark.browser
+# The page is the same object for all examples of a property; each sets all that it reads.
+one_page = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def element(page, selector):
+    return page.find_element(By.CSS_SELECTOR, selector)
+
+
+def text(page, selector):
+    return element(page, selector).text
+
+
+def click(page, selector):
+    element(page, selector).click()
+
+
+def cell(page, rule, unit, tick):
+    return element(page, f"figure[data-rule={rule}] [data-unit={unit}][data-tick='{tick}']")
+
+
+@st.composite
+def graphs(draw):
+    """Any network: each unit reads some earlier ones or the frame, in any order; the last, what nobody else does."""
+    count = draw(st.integers(1, 7))
+    units = []
+    for i in range(count):
+        earlier = ["frame", *(f"u{j}" for j in range(i))]
+        inputs = set(draw(st.lists(st.sampled_from(earlier), min_size=1, max_size=3)))
+        if i == count - 1:
+            inputs |= {name for name in earlier[1:] if not any(name in unit.inputs for unit in units)}
+        inputs = draw(st.permutations(sorted(inputs)))
+        units.append(sw.Unit(f"u{i}", [sw.Dense(len(inputs), 1)], inputs, merge="concat"))
+    return sw.Network(units, (1,))
+
+
+@st.composite
+def edits(draw):
+    """What a reader can make of the graph: a depth, and skip edges (source, consumer), the frame being 0."""
+    depth = draw(st.integers(1, 8))
+    possible = [(source, consumer) for consumer in range(2, depth + 1) for source in range(consumer - 1)]
+    return depth, sorted(draw(st.sets(st.sampled_from(possible), max_size=5)) if possible else [])
+
+
+@one_page
+@given(network=graphs())
+def test_schedule_and_cells_of_any_graph_are_the_librarys(page, network):
+    ticks = 3 * network.depth + 2
+    expected = json.loads(json.dumps(exported(network, ticks)))
+    assert page.execute_script("return explored(arguments[0], arguments[1])", expected["units"], ticks) == expected
+
+
+READ = """state.now = 1000; edit(arguments[0], arguments[1]);
+const texts = (selector) => [...document.querySelectorAll(selector)].map((found) => found.textContent);
+return texts("#is-depth, #is-latency, #is-cycle, #tick, #passes-skip, #numbers table:first-of-type tbody td")"""
+
+
+@settings(one_page, max_examples=40)
+@given(edit=edits())
+def test_the_numbers_on_the_page_follow_every_edit_as_the_library_says(page, edit):
+    depth, skips = edit
+    network, last = chain(depth, skips), ticks_shown(depth) - 1
+    tick, depth_is, latency, cycle, *table, passes = page.execute_script(READ, depth, skips)
+    assert tick == f"tick {last} of {last}"
+    assert [depth_is, latency.split()[0], cycle.split()[0]] == [str(depth), str(network.latency), str(2 * depth - 1)]
+    for name, (short, long) in network.to_top.items():
+        apart = f"{2 * short}" if short == long else f"{2 * short} … {2 * long}"
+        first = [f"tick {network.first_forward[name]}", f"tick {network.first_backward[name]}"]
+        at = table.index(name)
+        assert table[at + 1 : at + 4] == [*first, apart]
+    row = sideways_cells(network, last + 1)[last]
+    assert int(passes) == sum(bool(c.activation) + bool(c.gradient) for c in row.values()) == 2 * depth
+
+
+def test_the_use_of_devices_is_that_of_the_placement_of_mpi(page):
+    for units in range(1, 9):
+        for devices in range(1, units + 1):
+            costs = [1.0] * units
+            ideal = speed_up(costs, balanced([f"u{i}" for i in range(units)], costs, devices)) / devices
+            used = page.execute_script("return utilisation(arguments[0], arguments[1], 8)", units, devices)
+            assert used["sideways"] == pytest.approx(ideal)
+            assert used["blocked"] == pytest.approx(1 / devices)
+            assert used["gpipe"] == pytest.approx(ideal * 8 / (8 + devices - 1))
+
+
+def test_the_graphs_that_the_library_exported_are_those_the_page_would_compute(page):
+    same = page.execute_script(
+        "return Object.values(GRAPHS).map(g => JSON.stringify(g) === JSON.stringify("
+        "{...g, ...explored(g.units, g.sideways.length)}))"
+    )
+    assert same == [True, True]
+
+
+def test_the_page_asks_nothing_of_the_network(page):
+    assert page.execute_script("return performance.getEntriesByType('resource').map(e => e.name)") == []
+
+
+def test_it_plays_pauses_and_stops_at_the_end(page):
+    click(page, "#first")
+    assert text(page, "#tick") == "tick 0 of 19"
+    Select(element(page, "#speed")).select_by_visible_text("fast")
+    click(page, "#play")
+    wait_until(lambda: int(text(page, "#tick").split()[1]) >= 2)
+    click(page, "#play")
+    stopped = text(page, "#tick")
+    time.sleep(0.5)
+    assert text(page, "#tick") == stopped
+    page.execute_script("go(18)")
+    click(page, "#play")
+    wait_until(lambda: text(page, "#play") == "Play")
+    assert text(page, "#tick") == "tick 19 of 19"
+
+
+def wait_until(condition, seconds=5):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.05)
+
+
+def test_it_steps_and_scrubs(page):
+    click(page, "#step")
+    assert text(page, "#tick") == "tick 12 of 19"
+    click(page, "#back")
+    click(page, "#back")
+    assert text(page, "#tick") == "tick 10 of 19"
+    element(page, "#scrub").send_keys(Keys.ARROW_LEFT)
+    assert text(page, "#tick") == "tick 9 of 19"
+
+
+def test_the_keyboard_alone_steps_plays_and_moves_from_cell_to_cell(page):
+    body = element(page, "body")
+    body.send_keys(".")
+    assert text(page, "#tick") == "tick 12 of 19"
+    body.send_keys(",", ",")
+    assert text(page, "#tick") == "tick 10 of 19"
+    body.send_keys(" ")
+    assert text(page, "#play") == "Pause"
+    body.send_keys(" ")
+    assert text(page, "#play") == "Play"
+    diagram = element(page, "figure[data-rule=chain] .scroll")
+    diagram.send_keys(Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.ARROW_LEFT)
+    assert text(page, "#cell h2") == "u2 at tick 9 (Sideways)"
+    assert page.switch_to.active_element == diagram
+
+
+def test_a_clicked_cell_tells_its_messages_its_formula_and_the_frames_it_pairs(page):
+    cell(page, "skip", "u4", 10).click()
+    words = text(page, "#cell")
+    assert "u4 at tick 10 (Skip-Sideways)" in words
+    assert "reads what u3 sent at tick 9: frame 7" in words
+    assert "reads what u1 sent at tick 9: frame 9" in words
+    assert "u4[10] = a3[9] ‖ a1[9]" in words
+    assert "g4[10] = g5→4[9]" in words
+    chips = [chip.text for chip in page.find_elements(By.CSS_SELECTOR, "#cell .chip")]
+    assert chips == ["7", "9", "5", "7", "7", "9"]  # read from u3, from u1; Jacobians of u5, then of u4 itself
+    assert "moments 4 frames apart" in words
+
+
+def test_a_clicked_cell_of_backpropagation_has_one_frame_throughout(page):
+    cell(page, "blocked", "u1", 8).click()
+    words = text(page, "#cell")
+    assert "the exact gradient of frame 0" in words
+    assert "at u1[0]" in words  # the activation that waited for it
+
+
+def test_a_reader_deepens_the_network_adds_a_skip_edge_and_removes_another(page):
+    click(page, "#deeper")
+    assert text(page, "#is-latency") == "5 ticks"
+    Select(element(page, "#source")).select_by_visible_text("u3")
+    Select(element(page, "#consumer")).select_by_visible_text("u6")
+    click(page, "#add")
+    assert text(page, "#skips").replace("  ", " ").splitlines() == ["u1 → u4 ×", "u3 → u6 ×"]
+    click(page, "#skips li:first-child button")
+    cell(page, "skip", "u6", 11).click()
+    assert "u6[11] = a5[10] ‖ a3[10]" in text(page, "#cell")
+    click(page, "#reset")
+    assert text(page, "#is-latency") == "4 ticks"
+
+
+def test_on_a_phone_only_the_diagrams_scroll_sideways(page):
+    try:
+        page.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride", {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+        )
+        page.execute_script("render()")
+        assert page.execute_script("return document.documentElement.scrollWidth") == 390
+        sizes = page.execute_script("return [...document.querySelectorAll('button')].map(b => b.offsetHeight)")
+        assert min(sizes) >= 38
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_the_theme_follows_the_system_and_a_button_turns_it(page):
+    background = "return getComputedStyle(document.body).backgroundColor"
+    light = page.execute_script(background)
+    click(page, "#theme")
+    dark = page.execute_script(background)
+    assert light == "rgb(255, 255, 255)" and dark != light
+    dark_system = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    page.refresh()
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", dark_system)
+    assert page.execute_script(background) == dark
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_every_number_reads_on_the_colour_of_its_frame(page):
+    """The contrast of WCAG 2, level AA: 4.5 or more."""
+
+    def luminance(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    for pair in page.execute_script("return FRAME_COLOURS"):
+        dark, light = sorted(map(luminance, pair))
+        assert (light + 0.05) / (dark + 0.05) >= 4.5

@@ -1,0 +1,290 @@
+"""The double's `cupy.ndarray`: no NumPy array, and none of its values reach the host but by an explicit transfer.
+
+Differences from NumPy that the code meets (CuPy's user guide, "Differences between CuPy and NumPy"): reductions and
+single elements are arrays without axes; functions take arrays of the device and scalars only; an index beyond the end
+wraps around in silence, and of equal indices in an assignment any may win: both are refused here.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+
+from double.clock import Copy, Hazard, Memory, Stream, clock, pinned_memory, poison
+from double.signatures import check, real
+
+IMPLICIT = (
+    "Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array explicitly."
+)
+Scalar = (bool, int, float, complex, numpy.generic)
+
+
+class ndarray:  # noqa: N801
+    """An array on the device. `_values` is where its memory really is: for this package's eyes only."""
+
+    # Stricter than CuPy: not even numpy.tanh(x) or numpy.sum(x), which it would pass on to itself, are let through.
+    __array_ufunc__ = None
+
+    def __array_function__(self, function: Any, *others: Any) -> Any:
+        raise TypeError(f"numpy.{function.__name__} of a cupy.ndarray")
+
+    def __init__(self, values: numpy.ndarray, memory: Memory):
+        self._values, self._memory = values, memory
+
+    # What the host knows without asking the device
+
+    shape = property(lambda self: self._values.shape)
+    dtype = property(lambda self: self._values.dtype)
+    size = property(lambda self: self._values.size)
+    ndim = property(lambda self: self._values.ndim)
+    nbytes = property(lambda self: self._values.nbytes)
+    itemsize = property(lambda self: self._values.itemsize)
+    strides = property(lambda self: self._values.strides)
+    flags = property(lambda self: self._values.flags)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __hash__(self) -> int:
+        raise TypeError("unhashable type: 'ndarray'")
+
+    # Transfers
+
+    def __array__(self, *arguments: Any, **options: Any) -> numpy.ndarray:
+        raise TypeError(IMPLICIT)
+
+    def get(self, *arguments: Any, **options: Any) -> numpy.ndarray:
+        check(real.ndarray, "get", (self, *arguments), options)
+        return self._get(*arguments, **options)
+
+    def _get(self, stream: Stream | None = None, order: str = "C", out: Any = None, blocking: bool = True):
+        stream = clock.current if stream is None else stream
+        clock.counts.update(download=1, download_bytes=self.nbytes)
+        with stream:
+            clock.work("a download", reads=[self._memory])
+        if out is None:
+            blocking, out = True, numpy.empty(self.shape, self.dtype, order)
+        if not isinstance(out, numpy.ndarray) or out.dtype != self.dtype:
+            raise TypeError("`out` must be a NumPy array of the same dtype")
+        if out.shape != self.shape:
+            raise ValueError(f"shape mismatch: {self.shape} into {out.shape}")
+        if not (out.flags.c_contiguous and self.flags.c_contiguous):
+            raise RuntimeError("`out` cannot be specified when copying to non-contiguous ndarray")
+        memory = pinned_memory(out)
+        if memory is not None and memory.busy:
+            raise Hazard(f"a download into pinned memory that is being {memory.busy} by MPI")
+        if blocking:
+            stream.synchronize()
+            out[...] = self._values
+        elif memory is None:
+            raise Hazard("an asynchronous copy into memory that is not pinned")
+        else:
+            Copy(stream, out, self._values, down=True)
+        return out
+
+    def set(self, arr: numpy.ndarray, stream: Stream | None = None) -> None:
+        if not isinstance(arr, numpy.ndarray):
+            raise TypeError("Only numpy.ndarray can be set to cupy.ndarray")
+        if arr.dtype != self.dtype:
+            raise TypeError(f"{arr.dtype} array cannot be set to {self.dtype} array")
+        if arr.shape != self.shape:
+            raise ValueError(f"Shape mismatch: {arr.shape} into {self.shape}")
+        if not (arr.flags.c_contiguous and self.flags.c_contiguous):
+            raise RuntimeError("Cannot set to non-contiguous array")
+        memory = pinned_memory(arr)
+        if memory is None:
+            raise Hazard("an upload from memory that is not pinned makes the host wait")
+        if memory.busy == "received":
+            raise Hazard("an upload of a message that MPI is still receiving")
+        clock.counts.update(upload=1, upload_bytes=self.nbytes)
+        with clock.current if stream is None else stream as stream:
+            clock.work("an upload", writes=[self._memory])
+        self._values[...] = arr
+        Copy(stream, arr, arr, down=False)
+
+    def item(self) -> Any:
+        return self._value().item()
+
+    def tolist(self) -> Any:
+        return self.get().tolist()
+
+    def _value(self) -> numpy.ndarray:
+        """For the host's eyes: it waits."""
+        return self._get()
+
+    def __repr__(self) -> str:
+        return repr(self._value())
+
+    def __str__(self) -> str:
+        return str(self._value())
+
+    def __format__(self, how: str) -> str:
+        return format(self._value()[()], how)
+
+    # Elements
+
+    def __getitem__(self, index: Any) -> ndarray:
+        where, others = unwrapped(index)
+        if any(other.dtype == bool for other in others):
+            clock.current.synchronize()  # how many there are, the host must know
+            clock.counts["download"] += 1
+        return result(self._values[where], [self, *others])
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        where, others = unwrapped(index)
+        value, more = unwrapped(value)
+        for other in others:
+            if other.dtype.kind in "iu":
+                _check_distinct(self._values, where)
+        clock.work("an assignment", [m._memory for m in (*others, *more)], [self._memory])
+        self._values[where] = value
+
+    def __iter__(self) -> Any:
+        return (self[i] for i in range(len(self)))
+
+    # Shapes and copies
+
+    def reshape(self, *shape: Any, **options: Any) -> ndarray:
+        check(real.ndarray, "reshape", (self, *shape), options)
+        return result(self._values.reshape(*shape, **options), [self])
+
+    def transpose(self, *axes: Any) -> ndarray:
+        return result(self._values.transpose(*axes), [self])
+
+    T = property(lambda self: self.transpose())
+
+    def fill(self, value: Any) -> None:
+        if not isinstance(value, Scalar):
+            raise TypeError(f"Unsupported type {type(value)}")
+        clock.work("fill", writes=[self._memory])
+        self._values.fill(value)
+
+    def copy(self, order: str = "C") -> ndarray:
+        return result(self._values.copy(order), [self])
+
+    def __copy__(self) -> ndarray:
+        return self.copy()
+
+    def __deepcopy__(self, memo: Any) -> ndarray:
+        return self.copy()
+
+    def __reduce__(self) -> Any:
+        raise TypeError("device arrays are not pickled in this project")
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Any other method that both libraries have."""
+        if name.startswith("_") or not hasattr(real.ndarray, name):
+            raise AttributeError(f"cupy.ndarray has no attribute {name!r}")
+
+        def method(*arguments: Any, **options: Any) -> Any:
+            check(real.ndarray, name, (self, *arguments), options)
+            return call(name, getattr(numpy.ndarray, name), (self, *arguments), options)
+
+        return method
+
+
+def _check_distinct(values: numpy.ndarray, where: Any) -> None:
+    places = numpy.arange(values.size).reshape(values.shape)[where]
+    if numpy.unique(places).size != places.size:
+        raise Hazard("an assignment to equal indices: any of them may win")
+
+
+def unwrapped(argument: Any) -> tuple[Any, list[ndarray]]:
+    """What NumPy computes with, and the device arrays that it came from. Arrays of the host are refused."""
+    if isinstance(argument, ndarray):
+        return argument._values, [argument]
+    if isinstance(argument, numpy.ndarray):
+        raise TypeError(f"Unsupported type {type(argument)}")
+    if isinstance(argument, tuple | list):
+        parts = [unwrapped(part) for part in argument]
+        return type(argument)(part for part, _ in parts), [array for _, arrays in parts for array in arrays]
+    return argument, []
+
+
+def call(name: str, function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """NumPy's function on the memory of device arrays: a piece of work in the current stream."""
+    out = options.get("out")
+    values, arrays = unwrapped(arguments)
+    told = {key: unwrapped(value) for key, value in options.items() if key != "out"}
+    arrays += [array for _, more in told.values() for array in more]
+    options = {key: value for key, (value, _) in told.items()}
+    if out is None:
+        return result(function(*values, **options), arrays, name, fresh=isinstance(function, numpy.ufunc))
+    if not isinstance(out, ndarray):
+        raise TypeError(f"out must be a cupy.ndarray, not {type(out)}")
+    clock.work(name, [array._memory for array in arrays], [out._memory])
+    function(*values, out=out._values, **options)
+    return out
+
+
+def result(made: Any, arrays: list[ndarray], name: str = "an operation", fresh: bool = False) -> Any:
+    """Device arrays of what NumPy made: a view of one that there was, or new memory that is written now.
+
+    CuPy's elementwise functions make C-contiguous arrays, whatever the layout of their inputs.
+    """
+    if isinstance(made, tuple | list):
+        return type(made)(result(part, arrays, name, fresh) for part in made)
+    values = numpy.asarray(made)
+    base = _root(values)
+    for array in arrays:
+        if base is array._memory.values:
+            return ndarray(values, array._memory)
+    if fresh and not values.flags.c_contiguous:
+        values = base = numpy.ascontiguousarray(values)
+    memory = Memory(base)
+    clock.work(name, [array._memory for array in arrays], [memory])
+    return ndarray(values, memory)
+
+
+def _root(values: numpy.ndarray) -> Any:
+    base: Any = values
+    while getattr(base, "base", None) is not None:
+        base = base.base
+    return base
+
+
+def new(values: numpy.ndarray) -> ndarray:
+    """Memory that holds these values, by work that is queued now."""
+    memory = Memory(values)
+    clock.work("a new array", writes=[memory])
+    return ndarray(values, memory)
+
+
+def uninitialised(shape: Any, dtype: Any, order: str = "C") -> ndarray:
+    """Memory that nobody has written into."""
+    values = numpy.empty(shape, dtype, order)
+    values[...] = poison(values)
+    return ndarray(values, Memory(values))
+
+
+def _operator(name: str, function: Callable[..., Any], swapped: bool, in_place: bool) -> Callable[..., Any]:
+    def operate(self: ndarray, *others: Any) -> Any:
+        if any(not isinstance(other, (ndarray, *Scalar)) for other in others):
+            if all(hasattr(other, "__array__") for other in others):
+                raise TypeError(f"Unsupported type {type(others[0])}")
+            return NotImplemented
+        if in_place:
+            return call(name, function, (self, *others), {"out": self})
+        return call(name, function, (*others, self) if swapped else (self, *others), {})
+
+    return operate
+
+
+UFUNCS = {
+    "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "floordiv": "floor_divide",
+    "mod": "remainder", "pow": "power", "matmul": "matmul", "and": "bitwise_and", "or": "bitwise_or",
+    "xor": "bitwise_xor", "lshift": "left_shift", "rshift": "right_shift",
+}  # fmt: skip
+for _name, _ufunc in UFUNCS.items():
+    _function = getattr(numpy, _ufunc)
+    setattr(ndarray, f"__{_name}__", _operator(_ufunc, _function, False, False))
+    setattr(ndarray, f"__r{_name}__", _operator(_ufunc, _function, True, False))
+    setattr(ndarray, f"__i{_name}__", _operator(_ufunc, _function, False, True))
+for _name, _ufunc in {"lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal", "eq": "equal",
+                      "ne": "not_equal", "neg": "negative", "abs": "absolute", "invert": "invert"}.items():  # fmt: skip
+    setattr(ndarray, f"__{_name}__", _operator(_ufunc, getattr(numpy, _ufunc), False, False))
+for _name, _kind in {"bool": bool, "int": int, "float": float, "complex": complex, "index": operator.index}.items():
+    setattr(ndarray, f"__{_name}__", lambda self, kind=_kind: kind(self._value()))

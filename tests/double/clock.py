@@ -1,0 +1,245 @@
+"""The double's time: streams, events, and which work is known to have been done before which.
+
+The values of queued work are computed at once. Where all is ordered rightly nobody can tell the difference; where it is
+not, what reads or writes too early is refused with `Hazard`, every time, where a GPU would go wrong now and then. Known
+to be done before a piece of work is: what was queued before it in its stream, what an event that its stream waited for
+stands for, and what the host had waited for when it queued it. (Vector clocks: Fidge, 1988; Mattern, 1989.)
+
+What can be seen too early is really late: pinned memory holds poison until the host has waited for a copy into it.
+Sources: CUDA C++ Programming Guide, "Asynchronous Concurrent Execution" and "Default Stream"; CuPy's user guide,
+"Stream and Event", and "Memory Management": memory goes back to the stream on which it was taken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections import Counter
+
+import numpy
+
+
+class Hazard(AssertionError):  # noqa: N818
+    """Something that goes wrong on a real device, now and then."""
+
+
+Known = dict[int, int]  # number of a stream → how many of its works are known to be done
+
+
+def learn(known: Known, other: Known) -> None:
+    for stream, count in other.items():
+        if known.get(stream, 0) < count:
+            known[stream] = count
+
+
+class Memory:
+    """One allocation on the device: who wrote into it last, who has read it since. busy: what MPI does with it."""
+
+    def __init__(self, values: numpy.ndarray):
+        self.values, self.stream = values, clock.current
+        self.written: tuple[int, int] | None = None
+        self.read: Known = {}
+        self.busy: str | None = None
+
+    def __del__(self) -> None:
+        """It goes back to its stream, whose next work may write into it."""
+        for number, count in (self.written, *self.read.items()) if self.written else ():
+            if number != self.stream.number and not clock.before(self.stream, number, count):
+                clock.broken.append(
+                    f"memory of {self.stream} is given back while {clock.streams[number]} may still use it"
+                )
+
+
+class Pinned(bytearray):
+    """Page-locked host memory. busy: what MPI does with it."""
+
+    busy: str | None = None
+
+
+class Copy:
+    """An asynchronous copy between pinned and device memory that the host has not waited for."""
+
+    def __init__(self, stream: Stream, host: numpy.ndarray, values: numpy.ndarray, down: bool):
+        self.stream, self.count, self.down = stream.number, stream.count, down
+        self.values = values.copy()
+        self.memory = weakref.ref(pinned_memory(host))
+        self.place = host.ctypes.data - _address(self.memory()), host.dtype, host.shape
+        if down:
+            host[...] = self.values_before = poison(host)
+        clock.copies.append(self)
+
+    def host(self) -> numpy.ndarray:
+        if (memory := self.memory()) is None:
+            raise Hazard("pinned memory is given back while a copy is under way")
+        offset, dtype, shape = self.place
+        return numpy.frombuffer(memory, dtype, int(numpy.prod(shape)), offset).reshape(shape)
+
+    def done(self) -> None:
+        """The host knows: what it sees changes only now, and must not have been touched."""
+        host = self.host()
+        if not same(host, self.values_before if self.down else self.values):
+            raise Hazard("pinned memory is written into by the host while a copy is under way")
+        if self.down:
+            host[...] = self.values
+
+
+class Stream:
+    """`cupy.cuda.Stream`. A blocking one and the null stream wait for each other, as CUDA's legacy default does."""
+
+    null: Stream
+
+    def __init__(self, null: bool = False, non_blocking: bool = False, ptds: bool = False, priority: int | None = None):
+        self.number, self.blocking = len(clock.streams), not non_blocking
+        self.count = 0
+        self.known: Known = {}
+        self._outer: list[Stream] = []
+        clock.streams.append(self)
+        if self.blocking:
+            clock.blocking.append(self)
+
+    def __repr__(self) -> str:
+        return f"stream {self.number}" if self.number else "the null stream"
+
+    def record(self, event: Event | None = None) -> Event:
+        event = Event() if event is None else event
+        event.stands_for = self.known | {self.number: self.count}
+        learn(event.stands_for, clock.host)
+        event.looks = 0
+        return event
+
+    def wait_event(self, event: Event) -> None:
+        learn(self.known, event.stands_for)
+
+    def synchronize(self) -> None:
+        self.record().synchronize()
+
+    def use(self) -> Stream:
+        clock.current = self
+        return self
+
+    def __enter__(self) -> Stream:
+        self._outer.append(clock.current)
+        return self.use()
+
+    def __exit__(self, *error: object) -> None:
+        self._outer.pop().use()
+
+
+class Event:
+    """`cupy.cuda.Event`. The device makes its way: who looks a second time finds that it has happened."""
+
+    def __init__(self, block: bool = False, disable_timing: bool = False, interprocess: bool = False):
+        self.stands_for: Known = {}
+        self.looks = 0
+
+    @property
+    def done(self) -> bool:
+        self.looks += 1
+        if self.looks > 1 and clock.advances:
+            clock.host_learns(self.stands_for)
+        return all(clock.host.get(number, 0) >= count for number, count in self.stands_for.items())
+
+    def synchronize(self) -> None:
+        clock.counts["synchronise"] += 1
+        clock.host_learns(self.stands_for)
+
+
+class Clock:
+    """All streams, what the host knows of them, and counts of transfers and of the host's waiting."""
+
+    def __init__(self) -> None:
+        self.streams: list[Stream] = []
+        self.blocking: list[Stream] = []  # the null stream first
+        self.host: Known = {}
+        self.copies: list[Copy] = []
+        self.counts: Counter[str] = Counter()
+        self.advances = True  # False: work is done when somebody waits for it, and no sooner
+        self.broken: list[str] = []  # what was found where no error can be raised
+        self.journal: list[tuple[str, Stream, int, Known]] | None = None
+        self.current: Stream
+
+    def before(self, stream: Stream, number: int, count: int) -> bool:
+        """Whether that work is done before what is queued in this stream now."""
+        known = max(stream.known.get(number, 0), self.host.get(number, 0))
+        return number == stream.number or known >= count
+
+    def work(self, what: str, reads: list[Memory] = (), writes: list[Memory] = ()) -> Stream:  # type: ignore[assignment]
+        """Queue a piece of work in the current stream, or refuse it."""
+        if self.broken:
+            raise Hazard(self.broken.pop(0))
+        stream = self.current
+        stream.count += 1
+        if stream.blocking:  # the null stream waits for all of its kind, and they for it
+            for other in self.blocking if stream.number == 0 else self.blocking[:1]:
+                learn(stream.known, other.known | {other.number: other.count})
+        for memory in (*reads, *writes):
+            if memory.busy and (memory.busy == "received" or memory in writes):
+                raise Hazard(f"{what}: a message that is being {memory.busy} by MPI is touched")
+            if memory.written and not self.before(stream, *memory.written):
+                raise Hazard(f"{what} in {stream} uses what {self.streams[memory.written[0]]} may not have written yet")
+        for memory in writes:
+            for number, count in memory.read.items():
+                if not self.before(stream, number, count):
+                    raise Hazard(f"{what} in {stream} writes over what {self.streams[number]} may not have read yet")
+            memory.written, memory.read = (stream.number, stream.count), {}
+        for memory in reads:
+            memory.read[stream.number] = stream.count
+        if self.journal is not None:
+            self.journal.append((what, stream, stream.count, stream.known | {}))
+        return stream
+
+    def host_learns(self, known: Known) -> None:
+        learn(self.host, known)
+        done = [copy for copy in self.copies if self.host.get(copy.stream, 0) >= copy.count]
+        self.copies = [copy for copy in self.copies if copy not in done]
+        for copy in done:
+            copy.done()
+
+    def pending(self, memory: Memory) -> bool:
+        """Whether the host does not know that all work with this memory is done."""
+        works = [*memory.read.items(), *([memory.written] if memory.written else [])]
+        return any(self.host.get(number, 0) < count for number, count in works)
+
+    @contextlib.contextmanager
+    def counted(self):
+        """Counts of what happens inside: uploads, downloads, synchronise, and bytes of them."""
+        counts, before = Counter(), Counter(self.counts)
+        yield counts
+        counts.update(self.counts)
+        counts.subtract(before)
+
+    def finish(self) -> None:
+        """Wait for all; `Hazard` for whatever went wrong unseen."""
+        for stream in self.streams:
+            self.host_learns({stream.number: stream.count})
+        if self.broken:
+            broken, self.broken = self.broken, []
+            raise Hazard("; ".join(broken))
+
+
+def pinned_memory(array: numpy.ndarray) -> Pinned | None:
+    """The page-locked memory that an array lies in."""
+    base = array
+    while not isinstance(base, Pinned) and getattr(base, "base", None) is not None:
+        base = base.base
+    if isinstance(base, memoryview):
+        base = base.obj
+    return base if isinstance(base, Pinned) else None
+
+
+def _address(memory: Pinned) -> int:
+    return numpy.frombuffer(memory, numpy.uint8).ctypes.data
+
+
+def poison(like: numpy.ndarray) -> numpy.ndarray:
+    """What nobody should see: NaN, or the smallest integer."""
+    value = numpy.nan if like.dtype.kind == "f" else True if like.dtype.kind == "b" else numpy.iinfo(like.dtype).min
+    return numpy.full(like.shape, value, like.dtype)
+
+
+def same(one: numpy.ndarray, other: numpy.ndarray) -> bool:
+    return one.tobytes() == other.tobytes()
+
+
+clock = Clock()
+Stream.null = clock.current = Stream(null=True)

@@ -1,0 +1,149 @@
+"""The double's module `cupy`: every function that CuPy and NumPy both have, with CuPy's signature."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+
+from double.arrays import Scalar, call, ndarray, new, uninitialised, unwrapped
+from double.clock import Event, Pinned, Stream, clock
+from double.signatures import check, real
+
+DEVICES = 2  # how many GPUs the double shows
+ASKS = ("nonzero", "flatnonzero", "argwhere", "unique", "extract", "compress")  # the host must know how many there are
+
+
+def _created(name: str) -> Callable[..., ndarray]:
+    """zeros, ones, arange, …: no array comes in."""
+    function = getattr(numpy, name)
+
+    def create(*arguments: Any, **options: Any) -> ndarray:
+        check(real, name, arguments, options)
+        unwrapped([*arguments, *options.values()])
+        return new(function(*arguments, **options))
+
+    return create
+
+
+def _transfer(name: str) -> Callable[..., ndarray]:
+    """asarray, array, ascontiguousarray: the explicit way to the device, by way of pinned memory of CuPy's own."""
+    function = getattr(numpy, name)
+
+    def transfer(*arguments: Any, **options: Any) -> ndarray:
+        check(real, name, arguments, options)
+        source, *others = arguments
+        options.pop("blocking", None)
+        if isinstance(source, ndarray):
+            return call(name, function, arguments, options)
+        made = numpy.array(function(source, *others, **options))
+        if made.dtype.kind not in "biufc":
+            raise ValueError(f"Unsupported dtype {made.dtype}")
+        clock.counts.update(upload=1, upload_bytes=made.nbytes)
+        return new(made)
+
+    return transfer
+
+
+def _empty(*arguments: Any, **options: Any) -> ndarray:
+    check(real, "empty", arguments, options)
+    return uninitialised(*arguments, **({"dtype": float} | options if len(arguments) == 1 else options))
+
+
+def _copyto(*arguments: Any, **options: Any) -> None:
+    check(real, "copyto", arguments, options)
+    values, (into, *arrays) = unwrapped(arguments)
+    told, more = unwrapped(list(options.values()))
+    clock.work("copyto", [array._memory for array in (*arrays, *more)], [into._memory])
+    numpy.copyto(*values, **dict(zip(options, told, strict=True)))
+
+
+def _asnumpy(*arguments: Any, **options: Any) -> numpy.ndarray:
+    check(real, "asnumpy", arguments, options)
+    return arguments[0].get() if isinstance(arguments[0], ndarray) else numpy.asarray(arguments[0])
+
+
+class Namespace(types.ModuleType):
+    """`cupy`, or one of its submodules."""
+
+    def __init__(self, name: str, real: Any, host: Any, own: dict[str, Any]):
+        super().__init__(name)
+        self.__dict__.update(own, _real=real, _host=host)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or not hasattr(self._real, name):
+            raise AttributeError(f"module {self._real.__name__!r} has no attribute {name!r}")
+        theirs = getattr(self._real, name)
+        if isinstance(theirs, types.ModuleType) and self._host is not None:
+            value: Any = Namespace(theirs.__name__, theirs, getattr(self._host, name), {})
+        elif isinstance(theirs, (type, *Scalar)) or theirs is None:
+            value = theirs  # cupy.float32 is numpy.float32, cupy.pi is a number
+        else:
+            value = self._function(name, getattr(self._host, name))
+        self.__dict__[name] = value
+        return value
+
+    def _function(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def caller(*arguments: Any, **options: Any) -> Any:
+            check(self._real, name, arguments, options)
+            if name in ASKS or (name == "where" and len(arguments) == 1):
+                clock.current.synchronize()
+                clock.counts["download"] += 1
+            return call(name, function, arguments, options)
+
+        return caller
+
+
+class Device:
+    """`cupy.cuda.Device`."""
+
+    current = 0
+
+    def __init__(self, device: int | None = None):
+        self.id = Device.current if device is None else device
+
+    def use(self) -> None:
+        Device.current = self.id
+
+    def synchronize(self) -> None:
+        for stream in clock.streams:
+            stream.synchronize()
+
+    @property
+    def mem_info(self) -> tuple[int, int]:
+        return 3 << 30, 4 << 30
+
+
+def _pinned(*arguments: Any) -> Pinned:
+    check(real.cuda, "alloc_pinned_memory", arguments, {})
+    clock.counts["pinned"] += 1
+    return Pinned(arguments[0])
+
+
+_RUNTIME = types.SimpleNamespace(
+    getDeviceCount=lambda: DEVICES,
+    driverGetVersion=lambda: 12040,
+    runtimeGetVersion=lambda: 12040,
+    getDeviceProperties=lambda device: {"name": f"double of a GPU, number {device}".encode()},
+)
+_CUDA = {
+    "Stream": Stream,
+    "Event": Event,
+    "Device": Device,
+    "alloc_pinned_memory": _pinned,
+    "get_current_stream": lambda *device: clock.current,
+    "runtime": _RUNTIME,
+}
+_OWN = {
+    "ndarray": ndarray,
+    "cuda": Namespace("cupy.cuda", real.cuda, None, _CUDA),
+    "empty": _empty,
+    "copyto": _copyto,
+    "asnumpy": _asnumpy,
+    **{name: _created(name) for name in ("zeros", "ones", "full", "arange", "eye", "identity", "linspace")},
+    **{name: _transfer(name) for name in ("array", "asarray", "ascontiguousarray")},
+}
+cupy = Namespace("cupy", real, numpy, _OWN)
+cupy.__version__ = real.__version__

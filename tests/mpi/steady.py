@@ -1,0 +1,81 @@
+"""Run under mpirun with the device double: what each rank moves and waits for in each tick of the steady state.
+
+`mpirun -n K python steady.py staged|cuda-aware`; each rank prints a line: `rank: ok`, or what is wrong.
+"""
+
+import os
+import sys
+import time
+import traceback
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+import cupy  # the double
+import numpy as np
+from double.clock import clock
+from double.messages import Watched
+from mpi4py import MPI
+
+import sideways as sw
+from mpi.transport import MPIMailbox
+from sideways.models import build_model
+from sideways.prefetch import Prefetch
+
+WORLD = MPI.COMM_WORLD
+
+
+def main():
+    staged = sys.argv[1] == "staged"
+    sw.use_backend("cupy")
+    network = build_model("vgg5-skip", (8, 8, 1), 4, width=4)
+    me, names = WORLD.Get_rank(), list(network.units)
+    parts = np.array_split(np.arange(len(names)), WORLD.Get_size())
+    owner = {names[i]: rank for rank, part in enumerate(parts) for i in part}
+    mine = [name for name in names if owner[name] == me]
+    comm = Watched(WORLD.Dup())
+    mailbox = MPIMailbox(network, owner, 2, comm, None, in_place=not staged, nap=True)
+    rule = sw.Sideways(network, sw.SoftmaxCrossEntropy(), sw.Adam(1e-3), boundary="stream", mailbox=mailbox, units=mine)
+    reads = any("frame" in network.units[name].inputs for name in mine)
+    top, none = network.top.name in mine, [None] * 24
+    frames = np.random.default_rng(0).normal(size=(24, 2, 8, 8, 1)) if reads else none
+    labels = np.zeros((24, 2), int) if top else none
+    prefetch, wrong, downloads = Prefetch(rule), [], []
+    clock.journal, clock.advances = [], False  # a device as slow as can be: every wait shows
+    for clip in range(2):
+        for t, frame, target in prefetch.pairs(frames, labels):
+            started, given = comm.started, clock.current.count
+            with clock.counted() as counts:
+                rule.tick(frame, target, prefetch.fetch)
+            sent = comm.started - started
+            downloads += [
+                (clock.current.count - known[clock.current.number], known[clock.current.number] - given)
+                for what, stream, _, known in clock.journal
+                if what != "an upload" and stream is not clock.current
+            ]
+            clock.journal.clear()
+            expected = {
+                "upload": reads + top + (len(mailbox.incoming) if staged else 0),
+                "download": sent if staged else 0,
+                "synchronise": sent,
+                "pinned": 0,
+            }
+            found = {key: counts[key] for key in expected}
+            if clip and t < 23 and (sent != len(mailbox.outgoing) or found != expected):
+                wrong.append(f"tick {t}: {found}, not {expected}; sent {sent}")
+    if not any(later > 0 and before > 0 for later, before in downloads):
+        wrong.append("no message left before the end of its tick's work")
+    mailbox.clear()
+    mailbox.free()
+    clock.finish()
+    os.write(1, f"{me}: {'; '.join(wrong[:3]) or 'ok'}\n".encode())  # in one piece: the ranks write at once
+
+
+assert cupy.__version__
+if __name__ == "__main__":
+    try:
+        main()
+    except BaseException:  # the other ranks would wait for this one
+        traceback.print_exc()
+        sys.stderr.flush()
+        time.sleep(0.5)
+        WORLD.Abort(1)

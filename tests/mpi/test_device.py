@@ -1,0 +1,64 @@
+"""Ranks that compute on a device: same bits as one process with NumPy, and no waiting but for what is sent.
+
+With `--backend cupy` the ranks are compared with one process on the GPU, and CUDA-aware transport needs an MPI that is.
+"""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from sideways.doctor import CUDA_AWARE, take
+from sideways.mpirun import CLONE, command_of
+
+HERE = Path(__file__).parent
+
+
+def run(ranks, *arguments):
+    """(exit code, output, errors) of a job."""
+    path = os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(CLONE)])
+    environment = {**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(command_of(ranks, *arguments), env=environment, text=True, capture_output=True, timeout=240)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def on_the_double(request):
+    if request.config.getoption("--backend") != "double":
+        pytest.skip("asks the double's clock")
+
+
+def can(mode, backend):
+    """Whether this MPI takes device arrays: the double's are taken by a stand-in for one that does."""
+    return mode == "staged" or backend == "double" or take(CUDA_AWARE)[1].startswith("yes")
+
+
+@pytest.mark.parametrize("mode", ["staged", "cuda-aware"])
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
+def test_random_networks_on_a_device_end_with_the_bits_of_numpy_on_any_number_of_ranks(request, ranks, mode):
+    if not can(mode, request.config.getoption("--backend")):
+        pytest.skip("this MPI is not CUDA-aware: see sideways doctor")
+    code, output, errors = run(ranks, str(HERE / "same_bits.py"), str(10 + ranks), "6", mode)
+    assert (code, output.strip()) == (0, "6 of 6 agreed"), errors[-2000:]
+
+
+@pytest.mark.parametrize("mode", ["staged", "cuda-aware"])
+def test_in_the_steady_state_a_rank_moves_frames_and_messages_alone_and_waits_once_for_each_it_sends(
+    on_the_double, mode
+):
+    code, output, errors = run(3, str(HERE / "steady.py"), mode)
+    assert (code, sorted(output.split("\n"))) == (0, ["", "0: ok", "1: ok", "2: ok"]), output + errors
+
+
+def test_a_run_over_ranks_and_replicas_on_a_device_is_numpys_to_the_last_bit(on_the_double, tmp_path):
+    same = []
+    for backend in ("numpy", "cupy"):
+        options = ["waves-skip", "--clips", "3", "--evaluation-clips", "2", "--batch", "4", "--update-every", "1"]
+        options += ["--backend", backend, "--runs", str(tmp_path), "--name", backend, "--replicas", "2"]
+        code, output, errors = run(4, "-m", "mpi", *options, "--placement", "0-2,3-4", "--set", "task_options.size=8")
+        assert code == 0, errors
+        assert len(re.findall(r"^\d +\S+ +\d+ +(CPU|GPU)", output, re.MULTILINE)) == 4
+        same.append((tmp_path / backend / "metrics.jsonl").read_bytes())
+    assert same[0] == same[1]

@@ -1,0 +1,148 @@
+"""Delayed: its gradients are bptt's, late, on any video and any graph; what it keeps is state like any other."""
+
+import copy
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from graphs import cases, copied, distance, equal, run
+from hypothesis import assume, given
+
+import sideways as sw
+from sideways.config import Config, build_network, build_rule, build_task
+
+
+class Silent(sw.Loss):
+    """Another loss until it has been asked this often; then its gradient is 0."""
+
+    def __init__(self, loss, times):
+        self.loss, self.left = loss, times
+
+    def check(self, target, shape):
+        return self.loss.check(target, shape)
+
+    def __call__(self, output, target):
+        value, gradient = self.loss(output, target)
+        self.left -= 1
+        return value, gradient if self.left >= 0 else np.zeros_like(gradient)
+
+
+def summed(ticks):
+    total = {}
+    for tick in ticks:
+        for name, gradients in tick.gradients.items():
+            mine = total.setdefault(name, {key: np.zeros_like(value) for key, value in gradients.items()})
+            for key, value in gradients.items():
+                mine[key] += value
+    return total
+
+
+def near(one, other):
+    length = sum(np.linalg.norm(value) ** 2 for gradients in other.values() for value in gradients.values()) ** 0.5
+    return distance(one, other) <= 1e-12 + 1e-10 * length
+
+
+@given(cases(dtypes=("float64",), ticks=lambda network: 2 * network.depth + 2))
+def test_once_all_gradients_have_arrived_they_sum_to_those_of_bptt_on_any_video_and_graph(case):
+    network, length = case.network, len(case.frames)
+    exact = sw.bptt(network, case.loss, case.frames, case.targets).gradients
+    rule = sw.Delayed(network, Silent(case.loss, length - network.latency))
+    ticks = run(rule, case.frames, case.targets)
+    for _ in range(2 * network.latency):  # no loss any more: what is under way comes down
+        ticks.append(rule.tick(case.frames[0], case.targets[0]))
+    assert near(summed(ticks), exact)
+
+
+@given(cases(most_units=5, dtypes=("float64",), ticks=lambda network: 2 * network.depth + 2))
+def test_what_a_unit_makes_at_a_tick_is_what_bptt_adds_for_its_forward_two_ways_ago_to_the_last_bit(case):
+    network, length = case.network, len(case.frames)
+    made = run(sw.Delayed(network, case.loss), case.frames, case.targets)
+    terms = terms_of_bptt(network, case.loss, case.frames, case.targets)
+    compared = 0
+    for t, tick in enumerate(made):
+        assert set(tick.gradients) == {name for name, first in network.first_backward.items() if t >= first}
+        for name, gradients in tick.gradients.items():
+            compared += 1
+            assert equal(gradients, terms[t - 2 * network.to_top[name][1], name])
+    assert compared >= length - network.latency
+
+
+def terms_of_bptt(network, loss, frames, targets):
+    """(tick of a forward, unit) → what bptt's roll-up adds for it."""
+    rule = sw.BPTT(copy.deepcopy(network), loss)
+    run(rule, frames, targets)
+    forwards = {id(saved): (t, name) for t, at in enumerate(rule._saved) for name, saved in at.items()}
+    terms = {}
+    for name, unit in rule.network.units.items():
+
+        def backward(gradient, saved, name=name, unit=unit):
+            messages, own = type(unit).backward(unit, gradient, saved)
+            terms[forwards[id(saved)]] = copied(own)
+            return messages, own
+
+        unit.backward = backward
+    rule.roll_up()
+    return terms
+
+
+@given(cases(most_units=5, dtypes=("float64",), ticks=lambda network: 3 * network.depth))
+def test_on_a_chain_the_sum_is_bptt_of_the_clip_up_to_the_loss_that_has_arrived(case):
+    network = case.network
+    assume(all(shortest == longest for shortest, longest in network.to_top.values()))
+    total = summed(run(sw.Delayed(network, case.loss), case.frames, case.targets))
+    for name in network.units:
+        arrived = len(case.frames) - network.to_top[name][1]
+        exact = sw.bptt(network, case.loss, case.frames[:arrived], case.targets[:arrived]).gradients
+        assert near({name: total[name]}, {name: exact[name]})
+
+
+@given(cases(static=True))
+def test_on_a_static_clip_delayed_is_backprop_once_every_loss_has_been_reached(case):
+    network = case.network
+    exact = sw.backprop(network, case.loss, case.frames[0], case.targets[0])
+    rule = sw.Delayed(network, case.loss)
+    for _ in range(3 * network.depth):
+        tick = rule.tick(case.frames[0], case.targets[0])
+    for name, gradients in tick.gradients.items():
+        assert equal(gradients, exact.gradients[name])
+
+
+def test_a_unit_keeps_as_many_inputs_as_a_frame_needs_up_and_down_and_a_flush_forgets_them():
+    names = ["frame", "a", "b", "c"]
+    units = [sw.Unit(n, [sw.Flatten(), sw.Dense(4 if b == "frame" else 3, 3)], [b]) for b, n in pairwise(names)]
+    rule = sw.Delayed(sw.Network(units, (2, 2, 1)), sw.SoftmaxCrossEntropy())
+    frame = np.zeros((2, 2, 2, 1), np.float32)
+    for t in range(9):
+        frame[...] = t  # the caller reuses its array
+        rule.tick(frame, [0, 1])
+    kept = {key: value for key, value in rule.unit_state("a").items() if key.startswith("input.")}
+    assert [float(kept[f"input.{age}.frame"].max()) for age in range(5)] == [8, 7, 6, 5, 4] and len(kept) == 5
+    assert sum(key.startswith("input.") for key in rule.unit_state("b")) == 3
+    assert not any(key.startswith("input.") for key in rule.unit_state("c"))
+    rule.end_clip()
+    assert not any(key.startswith(("input.", "late.")) for key in rule.unit_state("a"))
+
+
+def test_dropout_has_the_mask_of_the_forward_that_a_gradient_belongs_to():
+    def network():
+        units = [
+            sw.Unit("a", [sw.Flatten(), sw.Dense(4, 6), sw.Dropout(0.5)]),
+            sw.Unit("b", [sw.Dense(6, 6), sw.Tanh()], ["a"]),
+            sw.Unit("c", [sw.Dense(6, 3)], ["b"]),
+        ]
+        return sw.Network(units, (2, 2, 1), dtype="float64")
+
+    frames = np.random.default_rng(0).normal(size=(9, 2, 2, 2, 1))
+    total = summed(run(sw.Delayed(network(), sw.SoftmaxCrossEntropy()), frames, [[0, 1]] * 9))
+    arrived = network()
+    rule = sw.BPTT(arrived, sw.SoftmaxCrossEntropy())
+    run(rule, frames[:7], [[0, 1]] * 7)
+    assert near({"a": total["a"]}, {"a": rule.roll_up()["a"]})
+
+
+@pytest.mark.parametrize("kind", ["delayed", "sideways"])
+def test_the_rule_is_found_by_its_name(kind):
+    config = Config(rule=kind)
+    task = build_task(config)
+    rule = build_rule(config, task, build_network(config, task.frame_shape, len(task.classes)))
+    assert isinstance(rule, sw.Sideways) and isinstance(rule, sw.Delayed) == (kind == "delayed")

@@ -1,0 +1,99 @@
+"""`sideways doctor` on machines where something is missing or broken: a table, never a traceback."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sideways.doctor import TABLE, Look, take
+
+CLONE = Path(__file__).parent.parent
+RAISES = "raise ImportError('no such thing')"
+
+
+def examined(tmp_path, broken, *places, **environment):
+    """(exit code, what is printed, line by line) where these modules are what is given instead.
+
+    places: folders that come next on the path.
+    """
+    for name, text in broken.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    path = os.pathsep.join([str(tmp_path), *places, str(CLONE)])
+    environment = {key: value for key, value in os.environ.items() if key != "SIDEWAYS_BACKEND"} | environment
+    done = subprocess.run(
+        [sys.executable, "-m", "sideways", "doctor"],
+        env=environment | {"PYTHONPATH": path},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert "Traceback" not in done.stdout + done.stderr and not done.stderr
+    return done.returncode, done.stdout.splitlines()
+
+
+def line_of(lines, part):
+    return next(line for line in lines if line.startswith(part))
+
+
+def test_where_the_default_can_run_the_exit_code_is_0_and_every_part_has_its_line(tmp_path):
+    code, lines = examined(tmp_path, {})
+    assert code == 0
+    assert all(line_of(lines, look.part) for look in TABLE)
+    assert re.search(r"NumPy +\d+\.\d+.*BLAS: .*\d+ thread", line_of(lines, "NumPy"))
+    assert re.search(r"GB free of .* GB; \d+ core", line_of(lines, "memory"))
+    assert line_of(lines, "backend").endswith("numpy (the default): works, a tick was trained")
+    missing = [i for i, line in enumerate(lines) if re.match(r".{16}no: ", line)]
+    assert all("→" in lines[i + 1] for i in missing)
+
+
+@pytest.mark.parametrize(
+    ("broken", "part", "words"),
+    [
+        ({"mpi4py": RAISES}, "mpi4py", "no: no such thing"),
+        ({"cupy": RAISES}, "CuPy", "no: no such thing"),
+        ({"cupy": "raise RuntimeError('half installed')"}, "CuPy", "no: RuntimeError: half installed"),
+        ({"cupy": "import os; os.kill(os.getpid(), 11)"}, "CuPy", "no: ends its process with signal 11"),
+        ({"cupy": "def ("}, "CuPy", "no: SyntaxError"),
+        ({"mpi4py": "import os; os._exit(3)"}, "mpi4py", "no: exit code 3"),
+    ],
+)
+def test_what_is_broken_and_not_needed_is_one_line_with_its_remedy_and_exit_code_0(tmp_path, broken, part, words):
+    code, lines = examined(tmp_path, broken)
+    assert code == 0
+    place = lines.index(line_of(lines, part))
+    assert words in lines[place] and "→ pip install" in lines[place + 1]
+
+
+@pytest.mark.parametrize("name", ["numpy", "matplotlib", "imageio_ffmpeg", "threadpoolctl"])
+def test_where_the_default_cannot_run_the_exit_code_is_1_and_the_remedy_is_there(tmp_path, name):
+    code, lines = examined(tmp_path, {name: RAISES})
+    assert code == 1
+    assert any("no: no such thing" in line for line in lines) and any("→ pip install" in line for line in lines)
+    assert "numpy (the default): does not work: no such thing" in line_of(lines, "backend")
+
+
+def test_a_default_that_the_environment_names_and_that_cannot_run_is_exit_code_1(tmp_path):
+    code, lines = examined(tmp_path, {"cupy": RAISES}, SIDEWAYS_BACKEND="cupy")
+    assert code == 1
+    assert "cupy (the default): does not work: " in line_of(lines, "backend")
+    assert any("numpy (with --backend numpy): works" in line for line in lines)
+
+
+def test_gpus_and_the_mpi_are_named_with_memory_and_what_follows_from_them(tmp_path):
+    mpi = "class MPI:\n  def Get_library_version(): return 'An MPI 1.0'\n"
+    code, lines = examined(tmp_path, {"mpi4py": f"__version__ = '4'\n{mpi}"}, str(CLONE / "tests" / "double" / "path"))
+    assert code == 0
+    assert "double of a GPU, number 0, 3.2 GB free of 4.3 GB" in line_of(lines, "GPUs")
+    assert any("double of a GPU, number 1" in line for line in lines)
+    assert any("cupy (with --backend cupy): works, a tick was trained" in line for line in lines)
+    assert line_of(lines, "mpi4py").endswith("4 on An MPI 1.0") and "no (" in line_of(lines, "CUDA-aware MPI")
+    assert "through pinned host memory" in line_of(lines, "GPU messages")
+
+
+def test_a_part_that_hangs_is_given_up(monkeypatch):
+    monkeypatch.setattr("sideways.doctor.PATIENCE", 1)
+    there, words = take(Look("x", "import time; time.sleep(30)", ""))
+    assert (there, words) == (False, "does not answer within 1 s")

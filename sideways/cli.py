@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from sideways.animations import plot_cycle, plot_skip
-from sideways.apply import evaluate_checkpoint, export, predict
+from sideways.apply import evaluate_checkpoint, export
 from sideways.backend import BACKENDS, default_backend
 from sideways.bench.decode import decode
 from sideways.bench.growth import growth
@@ -40,6 +40,7 @@ from sideways.memory import table as memory_table
 from sideways.metrics import mean_and_spread
 from sideways.models import MODELS, build_model
 from sideways.options import add_run_options, assign, config_of, run_directory, split_number
+from sideways.predict import predict
 from sideways.recipes import load_recipe, recipe_names
 from sideways.report import shown
 from sideways.training import Result

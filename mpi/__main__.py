@@ -162,6 +162,10 @@ def _run(options: argparse.Namespace, built: list[tuple[Sideways, Ranks]]) -> in
 
 def _config(options: argparse.Namespace) -> Config:
     """The config, or `InputError`."""
+    if options.split == "all":
+        raise InputError(
+            "over several ranks run the splits one by one (--split 1 --name splits-1, …), then sideways compare them"
+        )
     config = config_of(options)
     if config.rule != "sideways":
         raise InputError(f"only rule 'sideways' runs over several ranks, not {config.rule!r}; sideways train runs it")

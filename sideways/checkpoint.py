@@ -31,6 +31,7 @@ from sideways.errors import InputError
 from sideways.network import Network
 from sideways.rules.rule import Rule, under
 
+MISSING = "the same command again, with --name {}, goes on with what is missing"
 FORMAT = 1
 FOLDER = "checkpoints"
 PREFIX = "step-"
@@ -191,10 +192,15 @@ def ticks_of(path: Path) -> int:
     return int(number) if number.isdigit() else -1
 
 
+def is_run(directory: Path) -> bool:
+    """Whether a folder is that of a run."""
+    return (directory / "config.json").is_file()
+
+
 def run_of(path: Path) -> Path:
     """The run that a checkpoint belongs to, or `InputError` for one that lies elsewhere."""
     run = path.parent.parent
-    if path.parent.name != FOLDER or not (run / "config.json").is_file():
+    if path.parent.name != FOLDER or not is_run(run):
         raise InputError(
             f"{path}: to go on, a checkpoint must lie in its run, RUN/{FOLDER}/{path.name} beside RUN/config.json"
         )
@@ -208,6 +214,10 @@ def find(place: str | Path) -> Path:
         raise InputError(f"{path}: no such folder; a run (runs/NAME) or a checkpoint (…/{FOLDER}/{PREFIX}…) is wanted")
     if listed(path):
         path = listed(path)[-1]
+    elif any(path.glob("*/config.json")):
+        raise InputError(
+            f"{path}: a folder of several runs: name one of them (to train on: {MISSING.format(path.name)})"
+        )
     elif not path.name.startswith(PREFIX):
         raise InputError(f"{path}: no checkpoint in it (looked for {FOLDER}/{PREFIX}…)")
     check(path)

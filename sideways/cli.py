@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from sideways.animations import plot_cycle, plot_skip
-from sideways.apply import evaluate_checkpoint, export, predict
+from sideways.apply import evaluate_checkpoint, export
 from sideways.backend import BACKENDS, default_backend
 from sideways.bench.decode import decode
 from sideways.bench.growth import growth
@@ -21,6 +22,7 @@ from sideways.bench.machine import aligned
 from sideways.bench.memory import memory
 from sideways.bench.pipeline import latency, pipeline
 from sideways.bench.step import step
+from sideways.checkpoint import MISSING
 from sideways.claims import CLAIMS, check_claims
 from sideways.claims.verdict import NOT_RUN
 from sideways.compare import compare
@@ -31,13 +33,14 @@ from sideways.data.datasets import splits_of
 from sideways.data.make import make as make_videos
 from sideways.demo import demo
 from sideways.doctor import doctor
-from sideways.errors import DivergedError, InputError
+from sideways.errors import DivergedError, InputError, Interrupted
 from sideways.explore import explore
-from sideways.many import train_many
+from sideways.many import go_on, train_many
 from sideways.memory import table as memory_table
 from sideways.metrics import mean_and_spread
 from sideways.models import MODELS, build_model
-from sideways.options import add_run_options, assign, config_of, run_directory
+from sideways.options import add_run_options, assign, config_of, run_directory, split_number
+from sideways.predict import predict
 from sideways.recipes import load_recipe, recipe_names
 from sideways.report import shown
 from sideways.training import Result
@@ -46,10 +49,17 @@ from sideways.training import Result
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 1 if training diverged, 2 for bad input, 130 after Ctrl-C."""
     options = command_line().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names may hold what is no text
     try:
         options.run(options)
     except InputError as error:
         print(f"sideways: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"sideways: {place}{error.strerror or error}", file=sys.stderr)
         return 2
     except DivergedError as error:
         print(f"sideways: {error}", file=sys.stderr)
@@ -296,21 +306,26 @@ def _bench(options: argparse.Namespace, run: Callable[[Sequence[int], Sequence[s
 
 
 def _train(options: argparse.Namespace) -> None:
-    splits: list[int | None] = [None]
-    if options.split == "all":
-        options.split = None
-        splits = list(splits_of(options.data or ""))
+    every_split = options.split == "all"
+    if options.resume is not None and (every_split or options.seeds > 1):
+        raise InputError(f"--resume goes on with one run; {MISSING.format(Path(options.resume).name)}")
+    options.split = None if every_split else options.split
     config = config_of(options)
+    splits: list[int | None] = [None]
+    if every_split:
+        splits = list(splits_of(str(config.task_options.get("data", ""))))
     if options.seeds < 1 or options.processes < 1:
         raise InputError("--seeds and --processes must be at least 1")
-    directory = run_directory(options)
-    if options.resume is not None:
-        if options.seeds > 1 or len(splits) > 1:
-            raise InputError("--resume goes on with one run: name one of the seeds or splits")
-        jobs = [(config, directory)]
-    else:
-        jobs = list(_jobs(config, directory, range(config.seed, config.seed + options.seeds), splits))
-    results = train_many(jobs, options.processes, directory.name, options.resume)
+    several = options.seeds * len(splits) > 1
+    directory = run_directory(options, several)
+    jobs = list(_jobs(config, directory, range(config.seed, config.seed + options.seeds), splits))
+    try:
+        if several and directory.exists():
+            results = go_on(jobs, options.processes, directory)
+        else:
+            results = train_many(jobs, options.processes, directory.name, options.resume)
+    except Interrupted as stopped:
+        raise Interrupted(f"interrupted; {MISSING.format(directory.name)}") if several else stopped from None
     for (job, place), result in zip(jobs, results, strict=True):
         print(f"{f'seed {job.seed}' if place == directory else place.name}: {in_words(result)}")
     accuracies = [result.accuracy for result in results if result.accuracy is not None]
@@ -333,7 +348,7 @@ def _jobs(
 
 
 def _check_data(options: argparse.Namespace) -> None:
-    splits = splits_of(options.data) if options.split == "all" else [int(options.split)]
+    splits = splits_of(options.data) if options.split == "all" else [split_number(options.split)]
     report = check_videos(options.data, splits, options.length, options.fps, options.processes)
     print(data_table(report))
     if options.json:

@@ -17,6 +17,8 @@ HEAD = ("run", "model", "rule", "runs", "accuracy", "top-5", "loss", "ms/frame")
 
 def compare(places: Sequence[str], out: str) -> None:
     """A row and a curve for each place: a run, or a folder of runs (as --seeds and --split all make)."""
+    if Path(out).suffix != ".png":
+        raise InputError(f"--out: the plot is a .png, not {out}")
     groups = {place: runs_in(Path(place)) for place in places}
     rows = [_row(Path(place).name, runs) for place, runs in groups.items()]
     print(aligned(HEAD, rows))

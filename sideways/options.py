@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sideways.backend import BACKENDS
-from sideways.checkpoint import find, read_meta, run_of
+from sideways.checkpoint import find, is_run, read_meta, run_of
 from sideways.config import OPTIMIZERS, RULES, Config
 from sideways.data import TASKS
 from sideways.errors import InputError
@@ -53,7 +53,9 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
         help="videos: ucf101:DIR, hmdb51:DIR, kinetics600:DIR or folder:DIR; stream:VIDEO or stream:/dev/video0",
         metavar="KIND:PATH",
     )
-    command.add_argument("--split", help="official split of the data set: 1, 2 or 3", metavar="N")
+    command.add_argument(
+        "--split", help="official split of the data set: 1, 2 or 3, or all: a run for each", metavar="N"
+    )
     command.add_argument(
         "--resume",
         help="go on from the newest checkpoint of a run, or from one of them; only --workers and --data go with it",
@@ -89,9 +91,7 @@ def config_of(options: argparse.Namespace) -> Config:
         tables["task"] = "stream" if stream else "videos"
         tables.setdefault("task_options", {})["data"] = options.data
     if options.split is not None:
-        if not options.split.isdigit():
-            raise InputError(f"--split must be the number of a split, not {options.split!r}")
-        tables.setdefault("task_options", {})["split"] = int(options.split)
+        tables.setdefault("task_options", {})["split"] = split_number(options.split)
     for assignment in options.set:
         assign(tables, assignment)
     if options.lr is not None:
@@ -122,15 +122,25 @@ def _resumed(options: argparse.Namespace) -> Config:
     return config if options.workers is None else replace(config, workers=options.workers)
 
 
-def run_directory(options: argparse.Namespace) -> Path:
-    """runs/NAME, or the first free of runs/RECIPE-1, -2, …; with --resume, that run's."""
+def split_number(text: str) -> int:
+    """The number of a split, or `InputError`."""
+    if not text.isdecimal():
+        raise InputError(f"--split must be the number of a split, or all, not {text!r}")
+    return int(text)
+
+
+def run_directory(options: argparse.Namespace, several: bool = False) -> Path:
+    """runs/NAME, or the first free of runs/RECIPE-1, -2, …; with --resume, that run's.
+
+    several: a folder of runs, which may be there already, for those of them that are missing.
+    """
     if options.resume is not None:
         return run_of(options.resume)
     runs, name = Path(options.runs), options.name
     if name is not None:
         if not name or Path(name).name != name or name == "..":
             raise InputError(f"--name is the name of a folder to make in {runs}, not {name!r}")
-        if (runs / name).exists():
+        if (runs / name).exists() and not (several and (runs / name).is_dir() and not is_run(runs / name)):
             raise InputError(f"{runs / name} exists already: choose another --name, or remove it")
         return runs / name
     number, recipe = 1, Path(options.recipe).stem

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,24 +87,25 @@ def plot_probabilities(path: Path, told: numpy.ndarray, classes: Sequence[str], 
 
 
 def annotated_video(
-    path: Path, frames: Sequence[numpy.ndarray], told: numpy.ndarray, classes: Sequence[str], fps: float
+    path: Path, frames: Iterable[numpy.ndarray], told: numpy.ndarray, classes: Sequence[str], fps: float
 ) -> None:
-    """The frames (H, W, C) uint8, beside each the probabilities (T, K) of its tick as bars."""
+    """The frames (H, W, C) uint8, taken one by one, beside each the probabilities (T, K) of its tick as bars."""
     chosen = numpy.argsort(-told.mean(axis=0))[: len(COLOURS)][::-1]
     figure = Figure(figsize=(8, 4), layout="constrained", dpi=80)
     canvas = FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    image = left.imshow(_rgb(frames[0]))
     left.set_axis_off()
     bars = right.barh([classes[i] for i in chosen], told[0, chosen], color=COLOURS[0])
     right.set(xlim=(0, 1), xlabel="probability")
 
     def drawn() -> Iterator[numpy.ndarray]:
+        image = None
         for tick, (frame, row) in enumerate(zip(frames, told, strict=True)):
+            image = image or left.imshow(_rgb(frame))
             image.set_data(_rgb(frame))
             for bar, value in zip(bars, row[chosen], strict=True):
                 bar.set_width(value)
-            left.set_title(f"frame {tick + 1} of {len(frames)}")
+            left.set_title(f"frame {tick + 1} of {len(told)}")
             canvas.draw()
             yield numpy.ascontiguousarray(numpy.asarray(canvas.buffer_rgba())[..., :3])
 

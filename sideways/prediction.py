@@ -10,7 +10,8 @@ The top of a chain has seen frame t - a only, a ticks old (`age`): both are also
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy
@@ -121,7 +122,44 @@ def _counting(task: Task, index: int, batch: int, items: Collection[int] | None)
     return [k for k, item in enumerate(numbers) if item >= 0 and (items is None or item in items)]
 
 
-def roll_out(rule: Rule, frames: Frames, steps: int, horizon: int) -> numpy.ndarray:
+class Forward:
+    """A network run forward, frame by frame, with mailboxes of its own: what `evaluate` does, for films of any length.
+
+    Called with a frame (N, H, W, C), it gives the top's output, or None while the network fills.
+    """
+
+    def __init__(self, rule: Rule):
+        self.rule, self.mailbox, self.t = rule, Mailbox(), 0
+
+    def __call__(self, frame: numpy.ndarray) -> numpy.ndarray | None:
+        rule, t, output = self.rule, self.t, None
+        self.t += 1
+        frame = rule.check_frame(frame, None)
+        if isinstance(rule, Backprop):
+            return to_host(rule.evaluate([frame]).outputs[0])
+        for unit in rule.network.units.values():
+            activation, _ = forward(rule.network, unit, t, frame, self.mailbox, train=False)
+            if unit is rule.network.top and activation is not None:
+                output = to_host(activation)
+        self.mailbox.deliver()
+        return output
+
+
+def ahead(
+    rule: Rule, frames: Iterable[numpy.ndarray], horizon: int
+) -> Iterator[tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]]:
+    """(frame t, the network's guess of it, frame t - horizon), as the frames of a film (N, H, W, C) come."""
+    run = Forward(rule)
+    waiting: deque[tuple[numpy.ndarray | None, numpy.ndarray]] = deque()  # outputs and frames of the last h ticks
+    for frame in frames:
+        if len(waiting) == horizon:
+            guess, newest = waiting.popleft()
+            if guess is not None:
+                yield frame, guess, newest
+        waiting.append((run(frame), frame))
+
+
+def roll_out(rule: Rule, frames: Iterable[numpy.ndarray], steps: int, horizon: int) -> numpy.ndarray:
     """The `steps` frames after a clip, each guess fed back as a frame: (steps, N, H, W, C).
 
     With x for real frames, y[t] for the output at tick t, T frames and h = 2:
@@ -130,24 +168,29 @@ def roll_out(rule: Rule, frames: Frames, steps: int, horizon: int) -> numpy.ndar
         fed       …  x[T-2]  x[T-1]  y[T-2]    y[T-1]      at tick t ≥ T: y[t-h]
         output    …  y[T-2]  y[T-1]  y[T]      y[T+1]      a guess of frame t+h
     """
-    network, mailbox = rule.network, Mailbox()
-    outputs: dict[int, numpy.ndarray] = {}
-    for t in range(len(frames) + max(steps - horizon, 0)):
-        frame = frames[t] if t < len(frames) else outputs[t - horizon]
-        frame = rule.check_frame(frame, None)
-        if isinstance(rule, Backprop):
-            outputs[t] = to_host(rule.evaluate([frame]).outputs[0])
-            continue
-        for unit in network.units.values():
-            activation, _ = forward(network, unit, t, frame, mailbox, train=False)
-            if unit is network.top and activation is not None:
-                outputs[t] = to_host(activation)
-        mailbox.deliver()
-    return numpy.stack([outputs[len(frames) + step - horizon] for step in range(steps)])
+    run = Forward(rule)
+    outputs: deque[numpy.ndarray | None] = deque(maxlen=horizon)  # of the last h ticks
+    for frame in frames:
+        outputs.append(run(frame))
+    guesses: list[numpy.ndarray] = []
+    for _ in range(steps):
+        guess = outputs.popleft()
+        assert guess is not None, "the network still fills"
+        guesses.append(guess)
+        if len(guesses) + len(outputs) < steps:
+            outputs.append(run(guess))
+    return numpy.stack(guesses)
 
 
-def plot_prediction(path: Path, truth: numpy.ndarray, guess: numpy.ndarray, span: Span, title: str) -> None:
-    """Truth, prediction and error (T, H, W, C), one above the other, against time."""
+def plot_prediction(
+    path: Path,
+    truth: Frames,
+    guess: Frames,
+    span: Span,
+    title: str,
+    numbers: Sequence[int] | None = None,
+) -> None:
+    """Truth, prediction and error (T, H, W, C), one above the other, against time; numbers: of the frames, 0, 1, …"""
     chosen = numpy.unique(numpy.linspace(0, len(truth) - 1, min(SHOWN, len(truth))).round().astype(int))
     figure = Figure(figsize=(1.5 * len(chosen) + 1.5, 5.2), layout="constrained")
     FigureCanvasAgg(figure)
@@ -155,7 +198,7 @@ def plot_prediction(path: Path, truth: numpy.ndarray, guess: numpy.ndarray, span
     reach = (span[1] - span[0]) / 2
     for column, t in enumerate(chosen):
         error = (guess[t] - truth[t]).mean(axis=-1)
-        panels[0, column].set_title(f"frame {t + 1}", fontsize=9)
+        panels[0, column].set_title(f"frame {1 + (t if numbers is None else numbers[t])}", fontsize=9)
         for row, picture in enumerate((truth[t], guess[t])):
             panels[row, column].imshow(_shown(picture, span))
         image = panels[2, column].imshow(error, cmap="RdBu", vmin=-reach, vmax=reach)
@@ -169,13 +212,15 @@ def plot_prediction(path: Path, truth: numpy.ndarray, guess: numpy.ndarray, span
     figure.savefig(path, dpi=120)
 
 
-def prediction_video(path: Path, truth: numpy.ndarray, guess: numpy.ndarray, span: Span, fps: float) -> None:
-    """Truth | prediction | error, side by side, enlarged to at least 240 lines."""
-    factor = max(1, -(-240 // truth.shape[1]))
+def prediction_video(
+    path: Path, truth: Iterable[numpy.ndarray], guess: Iterable[numpy.ndarray], span: Span, fps: float
+) -> None:
+    """Truth | prediction | error, side by side, enlarged to at least 240 lines; frames are taken one by one."""
     middle = (span[0] + span[1]) / 2
 
     def frames() -> Iterator[numpy.ndarray]:
         for x, y in zip(truth, guess, strict=True):
+            factor = max(1, -(-240 // len(x)))
             row = numpy.concatenate([_shown(p, span) for p in (x, y, y - x + middle)], axis=1)
             yield row.repeat(factor, axis=0).repeat(factor, axis=1)
 

@@ -2,17 +2,24 @@
 
 import csv
 import json
+import os
 import re
 import shutil
+import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from sideways.checkpoint import find
 from sideways.cli import main
+from sideways.config import Config
 from sideways.data import probe
 from sideways.data.datasets import open_set
 from sideways.data.make import make
+from sideways.recipes import load_recipe
+from sideways.training import Interrupted, train
 
 RUN = ["--clips", "3", "--batch", "4", "--set", "task_options.length=16", "--set", "model_options.width=4"]
 
@@ -143,3 +150,74 @@ def test_bench_decode_compares_decoding_with_training(made, tmp_path, capsys):
         *[("training while decoding", n) for n in (0, 1)],
     ]
     assert all(r["frames_per_second"] > 0 for r in results) and "100%" in capsys.readouterr().out
+
+
+@pytest.fixture
+def stopped(made, tmp_path):
+    """A run on a copy of the set, stopped by Ctrl-C after its second clip; and the copy."""
+    data = tmp_path / "data"
+    shutil.copytree(made, data)
+    config = Config.from_tables(load_recipe("videos-small-skip"), "recipe")
+    options = config.task_options | {"length": 16, "data": f"ucf101:{data}"}
+    config = replace(config, clips=4, batch=8, workers=1, model_options={"width": 4}, task_options=options)
+    with pytest.raises(Interrupted):
+        train(config, tmp_path / "run", lambda clips, line: os.kill(os.getpid(), signal.SIGINT))
+    return tmp_path / "run", data
+
+
+def test_a_resumed_run_takes_its_data_from_where_it_was_moved_and_names_what_was_skipped_before(stopped, capsys):
+    run, data = stopped
+    moved = data.rename(data.with_name("moved"))
+    broken = open_set(f"ucf101:{moved}").train[1].path
+    assert main(["train", "--resume", str(run)]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+    assert main(["train", "--resume", str(run), "--data", f"hmdb51:{moved}"]) == 2
+    assert "goes on with the same data: ucf101:" in capsys.readouterr().err
+    told = json.loads((find(run) / "meta.json").read_text())["skipped"]
+    assert told == {str(broken).replace(str(moved), str(data)): "the file is empty"}
+    assert main(["train", "--resume", str(run), "--data", f"ucf101:{moved}"]) == 0
+    assert "warning" not in capsys.readouterr().err
+    assert all(f"- `{path}`: the file is empty" in (run / "report.md").read_text() for path in told)
+
+
+def test_a_resumed_run_whose_data_has_changed_warns_and_one_of_other_classes_is_refused(stopped, capsys):
+    run, data = stopped
+    open_set(f"ucf101:{data}").train[3].path.unlink()
+    assert main(["train", "--resume", str(run)]) == 0
+    assert "the videos that are listed or there have changed since" in capsys.readouterr().err
+    classes = data / "ucfTrainTestlist" / "classInd.txt"
+    classes.write_text(classes.read_text() + "5 Juggling\n")
+    assert main(["train", "--resume", str(run)]) == 2
+    assert (
+        "this run tells 4 classes (HandstandPushups, Checks, Discs, …); the data now has 5" in capsys.readouterr().err
+    )
+
+
+def test_a_run_is_resumed_without_the_file_that_it_started_from(run, made, tmp_path):
+    assert main(["export", str(run), str(tmp_path / "w.npz")]) == 0
+    data = ["--data", f"ucf101:{made}", "--runs", str(tmp_path), "--init", str(tmp_path / "w.npz"), "--name", "tuned"]
+    assert main(["train", "videos-small-skip", *RUN, *data]) == 0
+    (tmp_path / "w.npz").unlink()
+    assert main(["train", "--resume", str(tmp_path / "tuned")]) == 0
+
+
+def test_a_set_of_training_videos_alone_is_trained_on_and_the_report_says_that_nothing_was_held_out(
+    made, tmp_path, capsys
+):
+    shutil.copytree(made / "UCF-101", tmp_path / "set" / "train")
+    data = ["--data", f"folder:{tmp_path / 'set'}", "--runs", str(tmp_path), "--name", "alone"]
+    assert main(["train", "videos-small-skip", *RUN, *data]) == 0
+    assert "nothing to evaluate on" in capsys.readouterr().out
+    assert "| held-out loss | there was nothing to evaluate on |" in (tmp_path / "alone" / "report.md").read_text()
+    assert main(["evaluate", str(tmp_path / "alone")]) == 2
+    assert "nothing usable to evaluate on: none of 0 listed videos" in capsys.readouterr().err
+
+
+def test_a_set_that_shows_nothing_is_refused_before_anything_is_written(made, tmp_path, capsys):
+    shutil.copytree(made, tmp_path / "set")
+    for path in (tmp_path / "set").rglob("*.avi"):
+        path.write_bytes(b"no video")
+    data = ["--data", f"ucf101:{tmp_path / 'set'}", "--runs", str(tmp_path / "runs")]
+    assert main(["train", "videos-small-skip", *RUN, *data]) == 2
+    assert "nothing usable to train on: none of 7 videos can be read, such as " in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()

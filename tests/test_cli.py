@@ -349,12 +349,17 @@ def test_videos_that_cannot_be_used_end_with_exit_code_2_and_nothing_is_written(
         (["summary", "vgg8", "--set", "nope"], "--set takes"),
         (["demo", "--out", "."], ". exists and holds no demo: choose another --out"),
         (["demo", "--processes", "none"], "invalid int value: 'none'"),
+        (["data", "check", "ucf101:x", "--split", "abc"], "--split must be the number of a split, or all, not 'abc'"),
+        (["data", "make", "ucf101", "{bad}/file/sub"], "file/sub"),
+        (["compare", "{bad}", "--out", "x.foo"], "--out: the plot is a .png, not x.foo"),
+        (["evaluate", "x", "--out", "{bad}/file"], "file: a folder is wanted to write to, this is a file"),
+        (["evaluate", "x"], "x: no such folder"),
         (["dance"], "invalid choice: 'dance'"),
         ([], "the following arguments are required: COMMAND; see sideways --help"),
     ],
 )
-def test_the_other_commands_refuse_bad_input_in_a_line_too(command, tmp_path, arguments, words):
-    refused(command(*arguments), words)
+def test_the_other_commands_refuse_bad_input_in_a_line_too(command, tmp_path, bad, arguments, words):
+    refused(command(*[argument.format(bad=bad) for argument in arguments]), words)
     assert list(tmp_path.iterdir()) == []
 
 

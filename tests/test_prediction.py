@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ from matplotlib.image import imread
 
 from sideways import Backprop, MeanSquaredError, Sideways, to_host
 from sideways.cli import main
-from sideways.data import Ahead, probe, shipped_clips
+from sideways.data import Ahead, probe, shipped_clips, write_video
 from sideways.data.stream import Task
 from sideways.models import build_model
-from sideways.prediction import age, compared, psnr, roll_out, ssim
+from sideways.predict import Spread
+from sideways.prediction import SHOWN, age, ahead, compared, psnr, roll_out, ssim
 
 SPAN = (-2.0, 2.0)
 
@@ -131,3 +133,80 @@ def test_predict_writes_the_same_of_any_video_and_rolls_out(run, tmp_path, capsy
     assert probe(tmp_path / "b" / "prediction.mp4").frames == 5
     assert main(["predict", str(run), video, "--out", str(tmp_path / "c"), "--seconds", "0.1"]) == 2
     assert not (tmp_path / "c").exists() and "are needed" in capsys.readouterr().err
+
+
+@given(st.integers(1, 400))
+def test_a_few_of_many_are_evenly_spread_however_many_come(count):
+    spread = Spread()
+    for number in range(count):
+        spread.take(number)
+    assert spread.kept == spread.numbers == list(range(0, count, spread.step))
+    assert min(count, 2 * SHOWN) <= len(spread.kept) <= 4 * SHOWN or count <= 4 * SHOWN
+
+
+@settings(max_examples=10)
+@given(st.sampled_from(["predictor", "predictor-skip"]), st.integers(1, 3), st.booleans(), st.integers(1, 6))
+def test_a_film_that_comes_frame_by_frame_is_predicted_as_a_clip_is(model, horizon, ticking, more):
+    network = build_model(model, (8, 8, 1), None, seed=more)
+    rule = (Sideways if ticking else Backprop)(network, MeanSquaredError())
+    frames = [frames_of(t, t=1, size=8) for t in range(network.depth + horizon + more)]
+    evaluation = rule.evaluate(np.stack(frames))
+    found = list(ahead(rule, iter(frames), horizon))
+    assert len(found) == len(evaluation.outputs) - horizon
+    for t, (truth, guess, newest) in enumerate(found, evaluation.first_tick + horizon):
+        np.testing.assert_array_equal(truth, frames[t])
+        np.testing.assert_array_equal(guess, evaluation.outputs[t - horizon - evaluation.first_tick])
+        np.testing.assert_array_equal(newest, frames[t - horizon])
+
+
+def test_predict_keeps_no_more_of_a_film_ten_times_as_long(run, tmp_path):
+    peaks = []
+    for frames in (60, 600):
+        film = tmp_path / f"{frames}.avi"
+        noise = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+        write_video(film, (np.roll(noise, t, axis=0) for t in range(frames)), codec="mpeg4", bitrate=None, quality=None)
+        tracemalloc.start()
+        assert main(["predict", str(run), str(film), "--out", str(tmp_path / f"{frames}")]) == 0
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert probe(tmp_path / str(frames) / "prediction.mp4").frames == frames - 5
+    assert peaks[1] < peaks[0] + 600 * 300  # bytes: two numbers for each frame, where a frame here has 1,024
+
+
+def test_evaluate_of_a_predictor_prints_its_guesses_beside_the_others(run, capsys):
+    assert main(["evaluate", str(run)]) == 0
+    out = capsys.readouterr().out
+    head, *rows = out[out.index("prediction") :].splitlines()
+    assert re.split(r" {2,}", head) == ["prediction", "newest frame, ticks old", "PSNR dB", "SSIM", "held-out frames"]
+    assert [re.split(r" {2,}", row)[0] for row in rows[:3]] == ["network", "repeat", "linear extrapolation"]
+    assert re.search(r"\d+ of \d+$", rows[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--seconds", "nan"], "--seconds must be a time, not nan"),
+        (["--seconds", "-1"], "--seconds must be a time, not -1"),
+        (["--roll-out", "0"], "--roll-out must be at least 1 frame, not 0"),
+        (["--roll-out", "-3"], "--roll-out must be at least 1 frame, not -3"),
+        (["--out", "{file}"], "File exists"),
+    ],
+)
+def test_predict_refuses_what_makes_no_sense_in_a_line(run, tmp_path, capsys, options, words):
+    (tmp_path / "file").touch()
+    options = [option.format(file=tmp_path / "file") for option in options]
+    assert main(["predict", str(run), shipped_clips()["carphone"], *options]) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+
+
+def test_a_run_on_a_stream_is_evaluated_on_videos(tmp_path, capsys):
+    options = ["--data", f"stream:{shipped_clips()['carphone']}", "--clips", "1", "--evaluation-clips", "1"]
+    options += ["--set", "task_options.live=false", "--set", "task_options.length=9", "--set", "task_options.size=16"]
+    assert main(["train", "stream-predictor-skip", *options, "--runs", str(tmp_path), "--name", "live"]) == 0
+    assert main(["evaluate", str(tmp_path / "live")]) == 2
+    assert "of which nothing is held out: --data folder:DIR" in capsys.readouterr().err
+    (tmp_path / "test" / "any").mkdir(parents=True)
+    (tmp_path / "test" / "any" / "film.mp4").symlink_to(shipped_clips()["carphone"])
+    assert main(["evaluate", str(tmp_path / "live"), "--data", f"folder:{tmp_path}"]) == 0
+    assert "on 1 of 1 held-out clips or videos" in capsys.readouterr().out

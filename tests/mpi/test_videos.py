@@ -13,10 +13,11 @@ from tests.mpi.test_mpi import parameters, run, same
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A small UCF101 with a broken training file."""
+    """A small UCF101 with a broken training file and a broken test file."""
     out = tmp_path_factory.mktemp("sets") / "ucf"
     make("ucf101", out, groups=3, each=1)
-    open_set(f"ucf101:{out}").train[1].path.write_bytes(b"")
+    for videos in (open_set(f"ucf101:{out}").train, open_set(f"ucf101:{out}").test):
+        videos[1].path.write_bytes(b"")
     return out
 
 
@@ -32,7 +33,9 @@ def test_a_run_on_videos_over_three_ranks_is_the_run_in_one_process(made, tmp_pa
     assert metrics[0] == metrics[1]
     for name in ("alone", "ranks"):
         report = (tmp_path / name / "report.md").read_text()
-        assert "1 could not be used" in report and "the file is empty" in report
+        assert "2 could not be used" in report and "the file is empty" in report
+    samples = [json.loads((tmp_path / name / "results.json").read_text())["samples"] for name in ("alone", "ranks")]
+    assert samples == [3, 3]
     plots = [{path.name for path in (tmp_path / name / "plots").iterdir()} for name in ("alone", "ranks")]
     assert plots[0] == plots[1]
 
@@ -54,7 +57,7 @@ def test_replicas_decode_their_own_part_of_each_batch(made, tmp_path):
     code, _, errors = run(4, "-m", "mpi", *options, "--replicas", "2", "--name", "ranks")
     assert code == 0, errors
     results = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("alone", "ranks")]
-    assert results[0]["samples"] == results[1]["samples"] == 4
+    assert results[0]["samples"] == results[1]["samples"] == 3
     assert results[0]["loss"] == pytest.approx(results[1]["loss"], rel=1e-5)
 
 

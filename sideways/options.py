@@ -105,7 +105,7 @@ def config_of(options: argparse.Namespace) -> Config:
 
 def _resumed(options: argparse.Namespace) -> Config:
     others = [*OVERRIDES, "recipe", "split", "lr", "optimizer", "update_every", "set", "name"]
-    if given := [name for name in others if name != "workers" and getattr(options, name)]:
+    if given := [name for name in others if name != "workers" and getattr(options, name) not in (None, [])]:
         raise InputError(
             f"--resume goes on with what the run was: leave out {given[0].replace('_', '-')}; only --workers may "
             "change, and --data where the same data lies elsewhere now"

@@ -145,8 +145,9 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
 
 def test_with_resume_only_workers_may_change(tmp_path, capsys):
     train(RUN, tmp_path / "run")
-    assert main(["train", "--resume", str(tmp_path / "run"), "--lr", "0.5"]) == 2
-    assert "leave out lr" in capsys.readouterr().err
+    for option, value in (("lr", "0.5"), ("seed", "0"), ("target-delay", "0")):
+        assert main(["train", "--resume", str(tmp_path / "run"), f"--{option}", value]) == 2
+        assert f"leave out {option}" in capsys.readouterr().err
 
 
 def test_ctrl_c_leaves_a_checkpoint_after_the_tick_and_a_second_one_ends_at_once(tmp_path, monkeypatch):

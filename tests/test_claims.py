@@ -8,7 +8,19 @@ import pytest
 
 import sideways.training
 from sideways.backend import to_host
-from sideways.claims import CLAIMS, aligned, appearance, check_claims, future, remedies, smooth, speed, stable, temporal
+from sideways.claims import (
+    CLAIMS,
+    aligned,
+    appearance,
+    check_claims,
+    future,
+    recognition,
+    remedies,
+    smooth,
+    speed,
+    stable,
+    temporal,
+)
 from sideways.claims.claim import OURS, Bench, Claim, Finding, Runs, recipe
 from sideways.claims.verdict import HOLDS, IN_PART, NOT_HERE, NOT_RUN, at_chance, clearly_above, judged, spread
 from sideways.cli import main
@@ -68,9 +80,9 @@ def test_at_chance_means_within_three_standard_errors_of_all_samples_together():
 
 
 def test_clearly_above_needs_two_standard_errors_of_the_difference():
-    assert clearly_above("a", [0.9, 0.92], "b", [0.8, 0.82]).true
-    assert not clearly_above("a", [0.7, 0.99], "b", [0.7, 0.9]).true
-    assert not clearly_above("a", [0.5], "b", [0.5]).true
+    assert clearly_above("a", [0.9, 0.92], "b", [0.8, 0.82], 10_000).true
+    assert not clearly_above("a", [0.7, 0.99], "b", [0.7, 0.9], 10_000).true
+    assert not clearly_above("a", [0.7], "b", [0.5], 12).true
 
 
 def accuracies(**changed):
@@ -86,11 +98,11 @@ def accuracies(**changed):
 
 def test_temporal_holds_only_at_the_stated_accuracies():
     pan = {temporal.SKIP: [0.9, 0.92], temporal.CHAIN: [0.25, 0.24]}
-    assert temporal.verdict(accuracies(), pan, 640).word == HOLDS
-    assert temporal.verdict(accuracies(SKIP=[0.96, 0.97]), pan, 640).word == NOT_HERE
-    assert temporal.verdict(accuracies(CHAIN=[0.31, 0.32]), pan, 640).word == IN_PART
-    assert temporal.verdict(accuracies(BPTT=[0.98, 0.98]), pan, 640).word == IN_PART
-    assert temporal.verdict(accuracies(), pan | {temporal.SKIP: [0.26, 0.25]}, 640).word == IN_PART
+    assert temporal.verdict(accuracies(), pan, 640, 1280).word == HOLDS
+    assert temporal.verdict(accuracies(SKIP=[0.96, 0.97]), pan, 640, 1280).word == NOT_HERE
+    assert temporal.verdict(accuracies(CHAIN=[0.31, 0.32]), pan, 640, 1280).word == IN_PART
+    assert temporal.verdict(accuracies(BPTT=[0.98, 0.98]), pan, 640, 1280).word == IN_PART
+    assert temporal.verdict(accuracies(), pan | {temporal.SKIP: [0.26, 0.25]}, 640, 1280).word == IN_PART
 
 
 def test_future_wants_four_decibels_over_repeating_and_eight_over_the_chain():
@@ -110,8 +122,8 @@ def test_the_other_verdicts_follow_their_rules():
     assert appearance.converged([0.5], [0.5], [0.9], [0.92]).word == HOLDS
     assert appearance.converged([0.5], [0.5], [0.8], [0.92]).word == NOT_HERE
     arms = appearance.SIDEWAYS, appearance.BACKPROP, appearance.NOISY
-    assert appearance.regularised(dict(zip(arms, ([0.9], [0.8], [0.85]), strict=True))).word == HOLDS
-    assert appearance.regularised(dict(zip(arms, ([0.9], [0.8], [0.95]), strict=True))).word == IN_PART
+    assert appearance.regularised(dict(zip(arms, ([0.9], [0.8], [0.85]), strict=True)), 640).word == HOLDS
+    assert appearance.regularised(dict(zip(arms, ([0.9], [0.8], [0.95]), strict=True)), 640).word == IN_PART
     cases = {case: [0.9] for case in [*map(str, smooth.STRIDES), smooth.SHUFFLED]}
     falling = {str(stride): 0.9 - 0.2 * i for i, stride in enumerate(smooth.STRIDES)}
     assert smooth.verdict(cases | {smooth.SHUFFLED: [0.5]}, cases, falling).word == HOLDS
@@ -126,10 +138,14 @@ def test_the_other_verdicts_follow_their_rules():
     assert speed.parallel_verdict(ranks, {"sideways": [1, 1.9, 3.6], "backprop": [1, 1, 1]}, [1, 1.2]).word == IN_PART
     assert speed.memory_verdict((16, 64), {"Sideways": [10, 10], "bptt": [25, 80]}).word == HOLDS
     assert speed.memory_verdict((16, 64), {"Sideways": [10, 12], "bptt": [25, 80]}).word == NOT_HERE
+    arms = {recognition.SKIP: [0.9, 0.92], recognition.CHAIN: [0.3, 0.25]}
+    assert recognition.verdict({"ucf101:x": arms}, {"ucf101:x": 100}, True).word == HOLDS
+    assert recognition.verdict({"ucf101:x": arms}, {"ucf101:x": 100}, False).word == IN_PART
+    assert recognition.verdict({"ucf101:x": arms}, {"ucf101:x": 1}, True).word == NOT_HERE
     accuracy = {remedies.PLAIN: [0.3, 0.4], remedies.DELAYED: [0.97, 0.99], remedies.EXACT: [1.0, 1.0]}
     ratios = {remedies.PLAIN: [26.0], remedies.DELAYED: [27.0]}
-    assert remedies.verdict(accuracy, ratios).word == HOLDS
-    assert remedies.verdict(accuracy, ratios | {remedies.DELAYED: [20.0]}).word == IN_PART
+    assert remedies.verdict(accuracy, ratios, 640).word == HOLDS
+    assert remedies.verdict(accuracy, ratios | {remedies.DELAYED: [20.0]}, 640).word == IN_PART
 
 
 def test_a_diverged_run_counts_as_chance_and_is_counted(tmp_path):

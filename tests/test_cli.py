@@ -228,7 +228,7 @@ REFUSED = [
     (["{bad}/folder.toml"], "cannot read the recipe"),
     (["{bad}/missing.toml"], "cannot read the recipe"),
     (["--model", "vgg9"], "unknown model 'vgg9': choose one of mlp"),
-    (["--rule", "hebb"], "unknown rule 'hebb': choose one of sideways, backprop, bptt"),
+    (["--rule", "hebb"], "unknown rule 'hebb': choose one of sideways, delayed, backprop, bptt, noisy"),
     (["--task", "chess"], "unknown task 'chess': choose one of waves, shapes, pan, which-clip"),
     (["--optimizer", "lbfgs"], "unknown optimizer 'lbfgs': choose one of sgd, adam"),
     (["--dtype", "int8"], "unknown dtype 'int8'"),

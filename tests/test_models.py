@@ -127,7 +127,11 @@ def test_any_edge_upwards_over_a_unit_fits(skip, merge):
     [
         ("vgg9", {}, "unknown model 'vgg9': choose one of mlp, mlp-skip, mlp-shortcut, vgg5"),
         ("vgg5", {"skip": "conv1>conv4"}, "model 'vgg5' has no option 'skip'; it has width, norm, merging, pool"),
-        ("vgg5-skip", {"shortcut": True}, "has no option 'shortcut'; it has width, norm, merging, pool, skip, merge"),
+        (
+            "vgg5-skip",
+            {"shortcut": True},
+            "has no option 'shortcut'; it has width, norm, merging, pool, middle, skip",
+        ),
         ("vgg5-skip", {"skip": "conv1"}, "a skip edge is written 'conv1>conv4', not 'conv1'"),
         ("vgg5-skip", {"skip": "conv4>conv1"}, "skip edge conv4>conv1: it must jump over at least one unit, upwards"),
         ("vgg5-skip", {"skip": "conv1>conv2"}, "skip edge conv1>conv2: it must jump over at least one unit, upwards"),

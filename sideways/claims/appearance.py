@@ -33,7 +33,7 @@ def regularises(bench: Bench) -> Finding:
     held_out = {arm: runs[arm].accuracies for arm in REGULARISES}
     gap, error = difference(held_out[SIDEWAYS], held_out[BACKPROP])
     return Finding(
-        regularised(held_out),
+        regularised(held_out, runs[SIDEWAYS].samples),
         f"held out: Sideways - backprop {gap:+.3f} ± {error:.3f} (standard error)",
         f"vgg5 on the wavelength of waves, {clips} rounds over 4 batches of 16 clips, {counted(seeds)}, recipes "
         "bands-few-*; noise: Gaussian, per unit as long as Sideways' error of that clip",
@@ -67,11 +67,13 @@ def converged(
     )
 
 
-def regularised(held_out: dict[str, list[float]]) -> Verdict:
+def regularised(held_out: dict[str, list[float]], samples: int) -> Verdict:
     """Sideways generalises better than backprop, and noise of the same size does not explain it."""
     return judged(
-        clearly_above("Sideways' held-out accuracy", held_out[SIDEWAYS], "backprop's", held_out[BACKPROP]),
-        clearly_above("it", held_out[SIDEWAYS], "that of backprop with noise of the same size", held_out[NOISY]),
+        clearly_above("Sideways' held-out accuracy", held_out[SIDEWAYS], "backprop's", held_out[BACKPROP], samples),
+        clearly_above(
+            "it", held_out[SIDEWAYS], "that of backprop with noise of the same size", held_out[NOISY], samples
+        ),
     )
 
 

@@ -105,6 +105,11 @@ class Runs:
         return [*self.values("accuracy"), *[chance or 0.0] * self.diverged]
 
     @property
+    def samples(self) -> int:
+        """Held-out clips of each run."""
+        return self.finished[0].samples if self.finished else 1
+
+    @property
     def directories(self) -> list[Path]:
         return [Path(result.directory) for result in self.finished]
 

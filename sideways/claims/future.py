@@ -28,13 +28,13 @@ Scores = dict[str, list[tuple[float, float]]]  # what predicts → PSNR (dB) and
 
 
 def future(bench: Bench) -> Finding:
-    clips = bench.pick(60, 300, 600)
+    clips = bench.pick(150, 300, 600)
     rows: Rows = []
     figure, axes = panels(3, 6.4)
     found: dict[str, Scores] = {}
     kept: list[Path] = []
     for (place, words), panel in zip(PLACES.items(), axes, strict=False):
-        seeds = bench.seeds_of(2, 3, 5) if place == "waves" else bench.seeds_of(1, 3, 5)
+        seeds = bench.seeds_of(1, 3, 5)
         endings = dict(ARMS)
         if place == "clips" and bench.effort == "quick":
             endings = {arm: ARMS[arm] for arm in (SKIP, CHAIN)}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sideways.claims.claim import CVPR2021, Bench, Claim, Finding, Rows, recipe
 from sideways.claims.pictures import draw_points, panels, save
-from sideways.claims.verdict import Verdict, clearly_above, judged, spread
+from sideways.claims.verdict import Check, Verdict, clearly_above, judged, spread
 from sideways.data.make import LAYOUTS, make
 
 ARMS = {"Skip-Sideways": "skip", "Sideways, chain": "chain", "exact bptt, skip network": "bptt"}
@@ -20,6 +20,7 @@ def recognition(bench: Bench) -> Finding:
     rows: Rows = []
     figure, axes = panels(len(places), 5.4)
     accuracies: dict[str, dict[str, list[float]]] = {}
+    samples: dict[str, int] = {}
     for number, (place, panel) in enumerate(zip(places, axes, strict=True)):
         arms = {}
         for arm, ending in endings.items():
@@ -27,6 +28,7 @@ def recognition(bench: Bench) -> Finding:
             options = {"data": place} | ({"length": 16} if bench.effort == "quick" else {})
             arms[arm] = recipe(name, **changes or {"clips": clips}, task_options=options)
         runs = bench.train(arms, seeds, f"set-{number + 1}")
+        samples[place], chance = runs[SKIP].samples, runs[SKIP].values("chance")
         accuracies[place] = {arm: mine.accuracies for arm, mine in runs.items()}
         words = place if bench.data else f"made in the layout of {place.partition(':')[0]}"
         rows += [
@@ -39,13 +41,13 @@ def recognition(bench: Bench) -> Finding:
             }
             for arm, mine in runs.items()
         ]
-        draw_points(panel, accuracies[place], "held-out accuracy", words)
+        draw_points(panel, accuracies[place], "held-out accuracy", words, {"chance": chance[0]} if chance else None)
         panel.set_xlim(0, 1.02)
     kind = (
         "the named data sets" if bench.data else "small made sets (moving textures; classes: directions), no real ones"
     )
     return Finding(
-        verdict(accuracies),
+        verdict(accuracies, samples, bool(bench.data)),
         "; ".join(
             f"{place.partition(':')[0]} {spread(a[SKIP])} (chain {spread(a[CHAIN])})" for place, a in accuracies.items()
         ),
@@ -80,13 +82,16 @@ def recipe_for(place: str, ending: str, bench: Bench) -> tuple[str, dict[str, ob
     return f"{kind}-vgg8{'' if ending == 'chain' else '-skip'}", {"rule": rule}
 
 
-def verdict(accuracies: dict[str, dict[str, list[float]]]) -> Verdict:
-    """On every set Skip-Sideways is clearly above the chain."""
+def verdict(accuracies: dict[str, dict[str, list[float]]], samples: dict[str, int], real: bool) -> Verdict:
+    """On every set Skip-Sideways is clearly above the chain; and the sets are real."""
     return judged(
         *(
-            clearly_above(f"{place.partition(':')[0]}: Skip-Sideways", arms[SKIP], "the chain", arms[CHAIN])
+            clearly_above(
+                f"{place.partition(':')[0]}: Skip-Sideways", arms[SKIP], "the chain", arms[CHAIN], samples[place]
+            )
             for place, arms in accuracies.items()
-        )
+        ),
+        Check(real, "on real videos of actions", "named by --data" if real else "made sets only"),
     )
 
 

@@ -67,7 +67,7 @@ def remedies(bench: Bench) -> Finding:
     axes[0].set_xlim(0, 1.02)
     best = max((arm for arm in accuracy if arm not in (PLAIN, EXACT)), key=lambda a: mean_and_spread(accuracy[a])[0])
     return Finding(
-        verdict(accuracy, ratios),
+        verdict(accuracy, ratios, runs[PLAIN].samples),
         f"nothing {spread(accuracy[PLAIN])}; Delayed {spread(accuracy[DELAYED])}; best without waiting: {best}, "
         f"{spread(accuracy[best])}",
         f"direction of waves by vgg5-skip without normalisation, {clips} clips, recipes waves-bare*; two ticks ahead, "
@@ -94,12 +94,12 @@ def choice(accuracy: dict[str, list[float]], ratios: dict[str, list[float]], mem
     )
 
 
-def verdict(accuracy: dict[str, list[float]], ratios: dict[str, list[float]]) -> Verdict:
+def verdict(accuracy: dict[str, list[float]], ratios: dict[str, list[float]], samples: int) -> Verdict:
     """Delayed mends what pseudo-gradients break: clearly above Sideways, and near exact bptt."""
     short = mean_and_spread(accuracy[EXACT])[0] - mean_and_spread(accuracy[DELAYED])[0]
     gain = mean_and_spread(ratios[DELAYED])[0] - mean_and_spread(ratios[PLAIN])[0]
     return judged(
-        clearly_above("Delayed, direction", accuracy[DELAYED], "Sideways", accuracy[PLAIN]),
+        clearly_above("Delayed, direction", accuracy[DELAYED], "Sideways", accuracy[PLAIN], samples),
         Check(short <= 0.05, "Delayed at most .05 below exact bptt, direction", f"{-short:+.3f}"),
         Check(gain >= -0.2, "Delayed no more than 0.2 dB below Sideways on frames to come", f"{gain:+.2f} dB"),
     )

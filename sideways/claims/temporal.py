@@ -36,9 +36,8 @@ def temporal(bench: Bench) -> Finding:
         panel.set_xlim(0, 1.02)
     waves = {arm: run.accuracies for arm, run in found["waves"].items()}
     pan = {arm: run.accuracies for arm, run in found["pan"].items()}
-    samples = found["waves"][SKIP].finished[0].samples if found["waves"][SKIP].finished else 640
     return Finding(
-        verdict(waves, pan, samples),
+        verdict(waves, pan, found["waves"][SKIP].samples, found["pan"][SKIP].samples),
         f"waves {spread(waves[SKIP])} (chain {spread(waves[CHAIN])}); pan {spread(pan[SKIP])} "
         f"(chain {spread(pan[CHAIN])})",
         "vgg5 and vgg5-skip on 16×16 grey frames, clips of 18; recipes waves-* and pan-*",
@@ -49,7 +48,7 @@ def temporal(bench: Bench) -> Finding:
     )
 
 
-def verdict(waves: dict[str, list[float]], pan: dict[str, list[float]], samples: int) -> Verdict:
+def verdict(waves: dict[str, list[float]], pan: dict[str, list[float]], samples: int, crops: int) -> Verdict:
     """On waves: concat at least .97, the chain at chance, bptt at least .99; on video clearly above the chain."""
     return judged(
         at_least("Skip-Sideways by concat on waves", waves[SKIP], 0.97),
@@ -57,7 +56,7 @@ def verdict(waves: dict[str, list[float]], pan: dict[str, list[float]], samples:
         at_chance("shortcuts inside units on waves", waves[SHORTCUT], 0.25, samples),
         at_least("exact bptt on waves", waves[BPTT], 0.99),
         at_least("Skip-Sideways by add on waves", waves[ADD], 0.9),
-        clearly_above("Skip-Sideways on video", pan[SKIP], "the chain", pan[CHAIN]),
+        clearly_above("Skip-Sideways on video", pan[SKIP], "the chain", pan[CHAIN], crops),
         at_least("Skip-Sideways on video", pan[SKIP], 0.8),
     )
 

@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -221,3 +223,20 @@ def test_a_set_that_shows_nothing_is_refused_before_anything_is_written(made, tm
     assert main(["train", "videos-small-skip", *RUN, *data]) == 2
     assert "nothing usable to train on: none of 7 videos can be read, such as " in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+def test_names_that_are_no_text_are_reported_and_printed_all_the_same(made, tmp_path):
+    odd = os.fsdecode(b"caf\xe9")
+    for split in ("train", "test"):
+        for i, folder in enumerate(sorted((made / "UCF-101").iterdir())[:2]):
+            shutil.copytree(folder, tmp_path / "set" / split / f"{odd}{i}")
+    broken = tmp_path / "set" / "train" / f"{odd}0" / f"{odd}.avi"
+    broken.write_bytes(b"")
+    command = [sys.executable, "-m", "sideways", "train", "videos-small-skip", *RUN, "--runs", str(tmp_path / odd)]
+    command += ["--data", f"folder:{tmp_path / 'set'}", "--name", "run"]
+    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert rb"written to" in done.stdout and rb"caf\udce9/run" in done.stdout
+    report = (tmp_path / odd / "run" / "report.md").read_text(encoding="utf-8")
+    assert r"train/caf\xe90/caf\xe9.avi`: the file is empty" in report and r"| caf\xe91 |" in report

@@ -111,6 +111,7 @@ def test_with_replicas_the_result_is_that_of_the_network_that_is_saved(tmp_path)
         (2, ["--placement", "0-1,3-4"], "write units 0-4 in order"),
         (2, ["--placement", "0-4"], "needed are 2 groups"),
         (2, ["--model", "nope"], "unknown model 'nope'"),
+        (2, ["--split", "all"], "over several ranks run the splits one by one"),
         (2, ["--task", "pan", "--set", "task_options.videos=['missing.mp4']"], "missing.mp4: no such file"),
     ],
 )
@@ -241,6 +242,27 @@ def test_after_ctrl_c_all_ranks_stop_after_the_same_tick_and_a_process_alone_goe
     assert main(["train", "--resume", str(checkpoint)]) == 0
     assert main(["train", "waves-skip", *options, "--name", "whole"]) == 0
     assert same(parameters(tmp_path / "whole"), parameters(tmp_path / "stopped"))
+
+
+def test_ctrl_c_in_the_last_evaluation_ends_all_ranks_which_is_made_anew_when_the_run_goes_on(tmp_path):
+    options = ["waves-skip", "--clips", "2", "--batch", "8", "--evaluation-clips", "300", "--runs", str(tmp_path)]
+    job = start(3, "-m", "mpi", *options, "--name", "stopped")
+    ranks = pids(job)
+    while not list((tmp_path / "stopped").glob("checkpoints/step-*")):  # it stands before the evaluation begins
+        time.sleep(0.01)
+    time.sleep(0.3)
+    for pid in ranks:
+        os.kill(pid, signal.SIGINT)
+    _, errors = job.communicate(timeout=30)
+    assert job.returncode == 130, errors
+    assert "interrupted; to go on: --resume" in errors and "Traceback" not in errors
+    (checkpoint,) = (tmp_path / "stopped" / "checkpoints").iterdir()
+    lines = (tmp_path / "stopped" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["kind"] for line in lines] == ["train", "train"]
+    code, _, errors = run(3, "-m", "mpi", "--resume", str(checkpoint))
+    assert code == 0, errors
+    lines = (tmp_path / "stopped" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["kind"] for line in lines] == ["train", "train", "evaluation"]
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 4), (4, 1), (2, 3)])

@@ -84,7 +84,7 @@ def test_options_and_set_change_the_recipe(command, tmp_path):
             "--model",
             "mlp-skip",
             "--rule",
-            "backprop",
+            "delayed",
             "--task",
             "shapes",
             "--seed",
@@ -98,7 +98,7 @@ def test_options_and_set_change_the_recipe(command, tmp_path):
     )
     assert code == 0
     config = config_in(tmp_path / "runs" / "changed")
-    expected = {"model": "mlp-skip", "rule": "backprop", "task": "shapes", "seed": 3, "boundary": "stream"}
+    expected = {"model": "mlp-skip", "rule": "delayed", "task": "shapes", "seed": 3, "boundary": "stream"}
     expected |= {"dtype": "float64", "update_every": 3, "target_delay": 1, "evaluate_every": 1, "clips": 2}
     expected |= {"optimizer": {"name": "sgd", "learning_rate": 0.5, "momentum": 0.5}, "rates": {"dense1": 0}}
     expected |= {"model_options": {"hidden": [3, 4, 5], "merge": "add"}, "summary": "as I like it"}

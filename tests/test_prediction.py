@@ -155,7 +155,7 @@ def test_a_film_that_comes_frame_by_frame_is_predicted_as_a_clip_is(model, horiz
     assert len(found) == len(evaluation.outputs) - horizon
     for t, (truth, guess, newest) in enumerate(found, evaluation.first_tick + horizon):
         np.testing.assert_array_equal(truth, frames[t])
-        np.testing.assert_array_equal(guess, evaluation.outputs[t - horizon - evaluation.first_tick])
+        np.testing.assert_array_equal(guess, to_host(evaluation.outputs[t - horizon - evaluation.first_tick]))
         np.testing.assert_array_equal(newest, frames[t - horizon])
 
 

@@ -65,6 +65,13 @@ def _asnumpy(*arguments: Any, **options: Any) -> numpy.ndarray:
     return arguments[0].get() if isinstance(arguments[0], ndarray) else numpy.asarray(arguments[0])
 
 
+def _may_share_memory(*arguments: Any, **options: Any) -> bool:
+    """Of addresses alone: the host knows them, nothing is read (`cupy._core._memory_range.may_share_bounds`)."""
+    check(real, "may_share_memory", arguments, options)
+    values, _ = unwrapped(arguments)
+    return bool(numpy.may_share_memory(*values))
+
+
 class Namespace(types.ModuleType):
     """`cupy`, or one of its submodules."""
 
@@ -142,6 +149,7 @@ _OWN = {
     "empty": _empty,
     "copyto": _copyto,
     "asnumpy": _asnumpy,
+    "may_share_memory": _may_share_memory,
     **{name: _created(name) for name in ("zeros", "ones", "full", "arange", "eye", "identity", "linspace")},
     **{name: _transfer(name) for name in ("array", "asarray", "ascontiguousarray")},
 }

@@ -38,7 +38,7 @@ def summed(ticks):
 
 
 def near(one, other):
-    length = sum(np.linalg.norm(value) ** 2 for gradients in other.values() for value in gradients.values()) ** 0.5
+    length = sum(np.linalg.norm(sw.to_host(value)) ** 2 for gradients in other.values() for value in gradients.values()) ** 0.5
     return distance(one, other) <= 1e-12 + 1e-10 * length
 
 

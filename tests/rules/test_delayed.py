@@ -31,7 +31,7 @@ def summed(ticks):
     total = {}
     for tick in ticks:
         for name, gradients in tick.gradients.items():
-            mine = total.setdefault(name, {key: np.zeros_like(value) for key, value in gradients.items()})
+            mine = total.setdefault(name, {key: 0 * value for key, value in gradients.items()})
             for key, value in gradients.items():
                 mine[key] += value
     return total

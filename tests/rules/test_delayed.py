@@ -31,9 +31,9 @@ def summed(ticks):
     total = {}
     for tick in ticks:
         for name, gradients in tick.gradients.items():
-            mine = total.setdefault(name, {key: 0 * value for key, value in gradients.items()})
+            mine = total.setdefault(name, {key: np.zeros(value.shape) for key, value in gradients.items()})
             for key, value in gradients.items():
-                mine[key] += value
+                mine[key] += sw.to_host(value)
     return total
 
 

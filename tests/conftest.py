@@ -6,7 +6,10 @@ On a GPU tolerances are those that NumPy has: tests that ask for equality compar
 compare it with NumPy allow 1e-12 to 1e-9 of float64, since cuBLAS adds in other orders.
 """
 
+import importlib
 import os
+import pkgutil
+import signal
 import sys
 from pathlib import Path
 
@@ -38,12 +41,22 @@ def pytest_configure(config):
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
     )
     settings.load_profile("fixed")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which background jobs of a shell ignore
     if backend == "double":
         path = str(HERE / "double" / "path")
         sys.path.insert(0, path)
         os.environ["PYTHONPATH"] = os.pathsep.join([path, os.environ.get("PYTHONPATH", "")])
     if backend != "numpy":
         os.environ["SIDEWAYS_BACKEND"] = "cupy"
+
+
+def pytest_collection_finish():
+    """Hypothesis draws some numbers from the modules that are imported: here all, or the order of tests would count."""
+    import sideways
+
+    for module in pkgutil.walk_packages(sideways.__path__, "sideways."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
 
 
 def pytest_ignore_collect(collection_path, config):
@@ -68,3 +81,21 @@ def nothing_goes_wrong_unseen(request):
         from double.clock import clock
 
         clock.finish()
+
+
+@pytest.fixture
+def command(tmp_path, capsys, monkeypatch):
+    """Run a command in an empty folder: (exit code, what it printed, what it printed as errors)."""
+    from sideways.cli import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as stop:  # argparse
+            code = stop.code
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run

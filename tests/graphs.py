@@ -142,3 +142,14 @@ def distance(one, other):
 def copied(tree):
     """A deep copy of nested dictionaries of arrays, on the host."""
     return {key: copied(value) for key, value in tree.items()} if isinstance(tree, dict) else host(tree).copy()
+
+
+def chain(depth=3, **options):
+    units = [sw.Unit("u0", [sw.Flatten(), sw.Dense(4, 3), sw.Tanh()])]
+    units += [sw.Unit(f"u{i}", [sw.Dense(3, 3), sw.Tanh()], [f"u{i - 1}"]) for i in range(1, depth)]
+    return sw.Network(units, (2, 2, 1), dtype="float64", **options)
+
+
+def clip(ticks, seed=0, n=2):
+    random = np.random.default_rng(seed)
+    return random.normal(size=(ticks, n, 2, 2, 1)), random.integers(0, 3, (ticks, n))

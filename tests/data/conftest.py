@@ -2,6 +2,7 @@
 
 import numpy
 import pytest
+from marked import marked
 
 from sideways.data import write_video
 
@@ -41,3 +42,20 @@ def films(tmp_path_factory):
         paths.append(folder / f"{name}.avi")
         write_video(paths[-1], [numpy.repeat(picture[..., None], 3, axis=-1)] * 60, **LOSSLESS)
     return paths
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A set of 3 + 3 training and 1 + 2 test videos, of 4 to 40 frames at 25 per second."""
+    number = 0
+    for split, label, lengths in (
+        ("train", "a", (40, 12, 4)),
+        ("train", "b", (20, 6, 30)),
+        ("test", "a", (40,)),
+        ("test", "b", (20, 5)),
+    ):
+        (tmp_path / "set" / split / label).mkdir(parents=True, exist_ok=True)
+        for i, length in enumerate(lengths):
+            write_video(tmp_path / "set" / split / label / f"{i}.avi", marked(number, length), **LOSSLESS)
+            number += 1
+    return tmp_path / "set"

@@ -18,7 +18,7 @@ test: .venv/ready-test
 
 # What computes, once more over a double of CuPy that needs no GPU and finds what a GPU would hide.
 test-double: .venv/ready-test
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q --backend double $(TEST)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal --backend double $(TEST)
 
 # The same on this machine's GPU.
 test-gpu: .venv/ready-test

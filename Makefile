@@ -14,11 +14,11 @@ tutorials: .venv/ready-tutorials
 	cd tutorials && OPENBLAS_NUM_THREADS=1 ../$(BIN)/jupyter lab $(LAB)
 
 test: .venv/ready-test
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal $(TEST)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup $(TEST)
 
 # What computes, once more over a double of CuPy that needs no GPU and finds what a GPU would hide.
 test-double: .venv/ready-test
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal --backend double $(TEST)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup --backend double $(TEST)
 
 # The same on this machine's GPU.
 test-gpu: .venv/ready-test

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from sideways.backend import to_host
 from sideways.data import Task, write_video
-from sideways.data.skvideo_compat import measure
+from sideways.data.skvideo_compat import scikit_video
 from sideways.data.stream import Frames
 from sideways.network import FRAME, Network
 from sideways.rules import Backprop, Mailbox, Rule
@@ -36,7 +36,7 @@ MOST_FRAMES = 500  # that are measured
 
 def psnr(truth: numpy.ndarray, guess: numpy.ndarray, span: Span) -> numpy.ndarray:
     """Peak signal-to-noise ratio of each frame, in dB: scikit-video's, on luminance; frames (T, H, W, C) → (T,)."""
-    return measure.psnr(_grey(truth, span), _grey(guess, span))
+    return scikit_video().measure.psnr(_grey(truth, span), _grey(guess, span))
 
 
 def ssim(truth: numpy.ndarray, guess: numpy.ndarray, span: Span) -> numpy.ndarray:
@@ -46,7 +46,7 @@ def ssim(truth: numpy.ndarray, guess: numpy.ndarray, span: Span) -> numpy.ndarra
     """
     if min(truth.shape[1:3]) < SMALLEST:
         return numpy.full(len(truth), numpy.nan)
-    return measure.ssim(_grey(truth, span), _grey(guess, span))
+    return scikit_video().measure.ssim(_grey(truth, span), _grey(guess, span))
 
 
 def _grey(frames: numpy.ndarray, span: Span) -> numpy.ndarray:

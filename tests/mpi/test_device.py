@@ -15,6 +15,8 @@ from sideways.mpirun import CLONE, command_of
 
 HERE = Path(__file__).parent
 
+pytestmark = pytest.mark.xdist_group("ranks")  # one job at a time: ranks wait by spinning
+
 
 def run(ranks, *arguments):
     """(exit code, output, errors) of a job."""

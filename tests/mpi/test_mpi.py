@@ -20,6 +20,7 @@ from sideways.checkpoint import find
 from sideways.cli import main
 from sideways.mpirun import CLONE, command_of
 
+pytestmark = pytest.mark.xdist_group("ranks")  # one job at a time: ranks wait by spinning
 HERE = Path(__file__).parent
 SHORT = ["--clips", "4", "--evaluation-clips", "2", "--batch", "16"]  # so wide that conv4 goes Winograd's way
 
@@ -192,6 +193,28 @@ def test_a_killed_rank_ends_the_whole_job_within_ten_seconds(tmp_path, seed):
         assert all(json.loads(line)["kind"] in ("train", "evaluation") for line in metrics.read_text().splitlines())
     if list(tmp_path.glob("killed/checkpoints/step-*")):
         assert find(tmp_path / "killed").name.startswith("step-")  # whole, or it would be refused
+
+
+def test_where_the_launcher_misses_a_rank_that_was_killed_the_others_end_all_the_same():
+    code = "from mpi.guard import guard; import os, time; guard(); print(os.getpid(), flush=True); time.sleep(60)"
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONPATH": str(CLONE), "PMI_RANK": str(rank)},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for rank in range(3)
+    ]  # this process is their launcher, and ends none of them
+    children = [int(rank.stdout.readline()) for rank in ranks]
+    os.kill(children[1], signal.SIGKILL)
+    assert [rank.wait(timeout=10) for rank in ranks] == [-signal.SIGKILL, 128 + signal.SIGKILL, -signal.SIGKILL]
+    assert ranks[1].stderr.read().startswith("sideways: rank 1 on ")
+    deadline = time.monotonic() + 5
+    while any(map(alive, children)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(("whole_group", "words"), [(True, False), (False, True)])

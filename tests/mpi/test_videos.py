@@ -10,6 +10,8 @@ from sideways.data.datasets import open_set
 from sideways.data.make import make
 from tests.mpi.test_mpi import parameters, run, same
 
+pytestmark = pytest.mark.xdist_group("ranks")  # one job at a time: ranks wait by spinning
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):

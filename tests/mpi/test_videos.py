@@ -25,8 +25,8 @@ def made(tmp_path_factory):
 
 @pytest.mark.parametrize("recipe", ["videos-small-skip", "videos-predictor-skip"])
 def test_a_run_on_videos_over_three_ranks_is_the_run_in_one_process(made, tmp_path, recipe):
-    options = [recipe, "--data", f"ucf101:{made}", "--clips", "4", "--batch", "4", "--runs", str(tmp_path)]
-    options += ["--set", "task_options.length=16", "--evaluate-every", "2"]
+    options = [recipe, "--data", f"ucf101:{made}", "--clips", "2", "--batch", "4", "--runs", str(tmp_path)]
+    options += ["--set", "task_options.length=16", "--evaluate-every", "1"]
     assert main(["train", *options, "--workers", "0", "--name", "alone"]) == 0
     code, _, errors = run(3, "-m", "mpi", *options, "--workers", "2", "--name", "ranks")
     assert code == 0, errors

@@ -99,3 +99,10 @@ def command(tmp_path, capsys, monkeypatch):
         return code, printed.out, printed.err
 
     return run
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Runs leave their pictures out, which take most of the time of a run so short; other tests look at these."""
+    for name in ("training.plot_run", "training.plot_confusion", "prediction.plot_prediction"):
+        monkeypatch.setattr(f"sideways.{name}", lambda *arguments, **options: None)

@@ -22,6 +22,7 @@ from sideways.cli import main
 from sideways.config import Config
 from sideways.training import Interrupted, Journal, train
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 RUN = Config(
     model="vgg5-skip",
     clips=5,

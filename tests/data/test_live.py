@@ -13,6 +13,8 @@ from sideways.cli import main
 from sideways.data import Stream, write_video
 from tests.data.conftest import LOSSLESS
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture
 def film(tmp_path):

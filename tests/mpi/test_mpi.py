@@ -20,7 +20,10 @@ from sideways.checkpoint import find
 from sideways.cli import main
 from sideways.mpirun import CLONE, command_of
 
-pytestmark = pytest.mark.xdist_group("ranks")  # one job at a time: ranks wait by spinning
+pytestmark = [
+    pytest.mark.xdist_group("ranks"),  # one job at a time: ranks wait by spinning
+    pytest.mark.usefixtures("undrawn"),
+]
 HERE = Path(__file__).parent
 SHORT = ["--clips", "4", "--evaluation-clips", "2", "--batch", "16"]  # so wide that conv4 goes Winograd's way
 

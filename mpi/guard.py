@@ -24,7 +24,7 @@ PR_SET_PDEATHSIG = 1  # Linux: the signal that a child gets when its parent dies
 
 def guard() -> None:
     """Returns in the child. The parent passes signals on, and ends as the child ends."""
-    parent = os.getpid()
+    parent, launcher = os.getpid(), os.getppid()
     child = os.fork()
     if child == 0:
         if sys.platform == "linux":
@@ -49,7 +49,6 @@ def guard() -> None:
         rank = next((os.environ[name] for name in RANK_VARIABLES if name in os.environ), "?")
         why = f"was killed by signal {-code} ({signal.Signals(-code).name})"
         print(f"sideways: rank {rank} on {socket.gethostname()} (PID {child}) {why}", file=sys.stderr, flush=True)
-        launcher = os.getppid()
         if rank != "?" and os.fork() == 0:
             _end_the_others(launcher)
         time.sleep(0.5)  # the launcher passes the line on before it ends the other ranks
@@ -65,7 +64,7 @@ def _end_the_others(launcher: int) -> None:
     for folder in Path("/proc").glob("[0-9]*"):
         pid = int(folder.name)
         if _parent(pid) == launcher and _command(pid) == command:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)  # a guard, whose rank dies with it
     os._exit(0)
 

@@ -136,7 +136,7 @@ def distance(one, other):
     if isinstance(one, dict):
         return sum(distance(one[key], other[key]) ** 2 for key in one) ** 0.5
     one, other = host((one, other))
-    return float(np.linalg.norm(sw.to_host(one) - sw.to_host(other)))
+    return float(np.linalg.norm(one - other))
 
 
 def copied(tree):

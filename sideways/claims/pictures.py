@@ -58,8 +58,8 @@ def draw_lines(axes: Any, lines: Sequence[Line], x: str, y: str, title: str, **s
         if line.theory:
             axes.plot(line.x, line.y, "--", color="black", linewidth=1.2, label=line.label, zorder=5)
             continue
-        rows = [numpy.atleast_1d(values) for values in line.y]
-        rows = [row if len(row) else numpy.array([numpy.nan]) for row in rows]  # where nothing was measured: a gap
+        # Where nothing was measured there is a gap.
+        rows = [numpy.atleast_1d(values) if numpy.size(values) else numpy.array([numpy.nan]) for values in line.y]
         means, spreads = numpy.array([row.mean() for row in rows]), numpy.array([row.std() for row in rows])
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
         end = len(means) - line.apart

@@ -39,7 +39,7 @@ def test_a_part_of_each_batch_is_that_part(folder):
 
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_worker_that_dies_or_hangs_is_replaced_and_nothing_changes(folder, monkeypatch, blow):
-    monkeypatch.setattr(sideways.data.workers, "PATIENCE", 4.0)  # a process starts in less
+    monkeypatch.setattr(sideways.data.workers, "PATIENCE", 8.0)  # a process starts in less
     task = task_of(folder)
     expected = clips_of(task, 0, count=6)
     with Source(task, 4, workers=2, limits={"train": 6, "test": 1}) as source:

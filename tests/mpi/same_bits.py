@@ -9,13 +9,12 @@ import copy
 import importlib
 import os
 import sys
-import time
-import traceback
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import numpy as np
 from mpi4py import MPI
+from together import together
 
 import sideways as sw
 from mpi.transport import MPIMailbox
@@ -123,10 +122,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except BaseException:  # the other ranks would wait for this one
-        traceback.print_exc()
-        sys.stderr.flush()
-        time.sleep(0.5)
-        WORLD.Abort(1)
+    together(main)

@@ -5,8 +5,6 @@
 
 import os
 import sys
-import time
-import traceback
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
@@ -15,6 +13,7 @@ import numpy as np
 from double.clock import clock
 from double.messages import Watched
 from mpi4py import MPI
+from together import together
 
 import sideways as sw
 from mpi.transport import MPIMailbox
@@ -72,10 +71,4 @@ def main():
 
 assert cupy.__version__
 if __name__ == "__main__":
-    try:
-        main()
-    except BaseException:  # the other ranks would wait for this one
-        traceback.print_exc()
-        sys.stderr.flush()
-        time.sleep(0.5)
-        WORLD.Abort(1)
+    together(main)

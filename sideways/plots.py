@@ -137,7 +137,7 @@ def plot_runs(groups: Mapping[str, Sequence[Path]], path: Path) -> None:
     for colour, (name, group) in zip(cycle(COLOURS), groups.items(), strict=False):
         for run in group:
             draw_curve(axes, run, what, colour, name if run == group[0] else None)
-    axes.set(xlabel="training clips (batches)", ylabel=f"training {what}", title="Runs compared")
+    axes.set(ylabel=f"training {what}", title="Runs compared")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     _save(figure, path)
@@ -150,7 +150,7 @@ def read_metrics(directory: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def draw_curve(axes: Axes, directory: Path, what: str, colour: str, label: str | None) -> None:
-    """A training metric against clips: its running mean over a tenth of the run, above the faint single clips."""
+    """A training metric against clips: its running mean over a tenth of the run, above the faint single clips. Labels the x-axis."""
     lines = read_metrics(directory, "train")
     clips, values = [line["clip"] for line in lines], numpy.array([line[what] for line in lines])
     span = max(1, len(values) // 10)
@@ -159,10 +159,10 @@ def draw_curve(axes: Axes, directory: Path, what: str, colour: str, label: str |
     mean = (sums[1:] - sums[first]) / (numpy.arange(1, len(values) + 1) - first)
     axes.plot(clips, values, color=colour, alpha=0.15, linewidth=0.8)
     axes.plot(clips, mean, color=colour, linewidth=2, label=label)
+    axes.set_xlabel("training clips (batches); faint: each; bold: mean over a tenth of the run")
 
 
 def _finish(axes: Axes, what: str, chance: float | None) -> None:
-    axes.set_xlabel("training clips (batches)")
     if what == "accuracy" and chance is not None:
         axes.axhline(chance, color="grey", linestyle=":", label=f"chance ({chance:.2f})")
         axes.set_ylim(0, 1.02)

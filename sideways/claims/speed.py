@@ -212,7 +212,7 @@ def parallel_verdict(ranks: Sequence[int], gains: dict[str, list[float]], real: 
 
 
 def memory(bench: Bench) -> Finding:
-    lengths, size = bench.pick((16, 64), (16, 64, 256), (16, 64, 256, 1024)), bench.pick(32, 56, 112)
+    lengths, size = bench.pick((16, 64), (16, 64, 256), (16, 64, 256)), bench.pick(32, 56, 112)
     results = bench_memory.measured(build_model("vgg8", (size, size, 3), 101), 1, lengths)
     peaks = {
         rule: [r["peak"] for r in results if r["rule"] == rule] for rule in dict.fromkeys(r["rule"] for r in results)

@@ -14,7 +14,7 @@ CHAIN, SKIP = ARMS
 
 
 def stable(bench: Bench) -> Finding:
-    seeds, clips = bench.seeds_of(3, 5, 10), bench.pick(40, 150, 250)
+    seeds, clips = bench.seeds_of(5, 5, 10), bench.pick(40, 150, 250)
     rates = bench.pick((1e-3, 1e-2, 1e-1), (5e-4, 2e-3, 8e-3, 3e-2, 1e-1), (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 3e-2, 1e-1))
     arms = {
         f"{arm}, rate {rate:g}": recipe(name, clips=clips, optimizer={"learning_rate": rate})

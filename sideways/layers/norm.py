@@ -21,23 +21,29 @@ class BatchNorm(Layer):
     backward    dβ = Σ dy,   dγ = Σ dy x̂
                 dx = γ / √(σ² + ε) · (dy - dβ / M - x̂ dγ / M)
 
-    When not training, μ and σ² are the running statistics (updated by training ticks: r ← r + momentum (batch - r),
-    with the unbiased variance) and dx = dy γ / √(σ² + ε).
+    When not training, dx = dy γ / √(σ² + ε), with running statistics for μ and σ², which the n-th training tick updates
+    (with the unbiased variance):
+
+    r ← r + max(momentum, 1 / n) (batch - r)
+
+    so that they are the mean of all ticks first, and of about the last 1 / momentum later. Neighbouring frames being
+    alike, that must be many clips: momentum is smaller here than it is where every batch is a new one.
     """
 
     parameter_names = ("scale", "shift")
-    state_names = ("mean", "variance")
+    state_names = ("mean", "variance", "ticks")
     scale: Array
     shift: Array
     mean: Array
     variance: Array
+    ticks: Array
 
-    def __init__(self, channels: int, momentum: float = 0.1, epsilon: float = 1e-5):
+    def __init__(self, channels: int, momentum: float = 0.005, epsilon: float = 1e-5):
         self.channels, self.momentum, self.epsilon = channels, momentum, epsilon
 
     def initialise(self, rng: numpy.random.Generator, dtype: str) -> None:
         ones, none = numpy.ones(self.channels), numpy.zeros(self.channels)
-        self.place(dtype, scale=ones, shift=none, mean=none.copy(), variance=ones.copy())
+        self.place(dtype, scale=ones, shift=none, mean=none.copy(), variance=ones.copy(), ticks=numpy.zeros(1))
 
     def output_shape(self, shape: Shape) -> Shape:
         if shape[-1] != self.channels:
@@ -74,9 +80,11 @@ class BatchNorm(Layer):
 
     def observe(self, saved: Any) -> None:
         normal, _, mean, variance, _ = saved
-        m = normal.size // self.channels
-        self.mean += self.momentum * (mean - self.mean)
-        self.variance += self.momentum * (variance * (m / max(m - 1, 1)) - self.variance)
+        xp, m = namespace(normal), normal.size // self.channels
+        self.ticks += 1
+        part = xp.maximum(1 / self.ticks, self.momentum)
+        self.mean += part * (mean - self.mean)
+        self.variance += part * (variance * (m / max(m - 1, 1)) - self.variance)
 
     def __repr__(self) -> str:
         return f"BatchNorm({self.channels})"

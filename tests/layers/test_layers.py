@@ -53,17 +53,21 @@ def test_in_a_tie_the_gradient_of_max_pooling_goes_to_exactly_one_element(size, 
         )
 
 
-@given(st.integers(1, 3), st.integers(1, 4), st.integers(0, 99))
-def test_batch_normalisation_makes_mean_0_and_variance_1_and_learns_running_statistics(c, batch, seed):
-    x = np.random.default_rng(seed).normal(3, 2, size=(batch, 4, 5, c))
-    layer = ready(sw.BatchNorm(c))
-    y, saved = forward(layer, x, train=True)
-    assert np.allclose(y.mean(axis=(0, 1, 2)), 0, atol=1e-9) and np.allclose(y.var(axis=(0, 1, 2)), 1, atol=1e-3)
-    assert np.array_equal(host(layer.mean), np.zeros(c))  # forward alone changes nothing
-    layer.observe(saved)
-    mean, variance = host((layer.mean, layer.variance))
-    assert np.allclose(mean, 0.1 * x.mean(axis=(0, 1, 2)))
-    assert np.allclose(variance, 0.9 + 0.1 * x.var(axis=(0, 1, 2), ddof=1))
+@given(st.integers(1, 3), st.integers(1, 4), st.sampled_from([0.005, 0.3, 1.0]), st.integers(1, 6), st.integers(0, 99))
+def test_batch_normalisation_makes_mean_0_and_variance_1_and_learns_running_statistics(c, batch, momentum, ticks, seed):
+    random = np.random.default_rng(seed)
+    layer = ready(sw.BatchNorm(c, momentum))
+    mean, variance = np.zeros(c), np.ones(c)
+    for n in range(1, ticks + 1):
+        x = random.normal(3, 2, size=(batch, 4, 5, c))
+        y, saved = forward(layer, x, train=True)
+        assert np.allclose(y.mean(axis=(0, 1, 2)), 0, atol=1e-9) and np.allclose(y.var(axis=(0, 1, 2)), 1, atol=1e-3)
+        assert np.allclose(host(layer.mean), mean)  # forward alone changes nothing
+        layer.observe(saved)
+        part = max(momentum, 1 / n)
+        mean = (1 - part) * mean + part * x.mean(axis=(0, 1, 2))
+        variance = (1 - part) * variance + part * x.var(axis=(0, 1, 2), ddof=1)
+        assert np.allclose(host(layer.mean), mean) and np.allclose(host(layer.variance), variance)
     z, _ = forward(layer, x, train=False)
     assert np.allclose(z, (x - mean) / np.sqrt(variance + 1e-5))
 

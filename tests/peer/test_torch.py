@@ -79,7 +79,8 @@ def test_layers_without_parameters(layer, function):
 
 
 def test_batch_normalisation_with_running_statistics():
-    layer, norm = sw.BatchNorm(3), torch.nn.BatchNorm2d(3, dtype=torch.float64)
+    layer = sw.BatchNorm(3)
+    norm = torch.nn.BatchNorm2d(3, momentum=None, dtype=torch.float64)  # the mean of all batches, as ours at first
     layer.initialise(RANDOM, "float64")
     layer.scale[:] = RANDOM.normal(size=3)
     norm.weight.data = torch.tensor(layer.scale)

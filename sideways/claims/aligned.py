@@ -34,10 +34,11 @@ CASES = {  # what the table calls it → (speed, options of vgg5-skip, the mergi
     "conv1>conv4, 2 px": (2.0, {"skip": ["conv1>conv4"]}, "conv4"),
     "frame>conv4, 1 px": (1.0, {"skip": ["frame>conv4"]}, "conv4"),
     "frame>conv4, 0.5 px": (0.5, {"skip": ["frame>conv4"]}, "conv4"),
-    "conv1>conv4, 0.25 px": (0.25, {"skip": ["conv1>conv4"]}, "conv4"),
-    "frame>conv4, 0.25 px": (0.25, {"skip": ["frame>conv4"]}, "conv4"),
+    "frame>conv4, 2 px": (2.0, {"skip": ["frame>conv4"]}, "conv4"),
     "conv2>conv4, 1 px": (1.0, {"skip": ["conv2>conv4"]}, "conv4"),
     "conv1>conv5, a unit deeper, 1 px": (1.0, {"skip": ["conv1>conv5"], "middle": 3}, "conv5"),
+    "frame>conv5, a unit deeper, 1 px": (1.0, {"skip": ["frame>conv5"], "middle": 3}, "conv5"),
+    "frame>conv5, a unit deeper, 2 px": (2.0, {"skip": ["frame>conv5"], "middle": 3}, "conv5"),
 }
 FIRST = next(iter(CASES))
 

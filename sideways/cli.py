@@ -212,11 +212,15 @@ def _add_claims(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="claims to check; 'all' for all; none: list them")
     effort = parser.add_mutually_exclusive_group()
     effort.add_argument("--quick", dest="effort", action="store_const", const="quick", help="few seeds, short runs")
-    effort.add_argument("--full", dest="effort", action="store_const", const="full", help="hours: more of all")
+    effort.add_argument("--full", dest="effort", action="store_const", const="full", help="hours; with --data, days")
     parser.add_argument("--seeds", type=int, metavar="N", help="default: what each experiment wants")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="default: the cores")
     parser.add_argument(
-        "--data", action="append", default=[], metavar="KIND:PATH", help="a real data set, for recognition and future"
+        "--data",
+        action="append",
+        default=[],
+        metavar="KIND:PATH",
+        help="a real data set, for recognition; may be repeated",
     )
     parser.add_argument("--out", default="runs/claims", metavar="DIR", help="default: runs/claims")
     parser.set_defaults(run=_claims, effort="normal")

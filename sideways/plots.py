@@ -150,7 +150,7 @@ def read_metrics(directory: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def draw_curve(axes: Axes, directory: Path, what: str, colour: str, label: str | None) -> None:
-    """A training metric against clips: its running mean over a tenth of the run, above the faint single clips. Labels the x-axis."""
+    """A training metric against clips: its running mean over a tenth of the run, above the faint single clips."""
     lines = read_metrics(directory, "train")
     clips, values = [line["clip"] for line in lines], numpy.array([line[what] for line in lines])
     span = max(1, len(values) // 10)

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import sideways.training
 from sideways.backend import to_host
@@ -13,6 +15,7 @@ from sideways.claims import (
     aligned,
     appearance,
     check_claims,
+    claim,
     future,
     recognition,
     remedies,
@@ -25,7 +28,9 @@ from sideways.claims.claim import OURS, Bench, Claim, Finding, Runs, recipe
 from sideways.claims.verdict import HOLDS, IN_PART, NOT_HERE, NOT_RUN, at_chance, clearly_above, judged, spread
 from sideways.cli import main
 from sideways.config import build_network, build_task
+from sideways.data.make import make
 from sideways.errors import DivergedError, InputError
+from sideways.many import try_many
 from sideways.rules import Backprop, NoisyBackprop, Sideways
 from sideways.rules.noisy import mean_gradients, squared
 
@@ -33,7 +38,7 @@ DEEPER = list(aligned.CASES)[-1]
 
 
 class Tiny(Bench):
-    """Three clips of each run, two samples, one seed."""
+    """Three clips of each run, two samples, one seed (three where a claim is about their spread)."""
 
     def train(self, arms, seeds, group=""):
         def shrunk(c):
@@ -42,7 +47,11 @@ class Tiny(Bench):
             small = replace(c, clips=3, batch=2, evaluation_clips=1, checkpoint_every=often, **every)
             return replace(small, model_options=c.model_options | {"width": 2}) if c.model.startswith("vgg5") else small
 
-        return super().train({arm: shrunk(config) for arm, config in arms.items()}, seeds[:1], group)
+        return super().train(
+            {arm: shrunk(config) for arm, config in arms.items()},
+            seeds[: 3 if self.directory.name == "stable" else 1],
+            group,
+        )
 
 
 @pytest.fixture
@@ -54,7 +63,12 @@ def tiny(tmp_path, monkeypatch):
     for module in (aligned, remedies):
         monkeypatch.setattr(module, "measure", lambda config, network, batches: measure(config, network, 2))
     monkeypatch.setattr(aligned, "CASES", {case: aligned.CASES[case] for case in (aligned.FIRST, DEEPER)})
-    return lambda name: CLAIMS[name].run(Tiny(tmp_path, "quick"))
+
+    def run(name, **more):
+        (tmp_path / name).mkdir()
+        return CLAIMS[name].run(Tiny(tmp_path / name, "quick", **more))
+
+    return run
 
 
 def results(tmp_path):
@@ -83,6 +97,8 @@ def test_clearly_above_needs_two_standard_errors_of_the_difference():
     assert clearly_above("a", [0.9, 0.92], "b", [0.8, 0.82], 10_000).true
     assert not clearly_above("a", [0.7, 0.99], "b", [0.7, 0.9], 10_000).true
     assert not clearly_above("a", [0.7], "b", [0.5], 12).true
+    assert clearly_above("a", [1.0] * 3, "b", [0.72] * 3, 12).true  # each of its own 12 clips
+    assert not clearly_above("a", [1.0] * 3, "b", [0.72] * 3, 12, fixed=True).true  # all of the same 12
 
 
 def accuracies(**changed):
@@ -99,39 +115,89 @@ def accuracies(**changed):
 def test_temporal_holds_only_at_the_stated_accuracies():
     pan = {temporal.SKIP: [0.9, 0.92], temporal.CHAIN: [0.25, 0.24]}
     assert temporal.verdict(accuracies(), pan, 640, 1280).word == HOLDS
+    assert temporal.verdict(accuracies(), pan | {temporal.ADD: [0.7, 0.9]}, 640, 1280).word == HOLDS
+    assert temporal.verdict(accuracies(), pan | {temporal.ADD: [0.6, 0.9]}, 640, 1280).word == IN_PART
     assert temporal.verdict(accuracies(SKIP=[0.96, 0.97]), pan, 640, 1280).word == NOT_HERE
     assert temporal.verdict(accuracies(CHAIN=[0.31, 0.32]), pan, 640, 1280).word == IN_PART
     assert temporal.verdict(accuracies(BPTT=[0.98, 0.98]), pan, 640, 1280).word == IN_PART
     assert temporal.verdict(accuracies(), pan | {temporal.SKIP: [0.26, 0.25]}, 640, 1280).word == IN_PART
 
 
-def test_future_wants_four_decibels_over_repeating_and_eight_over_the_chain():
-    waves = {future.SKIP: [26.0], future.REPEAT: [21.9], future.CHAIN: [17.0]}
+def test_future_wants_eight_decibels_over_the_chain_and_more_than_guesses_that_need_no_learning():
+    waves = {future.SKIP: [26.0], future.REPEAT: [21.9], future.CHAIN: [17.0], future.EXTRAPOLATION: [25.0]}
     real = {future.SKIP: [30.0], future.REPEAT: [29.0], future.CHAIN: [20.0]}
     assert future.verdict(waves, real).word == HOLDS
-    assert future.verdict(waves | {future.REPEAT: [22.1]}, real).word == NOT_HERE
-    assert future.verdict(waves | {future.CHAIN: [18.1]}, real).word == IN_PART
+    assert future.verdict(waves | {future.CHAIN: [18.1]}, real).word == NOT_HERE
+    assert future.verdict(waves | {future.REPEAT: [22.1]}, real).word == IN_PART
+    assert future.verdict(waves | {future.EXTRAPOLATION: [26.1]}, real).word == IN_PART
     assert future.verdict(waves, real | {future.REPEAT: [30.5]}).word == IN_PART
+    assert future.verdict(waves | {future.SKIP: []}, real).word == NOT_HERE  # all runs diverged
+
+
+def arm(deviation, over_time, failed=0, seeds=8):
+    """Two learning rates, with the same runs."""
+    around = np.array([-1, 1] * (seeds // 2)) * deviation
+    return [stable.Steadiness(list(0.8 + around), [over_time + 0.01 * k for k in range(seeds)], failed)] * 2
+
+
+def test_stable_wants_deviations_that_are_clearly_smaller_and_no_more_failures():
+    assert stable.verdict(arm(0.1, 1.0), arm(0.02, 0.5)).word == HOLDS
+    assert stable.verdict(arm(0.02, 1.0), arm(0.1, 0.5)).word == NOT_HERE
+    assert stable.verdict(arm(0.1, 1.0), arm(0.098, 0.5)).word == NOT_HERE  # as may be by chance
+    assert stable.verdict(arm(0.1, 0.5), arm(0.02, 1.0)).word == IN_PART
+    assert stable.verdict(arm(0.1, 1.0, failed=1), arm(0.02, 0.5)).word == NOT_HERE  # no rate at which all learnt
+    one = arm(0.1, 1.0)[:1]
+    assert stable.verdict([*one, *arm(0.1, 1.0, failed=1)[:1]], arm(0.02, 0.5)).word == HOLDS
+    assert stable.verdict(arm(0.1, 1.0), [*arm(0.02, 0.5)[:1], *arm(0.02, 0.5, failed=2)[:1]]).word == IN_PART
+
+
+@settings(max_examples=20)
+@given(st.integers(3, 10), st.integers(0, 99))
+def test_arms_that_differ_by_chance_alone_are_rarely_told_apart(seeds, seed):
+    random = np.random.default_rng(seed)
+
+    def drawn():
+        return [stable.Steadiness(list(random.normal(0.8, 0.05, seeds)), list(random.normal(1, 0.1, seeds)), 0)] * 2
+
+    pairs = [(drawn(), drawn()) for _ in range(40)]
+    for measure in (stable.deviation, stable.mean_over_time):
+        assert sum(stable.compared(*pair, measure)[2] < 1 for pair in pairs) <= 16  # of 40; expected: some 1 to 6
+
+
+def test_smooth_wants_a_gap_that_grows_and_aligned_signs_that_follow_the_displacement():
+    exact = {case: [0.9, 0.91] for case in [*map(str, smooth.STRIDES), smooth.SHUFFLED]}
+    rough = exact | {smooth.SHUFFLED: [0.5, 0.52], "16": [0.6, 0.61]}
+    falling = {str(stride): 0.9 - 0.2 * i for i, stride in enumerate(smooth.STRIDES)}
+    assert smooth.verdict(rough, exact, falling, 640).word == HOLDS
+    assert smooth.verdict(exact, exact, falling, 640).word == NOT_HERE
+    assert smooth.verdict({case: [0.5, 0.52] for case in exact}, exact, falling, 640).word == NOT_HERE  # always as bad
+    assert smooth.verdict(rough | {"16": [0.9, 0.91]}, exact, falling, 640).word == IN_PART
+    assert smooth.verdict(rough | {"1": [0.8, 0.81]}, exact, falling, 640).word == IN_PART
+    assert smooth.verdict(rough, exact, dict.fromkeys(falling, 0.9), 640).word == IN_PART
+
+    def unit(ratio, *cosines):
+        return aligned.Measured(aligned.Prediction((ratio,)), list(cosines), [0.9] * len(cosines))
+
+    both = [unit(0.5, 0.5, 0.6), unit(-0.9, -0.5, -0.6), unit(0.6, 0.7, 0.7)]
+    assert aligned.verdict(both).word == NOT_HERE
+    assert [check.true for check in aligned.verdict(both).checks] == [False, True, True]
+    assert aligned.counts([*both, unit(0.5, -0.1, 0.4), unit(0.0, 0.9, 0.9)]) == (
+        3,
+        2,
+        1,
+        3,
+    )  # not clear; not predicted
+    assert [check.true for check in aligned.verdict([unit(-1.0, -0.5, -0.6)] * 9).checks] == [False, True, False]
+    assert [check.true for check in aligned.verdict([*both, unit(0.9, -0.5, -0.6)]).checks] == [False, False, True]
+    assert aligned.verdict([unit(0.5, 0.5, 0.6)]).word == IN_PART and aligned.verdict([]).word == NOT_HERE
 
 
 def test_the_other_verdicts_follow_their_rules():
-    steady, shaky = ({"over seeds": x, "over time": x, "diverged": x} for x in (0.1, 0.2))
-    assert stable.verdict(shaky, steady).word == HOLDS
-    assert stable.verdict(steady, shaky).word == NOT_HERE
-    assert stable.verdict(shaky | {"over time": 0.11}, steady).word == IN_PART
     assert appearance.converged([0.5], [0.5], [0.9], [0.92]).word == HOLDS
     assert appearance.converged([0.5], [0.5], [0.8], [0.92]).word == NOT_HERE
     arms = appearance.SIDEWAYS, appearance.BACKPROP, appearance.NOISY
     assert appearance.regularised(dict(zip(arms, ([0.9], [0.8], [0.85]), strict=True)), 640).word == HOLDS
     assert appearance.regularised(dict(zip(arms, ([0.9], [0.8], [0.95]), strict=True)), 640).word == IN_PART
-    cases = {case: [0.9] for case in [*map(str, smooth.STRIDES), smooth.SHUFFLED]}
-    falling = {str(stride): 0.9 - 0.2 * i for i, stride in enumerate(smooth.STRIDES)}
-    assert smooth.verdict(cases | {smooth.SHUFFLED: [0.5]}, cases, falling).word == HOLDS
-    assert smooth.verdict(cases, cases, falling).word == IN_PART
-    assert smooth.verdict(cases | {"1": [0.5]}, cases, falling).word == NOT_HERE
-    assert aligned.verdict([0.5, 0.1], [(1, 0.5)]).word == HOLDS
-    assert aligned.verdict([0.5, -0.1], [(-1, -0.1)]).word == NOT_HERE
-    assert aligned.verdict([0.5, 0.1], [(-1, 0.5)]).word == IN_PART
     ranks = (1, 2, 4)
     assert speed.parallel_verdict(ranks, {"sideways": [1, 1.9, 3.6], "backprop": [1, 1, 1]}, []).word == HOLDS
     assert speed.parallel_verdict(ranks, {"sideways": [1, 1.9, 3.0], "backprop": [1, 1, 1]}, []).word == NOT_HERE
@@ -139,9 +205,9 @@ def test_the_other_verdicts_follow_their_rules():
     assert speed.memory_verdict((16, 64), {"Sideways": [10, 10], "bptt": [25, 80]}).word == HOLDS
     assert speed.memory_verdict((16, 64), {"Sideways": [10, 12], "bptt": [25, 80]}).word == NOT_HERE
     arms = {recognition.SKIP: [0.9, 0.92], recognition.CHAIN: [0.3, 0.25]}
-    assert recognition.verdict({"ucf101:x": arms}, {"ucf101:x": 100}, True).word == HOLDS
-    assert recognition.verdict({"ucf101:x": arms}, {"ucf101:x": 100}, False).word == IN_PART
-    assert recognition.verdict({"ucf101:x": arms}, {"ucf101:x": 1}, True).word == NOT_HERE
+    assert recognition.verdict({"ucf101:x": arms}, {"ucf101:x": 100}, ["ucf101:x"]).word == HOLDS
+    assert recognition.verdict({"ucf101:x": arms}, {"ucf101:x": 100}, []).word == IN_PART
+    assert recognition.verdict({"ucf101:x": arms}, {"ucf101:x": 1}, ["ucf101:x"]).word == NOT_HERE
     accuracy = {remedies.PLAIN: [0.3, 0.4], remedies.DELAYED: [0.97, 0.99], remedies.EXACT: [1.0, 1.0]}
     ratios = {remedies.PLAIN: [26.0], remedies.DELAYED: [27.0]}
     assert remedies.verdict(accuracy, ratios, 640).word == HOLDS
@@ -154,7 +220,31 @@ def test_a_diverged_run_counts_as_chance_and_is_counted(tmp_path):
     runs = bench.train({"wild": wild, "tame": recipe("bands-chain")}, range(1, 2))
     assert (runs["wild"].diverged, runs["tame"].diverged) == (1, 0)
     finished = runs["tame"].finished[0]
-    assert Runs([DivergedError("x"), finished]).accuracies == [finished.accuracy, 0.25]
+    assert runs["wild"].accuracies == [0.25]
+    assert Runs([DivergedError("x"), finished], lambda: 0.25).accuracies == [finished.accuracy, 0.25]
+
+
+@pytest.mark.parametrize(
+    "name", ["temporal", "stable", "converges", "regularises", "smooth", "aligned", "future", "remedies"]
+)
+def test_a_claim_whose_runs_diverged_says_so_and_does_not_hold(tiny, monkeypatch, name):
+    monkeypatch.setattr(claim, "try_many", lambda jobs, *_: [DivergedError("loss is inf")] * len(jobs))
+    if name == "smooth":  # nothing to be said
+        with pytest.raises(DivergedError):
+            tiny(name)
+    else:
+        assert tiny(name).verdict.word == NOT_HERE
+
+
+@pytest.mark.parametrize("arm", [0, 1])
+@pytest.mark.parametrize("name", ["temporal", "smooth", "aligned", "future", "remedies"])
+def test_a_single_arm_that_diverged_ends_no_claim(tiny, monkeypatch, name, arm):
+    def all_but_one(jobs, processes, title):
+        results = try_many(jobs, processes, title)
+        return [*results[:arm], DivergedError("loss is inf"), *results[arm + 1 :]]
+
+    monkeypatch.setattr(claim, "try_many", all_but_one)
+    assert tiny(name).verdict.word in (HOLDS, IN_PART, NOT_HERE)
 
 
 def test_the_same_run_is_made_once(tmp_path):
@@ -173,7 +263,10 @@ def test_each_arm_of_a_claim_has_a_row_with_what_its_runs_measured(tiny, tmp_pat
     told = results(tmp_path)
     column = next(key for key in found.rows[0] if key.startswith(("held-out accuracy", "accuracy, ")))
     listed = [row[key] for row in found.rows for key in row if key.startswith(column.split(",")[0])]
-    assert sorted(listed) == sorted(spread([accuracy(path)]) for path in tmp_path.rglob("results.json"))
+    runs = {path.parent.parent for path in tmp_path.rglob("results.json")}  # an arm's folder: a run for each seed
+    assert sorted(listed) == sorted(
+        spread([accuracy(path) for path in sorted(arm.rglob("results.json"))]) for arm in runs
+    )
     assert len(told) >= 2 and found.verdict.word in (HOLDS, IN_PART, NOT_HERE)
     assert all(picture.stat().st_size > 10_000 for picture in found.pictures) and found.pictures
 
@@ -188,7 +281,7 @@ def test_future_compares_networks_with_what_needs_no_learning_and_keeps_a_video(
     assert waves[:1] == [future.SKIP] and {*future.ARMS, future.REPEAT, future.EXTRAPOLATION} == set(waves)
     ratio = {row["prediction"]: float(row["PSNR dB"]) for row in found.rows if row["frames"].startswith("waves")}
     assert ratio[future.REPEAT] > max(ratio[arm] for arm in future.ARMS)  # three clips teach nothing
-    assert (tmp_path / "prediction-waves.mp4").stat().st_size > 0
+    assert (tmp_path / "future" / "prediction-waves.mp4").stat().st_size > 0
 
 
 def test_aligned_has_a_row_for_each_unit_below_the_merge(tiny):
@@ -261,21 +354,70 @@ def test_one_experiment_that_fails_loses_no_other_and_the_report_says_so(tmp_pat
     text = (tmp_path / "claims" / "report.md").read_text()
     assert f"**{NOT_RUN}**" in text and "ZeroDivisionError: no ticks" in text
     assert f"**{HOLDS}**" in text and "a\\|b" in text
-    assert "`sideways claims smooth stable --quick`" in text
+    assert "`sideways claims smooth --quick`, on " in text and "`sideways claims stable --quick`, on " in text
     assert "fails" in (tmp_path / "claims" / "smooth" / "error.txt").read_text()
 
 
-def test_a_claim_is_replaced_and_others_of_the_folder_stay(tmp_path, monkeypatch):
-    def run(bench):
-        assert not any(bench.directory.iterdir())
-        (bench.directory / "mine").touch()
-        return Finding(judged(at_chance("it", [0.25], 0.25, 10)), "", "", [], "")
+def holds(bench):
+    assert [path.name for path in bench.directory.iterdir()] == ["finding.json"]
+    (bench.directory / "mine").touch()
+    return Finding(judged(at_chance("it", [0.25], 0.25, 10)), "0.250", "nothing", [{"arm": "a"}], "")
 
-    monkeypatch.setitem(CLAIMS, "stable", Claim("It holds.", OURS, run))
-    (tmp_path / "temporal").mkdir()
+
+def test_a_claim_that_is_checked_again_is_replaced_and_others_stay_in_the_report(tmp_path, monkeypatch):
+    monkeypatch.setitem(CLAIMS, "stable", Claim("It holds.", OURS, holds))
+    monkeypatch.setitem(CLAIMS, "temporal", Claim("It holds, too.", OURS, holds))
+    check_claims(["temporal"], tmp_path, "quick")
     for _ in range(2):
         check_claims(["stable"], tmp_path)
-    assert (tmp_path / "temporal").is_dir() and (tmp_path / "stable" / "mine").exists()
+    text = (tmp_path / "report.md").read_text()
+    assert "`sideways claims temporal --quick`" in text and "`sideways claims stable`" in text
+    assert text.index("## temporal") < text.index("## stable") and text.count(f"**{HOLDS}**") == 2
+
+
+def test_a_folder_of_something_else_is_not_replaced(tmp_path, capsys):
+    (tmp_path / "stable").mkdir()
+    (tmp_path / "stable" / "thesis.tex").touch()
+    assert main(["claims", "stable", "--quick", "--out", str(tmp_path)]) == 2
+    assert "was not written by `sideways claims`" in capsys.readouterr().err
+    assert (tmp_path / "stable" / "thesis.tex").exists()
+
+
+def test_ctrl_c_keeps_what_was_found_and_says_what_does_the_rest(tmp_path, monkeypatch, capsys):
+    def stops(bench):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(CLAIMS, "temporal", Claim("It holds.", OURS, holds))
+    monkeypatch.setitem(CLAIMS, "stable", Claim("It stops.", OURS, stops))
+    assert main(["claims", "temporal", "stable", "smooth", "--quick", "--out", str(tmp_path)]) == 130
+    assert (
+        "`" not in (error := capsys.readouterr().err) and "sideways claims stable smooth --quick does the rest" in error
+    )
+    text = (tmp_path / "report.md").read_text()
+    assert f"**{HOLDS}**" in text and f"**{NOT_RUN}**" in text and "it was stopped before its end" in text
+
+
+def test_data_that_is_not_there_is_refused_before_anything_runs(tmp_path, capsys):
+    out = tmp_path / "claims"
+    for data in ("nosuch", "ucf101:/nowhere"):
+        assert main(["claims", "all", "--quick", "--data", data, "--out", str(out)]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+    assert main(["claims", "stable", "--data", "ucf101:/nowhere", "--out", str(out)]) == 2
+    assert "--data is for recognition" in capsys.readouterr().err and not out.exists()
+
+
+def test_stable_with_a_single_seed_says_what_it_needs(tmp_path):
+    found = check_claims(["stable"], tmp_path, "quick", seeds=1)["stable"]
+    assert found.verdict.word == NOT_RUN and "--seeds must be at least 3" in found.what
+
+
+def test_a_made_set_is_no_real_one_whoever_names_it(tmp_path):
+    make("ucf101", tmp_path / "made", "motion", groups=3, each=1)
+    place = f"ucf101:{tmp_path / 'made'}"
+    recognition.check_data([place])
+    assert not recognition.is_real(place)
+    (tmp_path / "made" / "made.txt").unlink()
+    assert recognition.is_real(place)
 
 
 # What the experiments brought

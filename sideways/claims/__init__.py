@@ -12,9 +12,9 @@ from pathlib import Path
 
 from sideways.claims import aligned, appearance, future, recognition, remedies, smooth, speed, stable, temporal
 from sideways.claims.claim import Bench, Claim, Finding
-from sideways.claims.report import write_report
+from sideways.claims.report import is_finding, keep, write_report
 from sideways.claims.verdict import NOT_RUN, Verdict
-from sideways.errors import DivergedError, InputError
+from sideways.errors import DivergedError, InputError, Interrupted
 from sideways.training import Result
 
 CLAIMS: dict[str, Claim] = {
@@ -40,32 +40,50 @@ def check_claims(
 ) -> dict[str, Finding]:
     """Run experiments one after the other, write report.md after each, and print its verdict.
 
-    directory: gets report.md and a folder for each claim; one of an earlier call is replaced, those of other claims
-    stay. An experiment that fails is reported as not run, with its error in error.txt, and ends no other.
+    directory: gets report.md, of all claims that have a folder there, and such a folder for each claim. One of an
+    earlier call is replaced. An experiment that fails, or is stopped, is reported as not run, and ends no other.
     """
     if unknown := [name for name in names if name not in CLAIMS]:
         raise InputError(f"no claim is called {unknown[0]!r}; there are {', '.join(CLAIMS)}")
-    names = list(names) or list(CLAIMS)
+    if data and names and "recognition" not in names:
+        raise InputError("--data is for recognition, which is not among the claims to be checked")
+    recognition.check_data(data)
+    names = list(dict.fromkeys(names)) or list(CLAIMS)
     directory.mkdir(parents=True, exist_ok=True)
     flags = [f"--{effort}"] if effort != "normal" else []
     flags += [f"--seeds {seeds}"] if seeds else []
     flags += [f"--data {place}" for place in data]
-    command = " ".join(["sideways claims", *([] if names == list(CLAIMS) else names), *flags])
     findings: dict[str, Finding] = {}
     made: dict[str, Result | DivergedError] = {}
-    for name in names:
+    for number, name in enumerate(names):
         folder = directory / name
+        if folder.exists() and not is_finding(folder):
+            raise InputError(f"{folder} is there, and was not written by `sideways claims`: choose another --out")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
+        command = " ".join(["sideways claims", name, *flags])
+        keep(folder, _not_run("it was stopped before its end"), command)
         bench = Bench(folder, effort, seeds, processes, tuple(data), made)
         try:
-            findings[name] = CLAIMS[name].run(bench)
+            finding = CLAIMS[name].run(bench)
+        except KeyboardInterrupt:
+            write_report(directory, CLAIMS)
+            rest = " ".join(["sideways claims", *names[number:], *flags])
+            report = directory / "report.md"
+            raise Interrupted(
+                f"interrupted in {name}; {report} has what was done before; {rest} does the rest"
+            ) from None
         except Exception as error:  # whatever it is: the other claims are still to be checked
             (folder / "error.txt").write_text(traceback.format_exc())
             why = f"{type(error).__name__}: {error}" if not isinstance(error, InputError) else str(error)
-            findings[name] = Finding(Verdict(NOT_RUN, ()), "", why.splitlines()[0], [], "")
-        write_report(directory / "report.md", command, CLAIMS, findings)
-        finding = findings[name]
+            finding = _not_run(why.strip().splitlines()[0])
+        findings[name] = finding
+        keep(folder, finding, command)
+        write_report(directory, CLAIMS)
         print(f"{name:<12} {finding.verdict.word:<18} {finding.number or finding.what}", flush=True)
     print(f"Report: {directory / 'report.md'}")
     return findings
+
+
+def _not_run(why: str) -> Finding:
+    return Finding(Verdict(NOT_RUN, ()), "", why, [], "")

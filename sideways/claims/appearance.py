@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sideways.claims.claim import CVPR2020, Bench, Claim, Finding, Rows, Runs, recipe
 from sideways.claims.pictures import Line, draw_lines, panels, save
-from sideways.claims.verdict import Check, Verdict, clearly_above, counted, difference, judged, spread
+from sideways.claims.verdict import Check, Verdict, clearly_above, counted, difference, judged, spread, told
 
 SIDEWAYS, BACKPROP, NOISY = "Sideways", "backprop", "backprop + noise"
 CONVERGES = {SIDEWAYS: "bands-chain", BACKPROP: "bands-backprop"}
@@ -21,7 +21,7 @@ def converges(bench: Bench) -> Finding:
         f"vgg5 on the wavelength of waves gliding 1 px per frame, {clips} clips × 32, {counted(seeds)}, recipes "
         "bands-chain and bands-backprop",
         _rows(runs),
-        "The recipes' own.",
+        "The recipes' own. For --quick 60 clips were tried before, too few for either arm.",
         [_picture(bench, runs, clips, about, "converges.png")],
     )
 
@@ -31,15 +31,16 @@ def regularises(bench: Bench) -> Finding:
     runs = _train(bench, REGULARISES, seeds, clips)
     about = f"Wavelength of waves, 64 training clips, {counted(seeds)}"
     held_out = {arm: runs[arm].accuracies for arm in REGULARISES}
-    gap, error = difference(held_out[SIDEWAYS], held_out[BACKPROP])
     return Finding(
         regularised(held_out, runs[SIDEWAYS].samples),
-        f"held out: Sideways - backprop {gap:+.3f} ± {error:.3f} (standard error)",
-        f"vgg5 on the wavelength of waves, {clips} rounds over 4 batches of 16 clips, {counted(seeds)}, recipes "
+        f"held out: Sideways - backprop {told(held_out[SIDEWAYS], held_out[BACKPROP])}",
+        f"vgg5 on the wavelength of waves, {clips // 4} rounds over 4 batches of 16 clips, {counted(seeds)}, recipes "
         "bands-few-*; noise: Gaussian, per unit as long as Sideways' error of that clip",
         _rows(runs),
         "The recipes' own; one size of the training set.",
         [_picture(bench, runs, clips, about, "regularises.png")],
+        "A rule that fits its training clips less has a narrower gap to the held-out ones, too: to generalise better "
+        "is to do better on these.",
     )
 
 
@@ -48,21 +49,22 @@ def _train(bench: Bench, arms: dict[str, str], seeds: range, clips: int) -> dict
     return bench.train({a: recipe(name, clips=clips, evaluate_every=every) for a, name in arms.items()}, seeds)
 
 
-def _last(runs: Runs) -> list[float]:
-    """The mean training loss of the last tenth of each run."""
-    return [
-        sum(losses[-(len(losses) // 10 + 1) :]) / (len(losses) // 10 + 1) for losses in runs.metrics("train", "loss")
-    ]
+def _last(runs: Runs, what: str = "loss") -> list[float]:
+    """The mean training loss, or accuracy, of the last tenth of each run."""
+    return [sum(values[-(len(values) // 10 + 1) :]) / (len(values) // 10 + 1) for values in runs.metrics("train", what)]
 
 
 def converged(
     loss: list[float], exact_loss: list[float], accuracies: list[float], exact_accuracies: list[float]
 ) -> Verdict:
     """Sideways' held-out accuracy within .05 of backprop's, and its last training loss at most a fifth above."""
-    gap, error = difference(accuracies, exact_accuracies)
     ratio = (sum(loss) / len(loss)) / (sum(exact_loss) / len(exact_loss)) if loss and exact_loss else float("inf")
     return judged(
-        Check(gap >= -0.05, "Sideways' held-out accuracy at most .05 below backprop's", f"{gap:+.3f} ± {error:.3f}"),
+        Check(
+            bool(loss and exact_loss) and difference(accuracies, exact_accuracies)[0] >= -0.05,
+            "Sideways' held-out accuracy at most .05 below backprop's",
+            told(accuracies, exact_accuracies),
+        ),
         Check(ratio <= 1.2, "its training loss at the end at most 1.2 times backprop's", f"{ratio:.2f} times"),
     )
 
@@ -84,6 +86,7 @@ def _rows(runs: dict[str, Runs]) -> Rows:
             "seeds": str(mine.count),
             "training loss at the end": spread(_last(mine), 4),
             "held-out loss": spread(mine.values("loss"), 4),
+            "training accuracy at the end": spread(_last(mine, "accuracy")),
             "held-out accuracy": spread(mine.accuracies),
         }
         for arm, mine in runs.items()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sideways.claims.verdict import Verdict
-from sideways.config import Config
+from sideways.config import Config, build_task
 from sideways.errors import DivergedError
 from sideways.many import try_many
 from sideways.plots import read_metrics
@@ -83,13 +84,20 @@ class Bench:
         if jobs:
             results = try_many(list(jobs.values()), self.processes, self.directory.name)
             self.made.update(zip(jobs, results, strict=True))
-        return {arm: Runs([self.made[keys[arm, seed]] for seed in seeds]) for arm in arms}
+        outcomes = {arm: [self.made[keys[arm, seed]] for seed in seeds] for arm in arms}
+        return {arm: Runs(outcomes[arm], partial(chance_of, config)) for arm, config in arms.items()}
+
+
+def chance_of(config: Config) -> float:
+    """The accuracy of guessing on a task with classes."""
+    return 1 / len(build_task(config).classes)
 
 
 class Runs:
     """The runs of one arm, a seed each."""
 
-    def __init__(self, outcomes: Sequence[Result | DivergedError]):
+    def __init__(self, outcomes: Sequence[Result | DivergedError], chance: Callable[[], float]):
+        self.chance = chance
         self.finished = [outcome for outcome in outcomes if isinstance(outcome, Result)]
         self.diverged = len(outcomes) - len(self.finished)
         self.count = len(outcomes)
@@ -101,8 +109,7 @@ class Runs:
     @property
     def accuracies(self) -> list[float]:
         """Held out; a run that diverged is no better than chance, and counts as that."""
-        chance = self.finished[0].chance if self.finished else 0.0
-        return [*self.values("accuracy"), *[chance or 0.0] * self.diverged]
+        return [*self.values("accuracy"), *(self.chance() for _ in range(self.diverged))]
 
     @property
     def samples(self) -> int:

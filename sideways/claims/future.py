@@ -24,14 +24,15 @@ ARMS = {
 SKIP, CHAIN, BPTT, ONE = ARMS
 REPEAT, EXTRAPOLATION = "repeat the newest frame", "linear extrapolation"
 PLACES = {"waves": "waves gliding 0.5 px per frame", "clips": "real video, crops that stand still"}
+FIGURES = ("prediction.png", "roll-out.png")  # of a run
 Scores = dict[str, list[tuple[float, float]]]  # what predicts → PSNR (dB) and SSIM, a pair for each seed
 
 
 def future(bench: Bench) -> Finding:
     clips = bench.pick(150, 300, 600)
     rows: Rows = []
-    figure, axes = panels(3, 6.4)
-    found: dict[str, Scores] = {}
+    figure, axes = panels(3, 5.2)
+    ratios: dict[str, dict[str, list[float]]] = {}
     kept: list[Path] = []
     for (place, words), panel in zip(PLACES.items(), axes, strict=False):
         seeds = bench.seeds_of(1, 3, 5)
@@ -40,24 +41,27 @@ def future(bench: Bench) -> Finding:
             endings = {arm: ARMS[arm] for arm in (SKIP, CHAIN)}
         arms = {arm: recipe(f"{place}-predictor-{ending}", clips=clips) for arm, ending in endings.items()}
         runs = bench.train(arms, seeds, place)
-        found[place] = scores = judge(runs)
+        scores = judge(runs)
         rows += [_row(words, arm, values) for arm, values in scores.items()]
-        title = f"Two ticks ahead, {words}"
-        draw_points(panel, {arm: [p for p, _ in values] for arm, values in scores.items()}, "PSNR (dB)", title)
-        kept += _pictures(runs[SKIP].directories[0], bench.directory, place)
-        if place == "waves":
-            steps, rolled = rolled_out(runs[SKIP].directories[0])
-            lines = [Line(name, range(1, steps + 1), values) for name, values in rolled.items()]
-            draw_lines(axes[2], lines, "frames after the last given", "PSNR (dB)", "Rolled out: guesses fed back")
-    waves = {arm: [ratio for ratio, _ in values] for arm, values in found["waves"].items()}
-    real = {arm: [ratio for ratio, _ in values] for arm, values in found["clips"].items()}
+        title = f"Two ticks ahead,\n{words}"
+        ratios[place] = {arm: [ratio for ratio, _ in values] for arm, values in scores.items()}
+        draw_points(panel, ratios[place], "PSNR (dB)", title, names=[*ARMS, REPEAT, EXTRAPOLATION])
+        if runs[SKIP].finished:
+            run = runs[SKIP].directories[0]
+            kept += _pictures(run, bench.directory, place)
+            if place == "waves":
+                steps, rolled = rolled_out(run)
+                lines = [Line(name, range(1, steps + 1), values) for name, values in rolled.items()]
+                title = "Rolled out, waves: guesses fed back,\none batch of the first seed"
+                draw_lines(axes[2], lines, "frames after the last given", "PSNR (dB)", title)
+    waves, real = ratios["waves"], ratios["clips"]
     return Finding(
         verdict(waves, real),
-        f"waves {spread(waves[SKIP], 1, ' dB')}: repeat {spread(waves[REPEAT], 1)}, chain {spread(waves[CHAIN], 1)}; "
-        f"video {spread(real[SKIP], 1, ' dB')}: repeat {spread(real[REPEAT], 1)}, chain {spread(real[CHAIN], 1)}",
+        "; ".join(f"{place} {_number(found)}" for place, found in (("waves", waves), ("video", real))),
         f"predictor and predictor-skip, 16×16 grey, {clips} clips; recipes waves-predictor-* and clips-predictor-*",
         rows,
-        "The recipes' own. A skip from the first unit instead of the raw frame was tried on waves before, and failed.",
+        "The recipes' own; for --quick 60 clips were tried before, too few. A skip from the first unit instead of the "
+        "raw frame was tried on waves before, and failed.",
         [save(figure, bench.directory / "future.png"), *kept],
         "`prediction-*.mp4` beside the plot play truth, prediction and error.",
     )
@@ -101,13 +105,21 @@ def rolled_out(directory: Path) -> tuple[int, dict[str, list[float]]]:
 
 
 def verdict(waves: dict[str, list[float]], real: dict[str, list[float]]) -> Verdict:
-    """On waves at least 4 dB above repeating and 8 dB above the chain; on video above both."""
+    """On waves 8 dB above the chain, on video above it: the claim. Then what any guess must beat to be of use."""
+    ours, film = waves.get(SKIP, []), real.get(SKIP, [])
     return judged(
-        above("Skip-Sideways on waves", waves[SKIP], "repeating the newest frame", waves[REPEAT], 4, " dB"),
-        above("Skip-Sideways on waves", waves[SKIP], "the chain", waves[CHAIN], 8, " dB"),
-        above("Skip-Sideways on video", real[SKIP], "the chain", real[CHAIN], 0, " dB"),
-        above("Skip-Sideways on video", real[SKIP], "repeating the newest frame", real[REPEAT], 0, " dB"),
+        above("Skip-Sideways on waves", ours, "the chain", waves.get(CHAIN, []), 8, " dB"),
+        above("Skip-Sideways on video", film, "the chain", real.get(CHAIN, []), 0, " dB"),
+        above("Skip-Sideways on waves", ours, "repeating the newest frame", waves.get(REPEAT, []), 4, " dB"),
+        above("Skip-Sideways on waves", ours, "linear extrapolation", waves.get(EXTRAPOLATION, []), 0, " dB"),
+        above("Skip-Sideways on video", film, "repeating the newest frame", real.get(REPEAT, []), 0, " dB"),
     )
+
+
+def _number(found: dict[str, list[float]]) -> str:
+    others = {"chain": CHAIN, "repeat": REPEAT, "extrapolation": EXTRAPOLATION}
+    compared = ", ".join(f"{words} {spread(found.get(arm, []), 1)}" for words, arm in others.items())
+    return f"{spread(found.get(SKIP, []), 1)} dB ({compared})"
 
 
 def _row(words: str, arm: str, values: list[tuple[float, float]]) -> dict[str, str]:
@@ -123,10 +135,10 @@ def _row(words: str, arm: str, values: list[tuple[float, float]]) -> dict[str, s
 
 def _pictures(run: Path, folder: Path, place: str) -> list[Path]:
     """A run's own figures and video, beside the plot of the claim."""
-    for name in ("prediction.png", "roll-out.png"):
+    for name in FIGURES:
         shutil.copy(run / "plots" / name, folder / f"{place}-{name}")
     shutil.copy(run / "prediction.mp4", folder / f"prediction-{place}.mp4")
-    return [folder / f"{place}-prediction.png"]
+    return [folder / f"{place}-{name}" for name in FIGURES]
 
 
 CLAIM = Claim("Skip-Sideways predicts future frames better than Sideways.", CVPR2021, future)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from sideways.metrics import mean_and_spread
 from sideways.plots import COLOURS
 
 MARKERS = "osD^vP*"
@@ -27,25 +28,43 @@ class Line:
     apart: bool = False  # the last point is of another kind: no line leads to it
 
 
-def panels(count: int, width: float = 6.4) -> tuple[Figure, list[Any]]:
-    """A figure with this many panels side by side."""
-    figure = Figure(figsize=(width * count, 4.4), layout="constrained")
+def panels(count: int, width: float = 4.6) -> tuple[Figure, list[Any]]:
+    """A figure with this many panels, two in a row: in print, over a page's width, its letters can be read."""
+    columns, rows = min(count, 2), -(-count // 2)
+    figure = Figure(figsize=(width * columns, 3.9 * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, list(numpy.atleast_1d(figure.subplots(1, count)))
+    axes = list(numpy.atleast_1d(figure.subplots(rows, columns)).flat)
+    for empty in axes[count:]:
+        empty.remove()
+    return figure, axes[:count]
 
 
 def draw_points(
-    axes: Any, groups: Mapping[str, Sequence[float]], label: str, title: str, levels: Mapping[str, float] | None = None
+    axes: Any,
+    groups: Mapping[str, Sequence[float]],
+    label: str,
+    title: str,
+    levels: Mapping[str, float] | None = None,
+    names: Iterable[str] = (),
 ) -> None:
-    """A row for each group: every seed as a point, the mean as a bar across; levels: dotted lines to compare with."""
-    for row, (colour, values) in enumerate(zip(_cycled(COLOURS, groups), groups.values(), strict=True)):
+    """A row for each group: every seed as a point, the mean as a bar across; levels: dotted lines to compare with.
+
+    names: of all groups of the figure, so that each has the same colour in every panel.
+    """
+    places = list(names) or list(groups)
+    for row, (name, values) in enumerate(groups.items()):
+        colour = COLOURS[places.index(name) % len(COLOURS)]
         axes.scatter(values, [row] * len(values), color=colour, s=26, alpha=0.65, linewidths=0, zorder=3)
         if values:
             axes.plot([numpy.mean(values)] * 2, [row - 0.3, row + 0.3], color=colour, linewidth=2.5, zorder=4)
     for style, (name, level) in zip((":", "--", "-."), (levels or {}).items(), strict=False):
         axes.axvline(level, color="grey", linestyle=style, label=name)
+    if not groups:
+        axes.set_title(f"{title}: no run finished", fontsize=11)
+        return
     axes.set_yticks(range(len(groups)), list(groups))
-    axes.set(xlabel=label, title=title, ylim=(len(groups) - 0.5, -0.5))
+    axes.set(xlabel=label, ylim=(len(groups) - 0.5, -0.5))
+    axes.set_title(title, fontsize=11)
     axes.grid(alpha=0.3, axis="x")
     if levels:
         axes.legend(frameon=False, fontsize=9)
@@ -53,6 +72,10 @@ def draw_points(
 
 def draw_lines(axes: Any, lines: Sequence[Line], x: str, y: str, title: str, **scales: Any) -> None:
     """Lines, a colour and a marker each; theory dashed in black, on top."""
+    lines = [line for line in lines if any(numpy.size(values) for values in line.y)]  # others diverged
+    if not lines:
+        axes.set_title(f"{title}: no run finished", fontsize=11)
+        return
     number = 0
     for line in lines:
         if line.theory:
@@ -60,7 +83,7 @@ def draw_lines(axes: Any, lines: Sequence[Line], x: str, y: str, title: str, **s
             continue
         # Where nothing was measured there is a gap.
         rows = [numpy.atleast_1d(values) if numpy.size(values) else numpy.array([numpy.nan]) for values in line.y]
-        means, spreads = numpy.array([row.mean() for row in rows]), numpy.array([row.std() for row in rows])
+        means, spreads = numpy.array([mean_and_spread(row.tolist()) for row in rows]).T
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
         end = len(means) - line.apart
         axes.plot(line.x[:end], means[:end], color=colour, marker=marker, markersize=5, label=line.label)
@@ -68,7 +91,8 @@ def draw_lines(axes: Any, lines: Sequence[Line], x: str, y: str, title: str, **s
         low, high = (means - spreads)[:end], (means + spreads)[:end]
         axes.fill_between(line.x[:end], low, high, color=colour, alpha=0.15, linewidth=0)
         number += 1
-    axes.set(xlabel=x, ylabel=y, title=title, **scales)
+    axes.set(xlabel=x, ylabel=y, **scales)
+    axes.set_title(title, fontsize=11)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=9)
 
@@ -78,7 +102,3 @@ def save(figure: Figure, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     return path
-
-
-def _cycled(colours: Sequence[str], groups: Mapping[str, Any]) -> list[str]:
-    return [colours[i % len(colours)] for i in range(len(groups))]

@@ -1,34 +1,69 @@
-"""What `sideways claims` writes: report.md with a table of all claims, a section for each, renewed after each."""
+"""What `sideways claims` writes: report.md with a table of all claims, a section for each, renewed after each.
+
+It is made of what each claim's folder keeps, so that claims may be checked one by one, in any order.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from sideways.bench.machine import machine
 from sideways.claims.claim import Claim, Finding
+from sideways.claims.verdict import Check, Verdict
 from sideways.report import markdown
 
+FINDING = "finding.json"  # in the folder of each claim
 
-def write_report(path: Path, command: str, claims: Mapping[str, Claim], findings: Mapping[str, Finding]) -> None:
-    """The table of what is found so far, and each experiment's table, checks and plots. Appears whole or not at all."""
-    about = machine()
+
+def keep(folder: Path, finding: Finding, command: str) -> None:
+    """Write what a claim came to, and the command that checks it, into its folder."""
+    pictures = [os.path.relpath(picture, folder) for picture in finding.pictures]
+    about = asdict(finding) | {"pictures": pictures, "command": command, "machine": machine()}
+    (folder / FINDING).write_text(json.dumps(about, indent=1), encoding="utf-8")
+
+
+def is_finding(folder: Path) -> bool:
+    """Whether a claim was checked there."""
+    return (folder / FINDING).is_file()
+
+
+def write_report(directory: Path, claims: Mapping[str, Claim]) -> None:
+    """report.md: a table of all claims that were checked in this directory, and of each its table, checks and plots.
+
+    Appears whole or not at all.
+    """
+    found = {name: _read(directory / name) for name in claims if is_finding(directory / name)}
+    commands = [command for _, command, _ in found.values()]
     sections = [
         "# The claims, checked",
-        f"Written by `{command}`; every number here was computed by that run, on {about['cpu']}, "
-        f"{about['cores']} cores, NumPy {about['numpy']}. ± is the standard deviation over seeds.",
+        "Written by `sideways claims`. Every number was computed by the command that is named with it. ± is the "
+        "standard deviation over seeds.",
         "A verdict follows from checks that are stated below it: if the first, the claim itself, fails, it *does not "
         "hold here*; if another fails, it *holds in part*.",
-        "A quick run: few seeds and short training. `sideways claims all` takes what each claim wants."
-        if "--quick" in command
+        "Where --quick is named: few seeds and short training. `sideways claims all` takes what each claim wants."
+        if any("--quick" in command for command in commands)
         else "",
-        markdown([_line(name, claims[name], finding) for name, finding in findings.items()]) if findings else "",
-        *(_section(path.parent, name, claims[name], finding) for name, finding in findings.items()),
+        markdown([_line(name, claims[name], finding) for name, (finding, _, _) in found.items()]),
+        *(_section(directory, name, claims[name], *what) for name, what in found.items()),
     ]
+    path = directory / "report.md"
     draft = path.with_suffix(".draft")
     draft.write_text("\n\n".join(part for part in sections if part) + "\n", encoding="utf-8")
     os.replace(draft, path)
+
+
+def _read(folder: Path) -> tuple[Finding, str, dict[str, Any]]:
+    """A finding as it was kept, its command, and the machine."""
+    about = json.loads((folder / FINDING).read_text(encoding="utf-8"))
+    command, on, verdict = about.pop("command"), about.pop("machine"), about.pop("verdict")
+    checked = Verdict(verdict["word"], tuple(Check(**check) for check in verdict["checks"]))
+    about["pictures"] = [folder / picture for picture in about["pictures"]]
+    return Finding(verdict=checked, **about), command, on
 
 
 def _line(name: str, claim: Claim, finding: Finding) -> dict[str, str]:
@@ -40,7 +75,7 @@ def _line(name: str, claim: Claim, finding: Finding) -> dict[str, str]:
     }
 
 
-def _section(folder: Path, name: str, claim: Claim, finding: Finding) -> str:
+def _section(folder: Path, name: str, claim: Claim, finding: Finding, command: str, on: Mapping[str, Any]) -> str:
     checks = [
         {"rule": check.rule, "found": check.found, "": "yes" if check.true else "**no**"}
         for check in finding.verdict.checks
@@ -49,6 +84,7 @@ def _section(folder: Path, name: str, claim: Claim, finding: Finding) -> str:
         f"## {name}",
         f"{claim.words} *({claim.source})*",
         f"**Verdict: {finding.verdict.word}.** What was run: {finding.what}",
+        f"`{command}`, on {on['cpu']}, {on['cores']} cores, NumPy {on['numpy']}.",
         markdown(checks) if checks else "",
         markdown(finding.rows) if finding.rows else "",
         *(f"![{name}]({os.path.relpath(picture, folder)})" for picture in finding.pictures),

@@ -9,12 +9,14 @@ import numpy
 
 from sideways.claims.claim import CVPR2020, Bench, Claim, Finding, Rows, Runs, recipe
 from sideways.claims.pictures import Line, draw_lines, panels, save
-from sideways.claims.verdict import Check, Verdict, counted, difference, judged, spread
+from sideways.claims.verdict import Check, Verdict, counted, difference, error_of, judged, spread
+from sideways.errors import DivergedError
 from sideways.plots import read_metrics
 
 STRIDES = (1, 2, 4, 8, 16)
 SPEED = 0.5  # pixels per frame at stride 1
 SHUFFLED = "shuffled"
+SHOWN = {"1": "stride 1", "16": "16", SHUFFLED: "shuffled"}
 ARMS = {"Sideways": "bands-chain", "backprop": "bands-backprop"}
 
 
@@ -24,19 +26,23 @@ def smooth(bench: Bench) -> Finding:
     arms = {}
     for arm, name in ARMS.items():
         for case in cases:
-            options = {"speed": SPEED * STRIDES[-1], "shuffled": True} if case == SHUFFLED else {"speed": SPEED * int(case)}
+            options = (
+                {"speed": SPEED * STRIDES[-1], "shuffled": True} if case == SHUFFLED else {"speed": SPEED * int(case)}
+            )
             every = max(1, clips // 5) if arm == "Sideways" else 0
             arms[f"{arm} {case}"] = recipe(name, clips=clips, cosine_every=every, task_options=options)
     runs = bench.train(arms, seeds)
     accuracy = {arm: {case: runs[f"{arm} {case}"].accuracies for case in cases} for arm in ARMS}
     cosine = {case: cosines(runs[f"Sideways {case}"]) for case in cases}
-    units = list(cosine[cases[0]])
+    units = list(dict.fromkeys(unit for case in cases for unit in cosine[case]))
+    if not units:
+        raise DivergedError("every run of Sideways diverged")
     rows: Rows = [
         {
             "stride": case,
             "px per frame": "random" if case == SHUFFLED else f"{SPEED * int(case):g}",
             **{f"accuracy, {arm}": spread(accuracy[arm][case]) for arm in ARMS},
-            **{f"cosine, {unit}": f"{numpy.mean(cosine[case][unit]):+.2f}" for unit in units},
+            **{f"cosine, {unit}": f"{numpy.mean(values):+.2f}" for unit, values in cosine[case].items()},
         }
         for case in cases
     ]
@@ -46,19 +52,18 @@ def smooth(bench: Bench) -> Finding:
     about = f"Wavelength of waves, {clips} clips, {counted(seeds)}"
     lines = [Line(arm, x, [accuracy[arm][case] for case in cases], apart=True) for arm in ARMS]
     draw_lines(axes[0], lines, f"stride (× {SPEED} px per frame)", "held-out accuracy", about, **marks)
-    lines = [Line(unit, x, [cosine[case][unit] for case in cases], apart=True) for unit in units]
+    lines = [Line(unit, x, [cosine[case].get(unit, []) for case in cases], apart=True) for unit in units]
     title = "Pseudo-gradient against exact, mean over training"
     draw_lines(axes[1], lines, f"stride (× {SPEED} px per frame)", "cosine, one batch", title, **marks)
     for panel in axes:
         panel.minorticks_off()
         panel.set_xticks(x, [*map(str, STRIDES), SHUFFLED])
-    verdict_ = verdict(
-        accuracy["Sideways"], accuracy["backprop"], {c: float(numpy.mean(cosine[c][units[0]])) for c in cases}
-    )
+    bottom = {case: float(numpy.mean(values[units[0]])) for case, values in cosine.items() if values}
+    ours, exact = (accuracy[arm] for arm in ARMS)
     return Finding(
-        verdict_,
-        f"accuracy at stride 1 {spread(accuracy['Sideways']['1'])}, 16 {spread(accuracy['Sideways']['16'])}, shuffled "
-        f"{spread(accuracy['Sideways'][SHUFFLED])}",
+        verdict(ours, exact, bottom, runs[f"Sideways {cases[0]}"].samples),
+        "accuracy, Sideways (backprop): "
+        + ", ".join(f"{words} {spread(ours[c])} ({spread(exact[c])})" for c, words in SHOWN.items()),
         f"vgg5 on the wavelength of waves, {clips} clips, {counted(seeds)}; cosines to exact bptt, of single batches",
         rows,
         "The recipes' own; a stride of s makes uniformly gliding waves glide s times as fast.",
@@ -76,15 +81,31 @@ def cosines(runs: Runs) -> dict[str, list[float]]:
     return found
 
 
-def verdict(sideways: dict[str, list[float]], backprop: dict[str, list[float]], bottom: dict[str, float]) -> Verdict:
-    """On the smoothest stream Sideways keeps up with backprop; on the roughest it does not, as the claim has it."""
-    here, _ = difference(sideways["1"], backprop["1"])
-    rough, _ = difference(sideways[SHUFFLED], backprop[SHUFFLED])
-    falls = [bottom[str(stride)] for stride in STRIDES]
+def verdict(
+    sideways: dict[str, list[float]], backprop: dict[str, list[float]], bottom: dict[str, float], samples: int
+) -> Verdict:
+    """What Sideways lacks to backprop grows as the stream gets rougher: the claim. On a smooth one it lacks little."""
+    lacks = {case: -difference(sideways[case], backprop[case])[0] for case in sideways}
+    error = {case: error_of(sideways[case], backprop[case], samples) for case in sideways}
+    smoothest, fastest = (str(STRIDES[i]) for i in (0, -1))
+    falls = [bottom[str(stride)] for stride in STRIDES if str(stride) in bottom]
+
+    def grows(case: str, words: str) -> Check:
+        gap, uncertain = lacks[case] - lacks[smoothest], (error[case] ** 2 + error[smoothest] ** 2) ** 0.5
+        rule = f"what Sideways' accuracy lacks to backprop's is larger {words} than at stride 1, by two standard errors"
+        return Check(
+            gap > 2 * uncertain, rule, f"{lacks[case]:.3f} against {lacks[smoothest]:.3f}: {gap:+.3f} ± {uncertain:.3f}"
+        )
+
     return judged(
-        Check(here >= -0.05, "at stride 1 Sideways' accuracy at most .05 below backprop's", f"{here:+.3f}"),
-        Check(falls[0] - falls[-1] >= 0.2, "the bottom unit's cosine falls by .2 from stride 1 to 16", _listed(falls)),
-        Check(rough < -0.05, "on shuffled frames Sideways' accuracy more than .05 below backprop's", f"{rough:+.3f}"),
+        grows(SHUFFLED, "on shuffled frames of stride 16"),
+        grows(fastest, "at stride 16"),
+        Check(lacks[smoothest] <= 0.05, "at stride 1 it lacks at most .05", f"{lacks[smoothest]:.3f}"),
+        Check(
+            len(falls) > 1 and falls[0] - falls[-1] >= 0.2,
+            "the bottom unit's cosine falls by .2 from stride 1 to 16",
+            _listed(falls),
+        ),
     )
 
 

@@ -39,42 +39,71 @@ def judged(*checks: Check) -> Verdict:
 
 def at_least(what: str, values: Sequence[float], least: float, unit: str = "") -> Check:
     """Whether the mean over seeds reaches a threshold."""
-    mean, _ = mean_and_spread(values)
-    return Check(mean >= least, f"{what} at least {least:g}{unit}", spread(values, unit=unit))
+    rule = f"{what} at least {least:g}{unit}"
+    return Check(mean_and_spread(values)[0] >= least, rule, spread(values, unit=unit)) if values else _none(rule)
 
 
 def at_chance(what: str, accuracies: Sequence[float], chance: float, samples: int) -> Check:
     """Whether a mean accuracy lies within three standard errors of chance; samples: held-out clips of each seed."""
-    mean, _ = mean_and_spread(accuracies)
-    error = standard_error(chance, samples * len(accuracies))
-    return Check(
-        abs(mean - chance) <= 3 * error,
-        f"{what} within three standard errors of chance, {chance:.3f} ± {3 * error:.3f}",
-        spread(accuracies),
-    )
+    error = standard_error(chance, samples * max(len(accuracies), 1))
+    rule = f"{what} within three standard errors of chance, {chance:.3f} ± {3 * error:.3f}"
+    if not accuracies:
+        return _none(rule)
+    return Check(abs(mean_and_spread(accuracies)[0] - chance) <= 3 * error, rule, spread(accuracies))
 
 
 def above(what: str, values: Sequence[float], other: str, others: Sequence[float], least: float, unit: str) -> Check:
-    """Whether one mean exceeds another by so much."""
+    """Whether one mean exceeds another by at least so much; least < 0: whether it is at most so much below."""
+    far = f"at least {least:g}{unit} above" if least > 0 else f"at most {-least:g}{unit} below" if least else "above"
+    rule = f"{what} {far} {other}"
+    if not values or not others:
+        return _none(rule)
     gap = mean_and_spread(values)[0] - mean_and_spread(others)[0]
-    return Check(gap >= least, f"{what} at least {least:g}{unit} above {other}", f"{gap:+.3g}{unit}")
+    return Check(gap >= least if least else gap > 0, rule, f"{gap:+.3g}{unit}")
 
 
-def clearly_above(what: str, values: Sequence[float], other: str, others: Sequence[float], samples: int) -> Check:
-    """Whether one mean accuracy exceeds another by more than twice the standard error of the difference.
+def clearly_above(
+    what: str, values: Sequence[float], other: str, others: Sequence[float], samples: int, fixed: bool = False
+) -> Check:
+    """Whether one mean accuracy exceeds another by more than twice the standard error of the difference."""
+    rule = f"{what} above {other} by more than two standard errors"
+    if not values or not others:
+        return _none(rule)
+    gap, error = difference(values, others)[0], error_of(values, others, samples, fixed)
+    return Check(gap > 2 * error, rule, f"{gap:+.3f} ± {error:.3f}")
 
-    That over seeds, and that of the held-out samples of each seed: so that a single seed proves no more than it can.
+
+def error_of(values: Sequence[float], others: Sequence[float], samples: int, fixed: bool = False) -> float:
+    """The standard error of the difference of two mean accuracies: that over seeds, and that of the held-out samples.
+
+    So that a single seed proves no more than it can, nor an accuracy of 1 on a few samples, which counts as
+    (k + 1) / (n + 2). fixed: all seeds are judged by the same samples, not each by its own.
     """
-    gap, error = difference(values, others)
-    sampling = (standard_error(mean_and_spread(some)[0], samples * len(some)) ** 2 for some in (values, others))
-    error = (error**2 + sum(sampling)) ** 0.5
-    return Check(gap > 2 * error, f"{what} above {other} by more than two standard errors", f"{gap:+.3f} ± {error:.3f}")
+    sampling = 0.0
+    for some in (values, others):
+        n = samples if fixed else samples * len(some)
+        sampling += standard_error((mean_and_spread(some)[0] * n + 1) / (n + 2), n) ** 2
+    return (difference(values, others)[1] ** 2 + sampling) ** 0.5
 
 
 def difference(values: Sequence[float], others: Sequence[float]) -> tuple[float, float]:
-    """Of two means over seeds, and its standard error."""
+    """Of two means over seeds, and its standard error over seeds (0 for single ones, which have none)."""
     (mean, deviation), (other, spread_of_other) = mean_and_spread(values), mean_and_spread(others)
     return mean - other, (deviation**2 / len(values) + spread_of_other**2 / len(others)) ** 0.5
+
+
+def told(values: Sequence[float], others: Sequence[float]) -> str:
+    """The difference of two means over seeds: `+0.012 ± 0.005 (standard error)`, or of single ones."""
+    if not values or not others:
+        return "no run finished"
+    gap, error = difference(values, others)
+    return (
+        f"{gap:+.3f} (one seed)" if min(len(values), len(others)) < 2 else f"{gap:+.3f} ± {error:.3f} (standard error)"
+    )
+
+
+def _none(rule: str) -> Check:
+    return Check(False, rule, "no run finished")
 
 
 def counted(seeds: Sequence[int]) -> str:

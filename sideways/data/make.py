@@ -22,6 +22,7 @@ from sideways.errors import InputError
 PATTERNS = ("stripes", "checks", "discs", "rings")
 LINES, COLUMNS = 60, 80  # pixels that are computed; ffmpeg scales them up to 240 × 320
 SCALE = 4
+MARK = "made.txt"  # in the folder of a set that was made
 SECONDS = 2.0
 
 
@@ -38,6 +39,10 @@ def make(
         raise InputError(f"cannot make {what!r}: choose 'appearance' or 'motion'")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is there already, and not empty")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MARK).write_text(
+        f"Made by `sideways data make {kind} --what {what}`: {what} of moving pictures, no actions.\n"
+    )
     clips = [Clip(label, group, number) for label in range(4) for group in range(groups) for number in range(each)]
     rate, paths = LAYOUTS[kind](out, what, clips, groups)
 
@@ -168,6 +173,11 @@ def kinetics600(out: Path, what: str, clips: list[Clip], groups: int) -> tuple[f
         with (out / f"{part}.csv").open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([["label", "youtube_id", "time_start", "time_end", "split"], *lines])
     return 25.0, paths
+
+
+def is_made(folder: Path) -> bool:
+    """Whether this data set was written by `make`."""
+    return (folder / MARK).exists()
 
 
 Layout = Callable[[Path, str, list[Clip], int], tuple[float, dict[Clip, Path]]]

@@ -44,7 +44,7 @@ from sideways.errors import DivergedError, InputError, Interrupted  # noqa: E402
 from sideways.evaluation import merged  # noqa: E402
 from sideways.mpirun import cuda_aware  # noqa: E402
 from sideways.network import FRAME, Network  # noqa: E402
-from sideways.options import add_run_options, config_of, run_directory  # noqa: E402
+from sideways.options import Parser, add_run_options, config_of, run_directory  # noqa: E402
 from sideways.rules import Sideways  # noqa: E402
 from sideways.training import (  # noqa: E402
     Journal,
@@ -70,6 +70,10 @@ def main() -> int:
         if built:
             time.sleep(0.3 * built[0][1].replica)  # all replicas find the same: the first one says it
         end_all(f"sideways: {error}")
+    except KeyboardInterrupt:  # before the training or after it: there a `Journal` takes it as the wish to stop
+        if RANK == 0:
+            print("sideways: interrupted", file=sys.stderr, flush=True)
+        WORLD.Abort(130)
     except BaseException:
         where = f"rank {RANK} on {MPI.Get_processor_name()}"
         if built:
@@ -89,7 +93,7 @@ def end_all(why: str) -> None:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="mpirun -n K python -m mpi",
         description="Train as `sideways train` does, with the network's units spread over K ranks (or K = R · stages).",
         epilog="Example: mpirun -n 2 python -m mpi pan-skip --clips 100",
@@ -123,10 +127,10 @@ def together(step: Callable[[], T]) -> T:
 
     A rank that refuses alone would leave the others waiting in the next collective call.
     """
-    error: InputError | None = None
+    error: InputError | OSError | None = None
     try:
         result = step()
-    except InputError as found:
+    except (InputError, OSError) as found:
         error = found
     first = WORLD.allreduce(RANK if error else WORLD.Get_size(), MPI.MIN)
     if first == RANK:
@@ -142,6 +146,7 @@ def _run(options: argparse.Namespace, built: list[tuple[Sideways, Ranks]]) -> in
             config = together(lambda: _config(options))
             together(lambda: stack.enter_context(session(config)))
             ranks, rule, source, mailbox = _set_up(options, config)
+            stack.enter_context(contextlib.closing(source.task))
             stack.enter_context(source)
             directory = together(lambda: run_directory(options))
             alone = isinstance(source.task, Stream)  # rank 0 opens it, and passes its frames on

@@ -38,7 +38,7 @@ def use_backend(name: str) -> None:
 
 def default_backend() -> str:
     """What `SIDEWAYS_BACKEND` names, else `"numpy"`."""
-    return os.environ.get("SIDEWAYS_BACKEND", "numpy")
+    return os.environ.get("SIDEWAYS_BACKEND") or "numpy"
 
 
 def _current() -> ModuleType:

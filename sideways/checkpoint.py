@@ -14,8 +14,6 @@ import json
 import os
 import shutil
 import sys
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -25,14 +23,14 @@ from typing import Any, BinaryIO
 import numpy
 
 from sideways.backend import Array, to_device, to_host
-from sideways.config import Config, build_network
+from sideways.config import Config, build_network, read_arrays
 from sideways.data import Source
 from sideways.errors import InputError
 from sideways.network import Network
-from sideways.rules.rule import Rule, under
+from sideways.rules.rule import Rule, nothing, under
 
 MISSING = "the same command again, with --name {}, goes on with what is missing"
-FORMAT = 1
+FORMAT = 2
 FOLDER = "checkpoints"
 PREFIX = "step-"
 PER_SAMPLE = ("message.", "target.", "output.")  # arrays with one entry per sample of the batch
@@ -69,12 +67,13 @@ class Checkpoints:
         config: Config,
         source: Source,
         leads: bool = True,
-        meet: Callable[[], None] = lambda: None,
+        meet: Callable[[], None] = nothing,
         whole: Callable[[str, numpy.ndarray], numpy.ndarray | None] = lambda key, array: array,
         gather: Callable[[dict[str, str]], dict[str, str]] = lambda found: found,
     ):
         self.folder, self.config, self.source = directory / FOLDER, config, source
         self.leads, self.meet, self.whole, self.gather = leads, meet, whole, gather
+        self.alone = meet is nothing
         self.saved_at = 0  # ticks
         self.newest: Any = None  # which moment of the run the newest one holds
 
@@ -101,7 +100,8 @@ class Checkpoints:
             if self.leads:
                 self._publish(draft, final, rule, position, broken)
         except OSError as error:
-            shutil.rmtree(draft, ignore_errors=True)
+            if self.alone:  # others may still write into it; the next `save` removes it
+                shutil.rmtree(draft, ignore_errors=True)
             raise InputError(f"cannot write the checkpoint {final}: {error.strerror or error}") from None
         self.saved_at, self.newest = rule.ticks, _moment(rule, position)
         self.meet()
@@ -259,11 +259,7 @@ def read_meta(path: Path) -> dict[str, Any]:
 
 def read_unit(path: Path, name: str) -> dict[str, numpy.ndarray]:
     """The arrays of one unit."""
-    try:
-        with numpy.load(path / f"{name}.npz", allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path}: not a whole checkpoint: {name}.npz cannot be read ({error})") from None
+    return read_arrays(path / f"{name}.npz", f"{path}: not a whole checkpoint: {name}.npz cannot be read")
 
 
 @dataclass(frozen=True)

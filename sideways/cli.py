@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from sideways.animations import plot_cycle, plot_skip
 from sideways.apply import evaluate_checkpoint, export
@@ -38,8 +38,18 @@ from sideways.explore import explore
 from sideways.many import go_on, train_many
 from sideways.memory import table as memory_table
 from sideways.metrics import mean_and_spread
-from sideways.models import MODELS, build_model
-from sideways.options import add_run_options, assign, config_of, run_directory, split_number
+from sideways.models import MODELS, PREDICTORS, build_model
+from sideways.options import (
+    Parser,
+    above_zero,
+    add_run_options,
+    assign,
+    config_of,
+    count,
+    positive,
+    run_directory,
+    split_number,
+)
 from sideways.predict import predict
 from sideways.recipes import load_recipe, recipe_names
 from sideways.report import shown
@@ -70,14 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
-
-
 def command_line() -> argparse.ArgumentParser:
     """Every command with its options."""
-    parser = _Parser(
+    parser = Parser(
         prog="sideways",
         description="Train deep networks on video streams without ever stopping for a backward pass.",
         epilog="Try: sideways demo; sideways train waves-skip; sideways summary vgg8-skip.",
@@ -171,8 +176,10 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     command = actions.add_parser("check", help="scan a data set: usable, missing, unreadable and too short files")
     command.add_argument("data", metavar="KIND:PATH", help="such as ucf101:/data/ucf101")
     command.add_argument("--split", default="all", metavar="N", help="1, 2, 3 or all (default)")
-    command.add_argument("--length", type=int, default=64, help="frames wanted of a video (default: 64)", metavar="T")
-    command.add_argument("--fps", type=float, default=25.0, help="at this rate (default: 25)")
+    command.add_argument(
+        "--length", type=positive, default=64, help="frames wanted of a video (default: 64)", metavar="T"
+    )
+    command.add_argument("--fps", type=above_zero, default=25.0, help="at this rate (default: 25)")
     command.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="default: the cores")
     command.add_argument("--json", metavar="FILE", help="also write the report here")
     command.set_defaults(run=_check_data)
@@ -186,7 +193,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         default="appearance",
         help="classes that one frame can tell (default), or that only motion tells",
     )
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--seed", type=count, default=0)
     command.set_defaults(run=_make_data)
 
 
@@ -243,39 +250,39 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     benches = parser.add_subparsers(title="what to measure", metavar="BENCH", required=True)
     command = benches.add_parser("decode", help="frames decoded per second, beside what a training step takes")
     command.add_argument("data", metavar="KIND:PATH")
-    command.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="default: 0 1 2")
+    command.add_argument("--workers", type=count, nargs="+", default=[0, 1, 2], metavar="N", help="default: 0 1 2")
     command.add_argument("--model", default="vgg8", help="default: vgg8")
-    command.add_argument("--size", type=int, default=112, help="height and width of a frame (default: 112)")
-    command.add_argument("--batch", type=int, default=8, help="default: 8")
-    command.add_argument("--clips", type=int, default=2, help="clips of each measurement (default: 2)")
+    command.add_argument("--size", type=positive, default=112, help="height and width of a frame (default: 112)")
+    command.add_argument("--batch", type=positive, default=8, help="default: 8")
+    command.add_argument("--clips", type=positive, default=2, help="clips of each measurement (default: 2)")
     command.add_argument("--json", metavar="FILE", help="also write the results here")
     command.set_defaults(run=lambda o: decode(o.data, o.workers, o.model, o.size, o.batch, o.clips, o.json))
     command = benches.add_parser("step", help="where the time of a training step goes, unit by unit, beside PyTorch")
     command.add_argument("--model", default="vgg8", help="default: vgg8")
-    command.add_argument("--size", type=int, default=112, help="height and width of a frame (default: 112)")
-    command.add_argument("--batch", type=int, default=8, help="samples of a frame (default: 8)")
-    command.add_argument("--repeats", type=int, default=15, help="default: 15")
-    command.add_argument("--threads", type=int, default=1, help="BLAS threads, and PyTorch's (default: 1)")
+    command.add_argument("--size", type=positive, default=112, help="height and width of a frame (default: 112)")
+    command.add_argument("--batch", type=positive, default=8, help="samples of a frame (default: 8)")
+    command.add_argument("--repeats", type=positive, default=15, help="default: 15")
+    command.add_argument("--threads", type=positive, default=1, help="BLAS threads, and PyTorch's (default: 1)")
     command.add_argument("--backend", default=default_backend(), choices=BACKENDS)
     command.add_argument("--json", metavar="FILE", help="also write the results here")
     command.set_defaults(run=lambda o: step(o.model, o.size, o.batch, o.repeats, o.threads, o.backend, o.json))
     command = benches.add_parser("layers", help="each layer of a model by itself; convolutions in both ways")
     command.add_argument("--model", default="vgg8", help="default: vgg8")
-    command.add_argument("--size", type=int, default=112, help="height and width of a frame (default: 112)")
-    command.add_argument("--batch", type=int, default=8, help="samples of a frame (default: 8)")
-    command.add_argument("--repeats", type=int, default=9, help="default: 9")
+    command.add_argument("--size", type=positive, default=112, help="height and width of a frame (default: 112)")
+    command.add_argument("--batch", type=positive, default=8, help="samples of a frame (default: 8)")
+    command.add_argument("--repeats", type=positive, default=9, help="default: 9")
     command.add_argument("--json", metavar="FILE", help="also write the results here")
     command.set_defaults(run=lambda o: layers(o.model, o.size, o.batch, o.repeats, o.json))
     command = benches.add_parser("growth", help="the time of a tick against batch, frame size, width, depth and units")
-    command.add_argument("--repeats", type=int, default=15, help="default: 15")
+    command.add_argument("--repeats", type=positive, default=15, help="default: 15")
     command.add_argument("--json", metavar="FILE", help="also write the results here")
     command.set_defaults(run=lambda o: growth(o.repeats, o.json))
     command = benches.add_parser("memory", help="bytes that training on clips of T frames needs, with each rule")
     command.add_argument("--model", default="vgg8", help="default: vgg8")
-    command.add_argument("--size", type=int, default=112, help="height and width of a frame (default: 112)")
-    command.add_argument("--batch", type=int, default=1, help="samples of a frame (default: 1)")
+    command.add_argument("--size", type=positive, default=112, help="height and width of a frame (default: 112)")
+    command.add_argument("--batch", type=positive, default=1, help="samples of a frame (default: 1)")
     command.add_argument(
-        "--lengths", type=int, nargs="+", default=[16, 64, 256], metavar="T", help="default: 16 64 256"
+        "--lengths", type=positive, nargs="+", default=[16, 64, 256], metavar="T", help="default: 16 64 256"
     )
     command.add_argument("--json", metavar="FILE", help="also write the results here")
     command.set_defaults(run=lambda o: memory(o.model, o.size, o.batch, o.lengths, o.json))
@@ -286,17 +293,19 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
         command = benches.add_parser(
             name, help=words, description=f"{words[0].upper()}{words[1:]}; starts mpirun itself."
         )
-        command.add_argument("--ranks", type=int, nargs="+", default=[1, 2], metavar="K", help="default: 1 2")
+        command.add_argument("--ranks", type=positive, nargs="+", default=[1, 2], metavar="K", help="default: 1 2")
         command.add_argument("--model", default="vgg8", help="default: vgg8")
-        command.add_argument("--units", type=int, help="a mlp of this many equal units instead of the model")
-        command.add_argument("--size", type=int, default=112, help="height and width of a frame (default: 112)")
-        command.add_argument("--batch", type=int, default=8, help="samples of a frame (default: 8)")
-        command.add_argument("--ticks", type=int, default=ticks, help=f"ticks of each measurement (default: {ticks})")
+        command.add_argument("--units", type=positive, help="a mlp of this many equal units instead of the model")
+        command.add_argument("--size", type=positive, default=112, help="height and width of a frame (default: 112)")
+        command.add_argument("--batch", type=positive, default=8, help="samples of a frame (default: 8)")
+        command.add_argument(
+            "--ticks", type=positive, default=ticks, help=f"ticks of each measurement (default: {ticks})"
+        )
         command.add_argument("--placement", help="measure, estimate, or by hand such as 0-2,3-7")
-        command.add_argument("--emulate-ms", type=float, help="emulate devices: each unit takes this long, idle")
+        command.add_argument("--emulate-ms", type=above_zero, help="emulate devices: each unit takes this long, idle")
         if name == "latency":
             command.add_argument(
-                "--period-ms", type=float, default=20.0, help="a frame arrives this often (default: 20)"
+                "--period-ms", type=above_zero, default=20.0, help="a frame arrives this often (default: 20)"
             )
         command.add_argument("--json", metavar="FILE", help="also write the results here")
         command.set_defaults(run=lambda options, run=run: _bench(options, run))
@@ -384,7 +393,8 @@ def _summary(options: argparse.Namespace) -> None:
         assign(tables, assignment)
     if refused := sorted({"input_shape", "classes"} & set(tables)):
         raise InputError(f"--set {refused[0]}: --size and --classes say this")
-    network = build_model(options.model, tuple(options.size), options.classes, **tables)
+    classes = None if options.model.partition("-")[0] in PREDICTORS else options.classes
+    network = build_model(options.model, tuple(options.size), classes, **tables)
     print(f"{network.summary()}\n")
     print(aligned(("unit", "saved MB", "scratch MB", "messages MB"), memory_table(network)))
     print("for one sample: saved from forward to backward; scratch; messages of two ticks")

@@ -19,11 +19,13 @@ def compare(places: Sequence[str], out: str) -> None:
     """A row and a curve for each place: a run, or a folder of runs (as --seeds and --split all make)."""
     if Path(out).suffix != ".png":
         raise InputError(f"--out: the plot is a .png, not {out}")
-    groups = {place: runs_in(Path(place)) for place in places}
-    rows = [_row(Path(place).name, runs) for place, runs in groups.items()]
+    short = [Path(place).resolve().name for place in places]
+    names = short if len(set(short)) == len(set(places)) else places
+    groups = {name: runs_in(Path(place)) for name, place in zip(names, places, strict=True)}
+    rows = [_row(name, runs) for name, runs in groups.items()]
     print(aligned(HEAD, rows))
     print("\n±: standard deviation over the runs of a row; a single run has none.")
-    plot_runs({Path(place).name: runs for place, runs in groups.items()}, Path(out))
+    plot_runs(groups, Path(out))
     print(f"Plot: {out}")
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import numpy
@@ -26,6 +26,7 @@ RULES = {"sideways": Sideways, "delayed": Delayed, "backprop": Backprop, "bptt":
 TICKING = ("sideways", "delayed")  # every unit runs forward and backward at every tick
 OPTIMIZERS = {"sgd": SGD, "adam": Adam}
 EMPTY = numpy.empty(0)
+MOST_THREADS = 1024
 SCHEDULES = {"constant": Constant, "step": Step, "cosine": Cosine}
 
 
@@ -87,6 +88,8 @@ class Config:
         for name in ("clips", "batch", "threads", "keep_checkpoints"):
             if (value := getattr(self, name)) < 1:
                 raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")
+        if self.threads > MOST_THREADS:
+            raise InputError(f"threads must be at most {MOST_THREADS}, not {self.threads}")
         counts = ("evaluation_clips", "evaluate_every", "checkpoint_every", "cosine_every", "distinct_clips")
         for name in (*counts, "horizon", "workers"):
             if (value := getattr(self, name)) < 0:
@@ -121,6 +124,8 @@ def build_task(config: Config) -> Task:
         return make_task("stream", seed=config.seed, **options, horizon=config.horizon)
     if config.horizon and config.task in TASKS:
         length = options.get("length", inspect.signature(TASKS[config.task]).parameters["length"].default)
+        if not isinstance(length, int):
+            raise InputError(f"task_options.length is a number of frames, not {length!r}")
         options["length"] = length + config.horizon
     task = make_task(config.task, seed=config.seed, **options)
     if config.distinct_clips and task.count("train") is not None:
@@ -142,11 +147,7 @@ def build_network(config: Config, frame_shape: tuple[int, ...], classes: int) ->
 
 def start_from(network: Network, path: str) -> None:
     """Parameters and running statistics from a file of `sideways export`; where its top differs, the top stays new."""
-    try:
-        with numpy.load(path, allow_pickle=False) as arrays:
-            given = dict(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"--init {path}: not a file of parameters ({error})") from None
+    given = read_arrays(Path(path), f"--init {path}: not a file of parameters")
     for name, unit in network.units.items():
         own = unit.parameters | unit.state
         wrong = [key for key, array in own.items() if given.get(f"{name}/{key}", EMPTY).shape != array.shape]
@@ -161,6 +162,15 @@ def start_from(network: Network, path: str) -> None:
                 array[...] = to_device(given[f"{name}/{key}"], array.dtype)
 
 
+def read_arrays(path: Path, else_: str) -> dict[str, numpy.ndarray]:
+    """The arrays of an .npz, or `InputError` with these words and the reason."""
+    try:
+        with numpy.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except Exception as error:  # a damaged file makes NumPy, or a module that it reads with, raise whatever comes
+        raise InputError(f"{else_} ({str(error) or type(error).__name__})") from None
+
+
 def build_rule(
     config: Config, task: Task, network: Network, rules: Mapping[str, Callable[..., Any]] = RULES, **more
 ) -> Any:
@@ -168,10 +178,12 @@ def build_rule(
 
     rules: the classes to choose from. more: arguments for that class that no config holds (a mailbox).
     """
-    if config.rule in TICKING and config.boundary == "flush" and task.length < 2 * network.depth - 1:
+    whole = config.boundary == "flush" or config.cosine_every > 0  # gradients of all units in each clip by itself
+    if config.rule in TICKING and whole and task.length < 2 * network.depth - 1:
+        other = "no --cosine-every" if config.boundary == "stream" else "--boundary stream"
         raise InputError(
             f"clips of {task.length} frames train no bottom unit of {config.model}, depth {network.depth}: "
-            f"at least {2 * network.depth - 1} are needed (--set task_options.length=…), or --boundary stream"
+            f"at least {2 * network.depth - 1} are needed (--set task_options.length=…), or {other}"
         )
     if config.rule in (*TICKING, "bptt") and task.length < network.depth:
         raise InputError(

@@ -141,9 +141,9 @@ def merged(parts: Sequence[Scores]) -> Scores:
 
 
 def batches(task: Task, batch: int, clips: int) -> int:
-    """How many batches an evaluation takes: `clips`, or enough for all of the test split where that is 0."""
+    """How many batches an evaluation takes: `clips` (0: the whole test split), and no more than there are."""
     count = task.count("test")
-    return clips if clips or count is None else -(-count // batch)
+    return clips if count is None else min(clips or count, -(-count // batch))
 
 
 def mean(losses: Sequence[Array]) -> float:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import tomllib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 from sideways.backend import BACKENDS
 from sideways.checkpoint import find, is_run, read_meta, run_of
@@ -16,7 +18,9 @@ from sideways.errors import InputError
 from sideways.models import MODELS
 from sideways.recipes import load_recipe
 
-DEFAULT = "waves-skip"
+Number = TypeVar("Number", int, float)
+
+DEFAULT, OF_VIDEOS, OF_STREAMS = "waves-skip", "videos-small-skip", "stream-predictor-skip"  # recipes, if none is named
 OVERRIDES = {  # option → (type, what it sets, in words)
     "model": (str, f"network: {', '.join(MODELS)}"),
     "rule": (str, f"learning rule: {', '.join(RULES)}"),
@@ -37,6 +41,13 @@ OVERRIDES = {  # option → (type, what it sets, in words)
     "evaluate_every": (int, "clips between evaluations on held-out clips; 0: only at the end"),
     "evaluation_clips": (int, "batches of held-out clips in each evaluation; 0: all there are"),
 }
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def add_run_options(command: argparse.ArgumentParser) -> None:
@@ -81,23 +92,30 @@ def config_of(options: argparse.Namespace) -> Config:
     """The recipe, changed by the other options, or the config of the run to resume. Raises `InputError`."""
     if options.resume is not None:
         return _resumed(options)
-    options.recipe = options.recipe or DEFAULT
+    stream = (options.data or "").startswith("stream:")
+    options.recipe = options.recipe or (DEFAULT if options.data is None else OF_STREAMS if stream else OF_VIDEOS)
     tables = load_recipe(options.recipe)
     for name in OVERRIDES:
         if getattr(options, name) is not None:
             tables[name] = getattr(options, name)
     if options.data is not None:
-        stream = options.data.startswith("stream:")
-        tables["task"] = "stream" if stream else "videos"
+        made_for, tables["task"] = tables.get("task"), "stream" if stream else "videos"
+        others = set(tables.get("task_options", {})) - set(inspect.signature(TASKS[tables["task"]]).parameters)
+        if others:
+            raise InputError(
+                f"recipe {options.recipe} is for task {made_for!r} ({', '.join(sorted(others))}) and takes no "
+                f"--data; {OF_STREAMS if stream else OF_VIDEOS} does"
+            )
         tables.setdefault("task_options", {})["data"] = options.data
     if options.split is not None:
         tables.setdefault("task_options", {})["split"] = split_number(options.split)
     for assignment in options.set:
         assign(tables, assignment)
-    if options.lr is not None:
-        tables.setdefault("optimizer", {"name": "adam"})["learning_rate"] = options.lr
-    if options.optimizer is not None:
-        tables.setdefault("optimizer", {})["name"] = options.optimizer
+    given = {"learning_rate": options.lr, "name": options.optimizer}
+    if given := {key: value for key, value in given.items() if value is not None}:
+        optimizer = tables.setdefault("optimizer", {"name": "adam"})
+        if isinstance(optimizer, dict):  # else it is refused below, as all that should be tables
+            optimizer |= given
     if options.update_every is not None:
         tables["update_every"] = int(options.update_every) if options.update_every.isdigit() else options.update_every
     return Config.from_tables(tables, f"recipe {options.recipe}")
@@ -120,6 +138,31 @@ def _resumed(options: argparse.Namespace) -> Config:
             raise InputError(f"--resume goes on with the same data: {before or config.task}, not {options.data}")
         config = replace(config, task_options=config.task_options | {"data": options.data})
     return config if options.workers is None else replace(config, workers=options.workers)
+
+
+def positive(text: str) -> int:
+    """At least 1."""
+    return _number(text, int, lambda value: value >= 1, "a number of at least 1")
+
+
+def count(text: str) -> int:
+    """At least 0."""
+    return _number(text, int, lambda value: value >= 0, "0 or a greater number")
+
+
+def above_zero(text: str) -> float:
+    """A time, or a rate."""
+    return _number(text, float, lambda value: 0 < value < float("inf"), "a number above 0")
+
+
+def _number(text: str, kind: Callable[[str], Number], fits: Callable[[Number], bool], wanted: str) -> Number:
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not fits(value):
+        raise argparse.ArgumentTypeError(f"{wanted} is wanted, not {text!r}")
+    return value
 
 
 def split_number(text: str) -> int:

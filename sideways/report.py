@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -136,4 +137,6 @@ def _skipped(skipped: Mapping[str, str]) -> str:
 
 
 def _again(directory: Path) -> str:
-    return f"## Again\n\n    sideways train {directory}/config.json --name {directory.name}-again"
+    command = ["sideways", "train", str(directory / "config.json"), "--name", f"{directory.name}-again"]
+    command += [] if directory.parent == Path("runs") else ["--runs", str(directory.parent)]
+    return f"## Again\n\n    {shlex.join(command)}"

@@ -69,8 +69,7 @@ def train(
     parameters.npz, results.json and report.md. resume: a checkpoint of this run to go on from. Raises `InputError`
     before anything is written, `DivergedError` where the loss is no number, `Interrupted` after Ctrl-C.
     """
-    with session(config):
-        task = build_task(config)
+    with session(config), contextlib.closing(build_task(config)) as task:
         network = build_network(config, task.frame_shape, len(task.classes))
         rule = build_rule(config, task, network)
         with Source(task, config.batch, workers=config.workers, limits=limits(config, task)) as source:
@@ -265,13 +264,14 @@ def save_parameters(network: Network, path: Path) -> None:
 def _stop_if_diverged(rule: Rule, loss: float, index: int) -> None:
     if numpy.isfinite(loss):
         return
-    broken = (
+    broken = [
         name
         for name in rule.owned
         if not all(numpy.isfinite(to_host(array)).all() for array in rule.network.units[name].parameters.values())
-    )
-    where = next(broken, None)
+    ]
     what = (
-        f"unit {where!r} has parameters that are no numbers" if where else f"unit {rule.network.top.name!r} overflows"
+        f"no numbers any more are parameters of {', '.join(broken)}"
+        if broken
+        else f"unit {rule.network.top.name!r} overflows"
     )
     raise DivergedError(f"the loss is {loss} in clip {index + 1} (step {rule.ticks}): {what}; lower the learning rate")

@@ -111,7 +111,7 @@ def test_exported_weights_start_another_run_with_a_new_classifier(run, made, tmp
     data = ["--data", f"ucf101:{made}", "--runs", str(tmp_path), "--init", str(tmp_path / "w.npz"), "--lr", "1e-9"]
     assert main(["train", "videos-small-skip", *RUN, *data, "--name", "same"]) == 0
     with np.load(tmp_path / "same" / "parameters.npz") as again:
-        learnt = [key for key in kept if not key.endswith(("mean", "variance"))]  # those of the frames go on
+        learnt = [key for key in kept if not key.endswith(("mean", "variance", "ticks"))]  # those of the frames go on
         assert all(np.allclose(kept[key], again[key], atol=1e-6) for key in learnt)
     fewer = tmp_path / "set"
     for split in ("train", "test"):
@@ -139,6 +139,12 @@ def test_all_splits_are_runs_of_their_own_and_compare_puts_them_side_by_side(mad
     assert re.search(r"^splits +vgg5-skip +sideways +3 +\d\.\d{3} ± \d\.\d{3}", table, re.MULTILINE)
     assert re.search(r"^split-1 +vgg5-skip +sideways +1 +\d\.\d{3} ", table, re.MULTILINE)
     assert imread(picture).std() > 0.02
+    (tmp_path / "copy").mkdir()
+    shutil.copytree(one, tmp_path / "copy" / "split-1")
+    both = [one, str(tmp_path / "copy" / "split-1")]
+    assert main(["compare", *both, "--out", str(picture)]) == 0
+    table = capsys.readouterr().out
+    assert all(re.search(rf"^{re.escape(place)} +vgg5-skip", table, re.MULTILINE) for place in both)  # both are told
     assert main(["compare", str(tmp_path / "none")]) == 2 and "no such run" in capsys.readouterr().err
 
 

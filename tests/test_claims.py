@@ -450,6 +450,23 @@ def test_the_noise_of_noisy_backprop_is_as_long_as_sideways_error(monkeypatch):
         NoisyBackprop(network, loss, update_every=1)
 
 
+def test_noisy_backprop_evaluates_without_an_optimizer_and_trains_units_without_parameters():
+    for optimizer in (None, sideways.SGD(0.1)):
+        network = sideways.Network(
+            [
+                sideways.Unit("still", [sideways.Tanh()]),
+                sideways.Unit("top", [sideways.Flatten(), sideways.Dense(4, 2)], ["still"]),
+            ],
+            (2, 2, 1),
+        )
+        before = to_host(network.parameters["top"]["1.weight"]).copy()
+        rule = NoisyBackprop(network, sideways.SoftmaxCrossEntropy(), optimizer)
+        for t in range(3):
+            rule.tick(np.full((2, 2, 2, 1), t, np.float32), [0, 1])
+        rule.end_clip()
+        assert np.array_equal(before, to_host(network.parameters["top"]["1.weight"])) == (optimizer is None)
+
+
 def test_distinct_clips_come_again_and_held_out_ones_do_not():
     task = build_task(recipe("bands-few-chain"))
     assert np.array_equal(task.clip("train", 1, 2).frames, task.clip("train", 5, 2).frames)

@@ -19,6 +19,11 @@ def bad(tmp_path_factory):
     (folder / "latin.toml").write_bytes(b"summary = '\xff'")
     (folder / "folder.toml").mkdir()
     (folder / "file").write_text("here")
+    numpy.save(folder / "array.npy", numpy.zeros(3))
+    numpy.savez_compressed(folder / "whole.npz", a=numpy.arange(1000.0))
+    damaged = bytearray((folder / "whole.npz").read_bytes())
+    damaged[200:260] = bytes(60)
+    (folder / "damaged.npz").write_bytes(damaged)
     (folder / "empty.mp4").touch()
     (folder / "garbage.mp4").write_bytes(numpy.random.default_rng(0).bytes(5000))
     frames = numpy.random.default_rng(0).integers(0, 256, (12, 120, 160, 3), dtype=numpy.uint8)
@@ -68,6 +73,20 @@ REFUSED = [
     (["--runs", "{bad}/file/runs"], "Not a directory"),
     (["--runs", "{bad}/file", "--name", "x"], "Not a directory"),
     (["--nonsense"], "unrecognized arguments: --nonsense"),
+    (["--set", "optimizer=adam", "--lr", "0.01"], "optimizer must be a table, not 'adam'"),
+    (["--horizon", "2", "--set", "task_options.length=abc"], "task_options.length is a number of frames, not 'abc'"),
+    (["--threads", "100000000000000000000"], "threads must be at most 1024"),
+    (["--init", "{bad}/array.npy"], "array.npy: not a file of parameters"),
+    (["--init", "{bad}/damaged.npz"], "damaged.npz: not a file of parameters"),
+    (
+        ["waves-skip", "--data", "ucf101:/tmp"],
+        "recipe waves-skip is for task 'waves' (speed) and takes no --data; videos-small-skip does",
+    ),
+    (["--data", "ucf101:/nowhere"], "there is no folder /nowhere"),
+    (
+        ["--boundary", "stream", "--set", "task_options.length=6", "--cosine-every", "1"],
+        "at least 9 are needed (--set task_options.length=…), or no --cosine-every",
+    ),
     assignment("clips", "--set takes TABLE.KEY=VALUE, such as task_options.speed=1.5, not 'clips'"),
     assignment("=3", "--set takes TABLE.KEY=VALUE"),
     assignment("a.b.c=1", "--set takes TABLE.KEY=VALUE"),
@@ -151,6 +170,19 @@ def test_videos_that_cannot_be_used_end_with_exit_code_2_and_nothing_is_written(
         (["demo", "--processes", "none"], "invalid int value: 'none'"),
         (["data", "check", "ucf101:x", "--split", "abc"], "--split must be the number of a split, or all, not 'abc'"),
         (["data", "make", "ucf101", "{bad}/file/sub"], "file/sub"),
+        (["data", "make", "ucf101", "out", "--seed", "-1"], "--seed: 0 or a greater number is wanted, not '-1'"),
+        (["data", "check", "folder:{bad}", "--fps", "0"], "--fps: a number above 0 is wanted, not '0'"),
+        (["data", "check", "folder:{bad}", "--fps", "nan"], "--fps: a number above 0 is wanted, not 'nan'"),
+        (["data", "check", "folder:{bad}", "--length", "-5"], "--length: a number of at least 1 is wanted, not '-5'"),
+        (["bench", "pipeline", "--ranks", "-1"], "--ranks: a number of at least 1 is wanted, not '-1'"),
+        (["bench", "pipeline", "--ticks", "0"], "--ticks: a number of at least 1 is wanted, not '0'"),
+        (["bench", "latency", "--period-ms", "nan"], "--period-ms: a number above 0 is wanted, not 'nan'"),
+        (["bench", "step", "--batch", "x"], "--batch: a number of at least 1 is wanted, not 'x'"),
+        (["bench", "memory", "--lengths", "0"], "--lengths: a number of at least 1 is wanted, not '0'"),
+        (
+            ["bench", "decode", "folder:{bad}", "--workers", "-1"],
+            "--workers: 0 or a greater number is wanted, not '-1'",
+        ),
         (["compare", "{bad}", "--out", "x.foo"], "--out: the plot is a .png, not x.foo"),
         (["evaluate", "x", "--out", "{bad}/file"], "file: a folder is wanted to write to, this is a file"),
         (["evaluate", "x"], "x: no such folder"),

@@ -117,10 +117,10 @@ def compared(chain: list[Steadiness], skip: list[Steadiness], measure: Measure) 
         both.append(measure(list(rates), numpy.vstack([numpy.arange(count), drawn])))
     with numpy.errstate(divide="ignore", invalid="ignore"):
         ratios = both[1] / both[0]
-    drawn = ratios[1:][~numpy.isnan(ratios[1:])]  # 0 / 0: the same seed, drawn again and again
-    if not drawn.size:
+    numbers = ratios[1:][~numpy.isnan(ratios[1:])]  # 0 / 0: the same seed, drawn again and again
+    if not numbers.size:
         return (float("nan"),) * 3
-    low, high = numpy.quantile(drawn, (0.025, 0.975), method="nearest")
+    low, high = numpy.quantile(numbers, (0.025, 0.975), method="nearest")
     return float(ratios[0]), float(low), float(high)
 
 

@@ -138,7 +138,7 @@ def _hmdb51(root: Path, split: int) -> VideoSet:
     ending = f"_test_split{split}.txt"
     lists = first(root, folders, f"*{ending}", "the split files of HMDB51")
     files = Files(first(root, ("hmdb51_org", "hmdb51", "videos", "."), None, "the videos of HMDB51"))
-    paths = sorted(lists.glob(f"*{ending}"))
+    paths = sorted(path for path in lists.glob(f"*{ending}") if not path.name.startswith("."))
     classes = tuple(path.name.removesuffix(ending) for path in paths)
     parts: dict[str, list[Video]] = {"0": [], "1": [], "2": []}
     for label, (name, path) in enumerate(zip(classes, paths, strict=True)):
@@ -220,6 +220,8 @@ def _folder(root: Path, split: int) -> VideoSet:
     unreadable: dict[str, str] = {}
     folders = {part: inside(root / part, Path.is_dir, unreadable) for part in parts}
     classes = [path.name for path in folders[parts[0]]]
+    if not classes:
+        raise InputError(f"{root / parts[0]}: looked for a folder of videos for each class; there is none")
     if unknown := {path.name for path in folders[parts[-1]]} - set(classes):
         raise InputError(f"{root / 'test'}: class {min(unknown)!r} is not in train/")
     found: dict[str, tuple[Video, ...]] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from itertools import chain
 
 import imageio_ffmpeg
@@ -22,6 +22,7 @@ from sideways.errors import InputError
 
 WAITING = 4  # frames that may wait for the learner; of more, the oldest is dropped
 LONGEST_SILENCE = 30.0  # seconds without a frame
+PARTING = 3.0  # seconds for the last frame, and for ffmpeg to end
 
 
 class StreamEndedError(InputError):
@@ -69,6 +70,8 @@ class Stream(Task):
         self.reason = ""  # why no frame comes
         self.recent: deque[numpy.ndarray] = deque()  # frames whose targets have not come yet, at most `horizon`
         self.source: Iterator[numpy.ndarray] | None = None
+        self.stop = threading.Event()  # nobody reads any more
+        self.thread: threading.Thread | None = None
 
     def clip(self, split: str, index: int, batch: int, part: slice = slice(None)) -> Clip:
         if batch != 1:
@@ -84,8 +87,10 @@ class Stream(Task):
                 raise InputError(f"{self.place}: no such device")
             if not device:
                 probe(self.place)
-            decoded = self._decode(device)
-            source = decoded if self.replays else self._as_they_come(decoded)
+            self.decoded = self._decode(device)
+            source: Iterator[numpy.ndarray] = self.decoded
+            if not self.replays:
+                source = self._as_they_come(self.decoded)
             try:
                 first = next(source, None)
             except (OSError, RuntimeError) as error:
@@ -93,6 +98,14 @@ class Stream(Task):
             if first is None:
                 raise self._end()
             self.source = chain([first], source)
+
+    def close(self) -> None:
+        """End ffmpeg: at once where frames are asked for, else with the next one that it sends."""
+        self.stop.set()
+        if self.thread is not None:
+            self.thread.join(PARTING)
+        elif self.source is not None:
+            self.decoded.close()
 
     def go_on(self, given: int, tick: int, taken: int, dropped: int) -> None:
         """Where a run was stopped: `given` frames before the open clip, `tick` of that."""
@@ -116,7 +129,7 @@ class Stream(Task):
         why = self.reason or f"the stream has ended, or sent nothing for {LONGEST_SILENCE:g} s"
         return StreamEndedError(f"{self.place}: {why}")
 
-    def _decode(self, device: bool) -> Iterator[numpy.ndarray]:
+    def _decode(self, device: bool) -> Generator[numpy.ndarray]:
         """Frames (H, W, C) from ffmpeg: of a device as they come, of a file at its own speed (if live), for ever."""
         height, width, channels = self.frame_shape
         pace = ["-re", "-readrate_initial_burst", "0.001"] if self.live else []  # else half a second comes at once
@@ -130,7 +143,7 @@ class Stream(Task):
         for frame in frames:
             yield numpy.frombuffer(frame, numpy.uint8).reshape(height, width, channels)
 
-    def _as_they_come(self, decoded: Iterator[numpy.ndarray]) -> Iterator[numpy.ndarray]:
+    def _as_they_come(self, decoded: Generator[numpy.ndarray]) -> Iterator[numpy.ndarray]:
         """A thread takes every frame when it comes; the learner takes those that still wait."""
         waiting: deque[numpy.ndarray] = deque()
         come, ended = threading.Condition(), threading.Event()
@@ -138,6 +151,8 @@ class Stream(Task):
         def read() -> None:
             try:
                 for frame in decoded:
+                    if self.stop.is_set():
+                        break
                     with come:
                         waiting.append(frame)
                         if len(waiting) > WAITING:
@@ -147,11 +162,13 @@ class Stream(Task):
             except (OSError, RuntimeError) as error:  # ffmpeg's
                 self.reason = _reason(error)
             finally:
+                decoded.close()
                 with come:
                     ended.set()
                     come.notify()
 
-        threading.Thread(target=read, daemon=True).start()
+        self.thread = threading.Thread(target=read, daemon=True)
+        self.thread.start()
         while True:
             with come:
                 if not come.wait_for(lambda: waiting or ended.is_set(), LONGEST_SILENCE) or not waiting:

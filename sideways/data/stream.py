@@ -58,6 +58,9 @@ class Task:
         """The targets of that clip alone: no frame is made or decoded."""
         return self._targets(self.labels(self._generators(split, index, batch, part)))
 
+    def close(self) -> None:
+        """End what `open` has started."""
+
     def count(self, split: str) -> int | None:
         """How many samples a split holds; None where they are made without end."""
         return None

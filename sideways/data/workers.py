@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import select
 import subprocess
 import sys
 import tempfile
@@ -110,8 +111,7 @@ class Loader:
             except (EOFError, OSError):
                 self._replace(worker)
             else:
-                worker.jobs.remove(job)
-                worker.since = time.monotonic()
+                worker.ended(job)
                 self.deaths = 0
                 self.done.add(job)
                 self._note(job, skipped, usable)
@@ -150,10 +150,15 @@ class Loader:
 
 
 class Worker:
-    """One decoding process, and the samples it was asked for, oldest first."""
+    """One decoding process, and the samples it was asked for, oldest first.
+
+    Its pipe takes only so many orders. What it has no room for waits here: to write to a pipe that is full would be to
+    wait for a process that may hang.
+    """
 
     def __init__(self, decoder: Decoder, memory: int, size: int):
         self.jobs: deque[Job] = deque()
+        self.waiting: deque[tuple[Job, Order, int]] = deque()  # those of them that are still to be sent
         self.since = time.monotonic()  # when it began with the oldest
         self.pipe, theirs = Pipe()
         command = [sys.executable, "-m", "sideways.data.worker", str(theirs.fileno()), str(memory), str(size)]
@@ -165,7 +170,20 @@ class Worker:
         if not self.jobs:
             self.since = time.monotonic()
         self.jobs.append(job)
-        self._send((job, order, slot))
+        self.waiting.append((job, order, slot))
+        self._feed()
+
+    def ended(self, job: Job) -> None:
+        """The sample is done."""
+        self.jobs.remove(job)
+        self.since = time.monotonic()
+        self._feed()
+
+    def _feed(self) -> None:
+        room = select.poll()
+        room.register(self.pipe.fileno(), select.POLLOUT)
+        while self.waiting and room.poll(0):
+            self._send(self.waiting.popleft())
 
     def _send(self, what: Any) -> None:
         try:

@@ -39,6 +39,11 @@ class BatchNorm(Layer):
     ticks: Array
 
     def __init__(self, channels: int, momentum: float = 0.005, epsilon: float = 1e-5):
+        if channels < 1 or not 0 < momentum <= 1 or not epsilon > 0:
+            raise InputError(
+                "BatchNorm needs at least one channel, momentum above 0 and at most 1, and epsilon above 0, not "
+                f"{channels}, {momentum:g} and {epsilon:g}"
+            )
         self.channels, self.momentum, self.epsilon = channels, momentum, epsilon
 
     def initialise(self, rng: numpy.random.Generator, dtype: str) -> None:

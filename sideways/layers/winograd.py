@@ -106,7 +106,7 @@ class Winograd:
         (_, h, w, _), (th, tw) = x.shape, self._tiles(x.shape[1:])
         top, _, left, _ = self.grid.margins(x.shape[1:])
         bottom, right = th * STEP + 2 - top - h, tw * STEP + 2 - left - w
-        padded = pad(x, (top, max(bottom, 0), left, max(right, 0)))
+        padded = pad(x, (top, bottom, left, right))
         samples = max(1, round(AT_ONCE / (th * tw)))
         for first in range(0, len(x), samples):
             block = slice(first, first + samples)

@@ -1,7 +1,7 @@
 """Delayed: Sideways that remembers. Each gradient is pulled through the Jacobian at the input it belongs to.
 
-It is exact for an older frame, never waits, runs each unit once per tick as Sideways does, and pays in memory: a unit
-that is ℓ ticks from the top keeps its last 2ℓ + 1 inputs.
+It is exact for an older frame and never waits. It pays with one forward more per tick of each unit below the top, and
+in memory: a unit that is ℓ ticks from the top keeps its last 2ℓ + 1 inputs.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from sideways.backend import Array, copied, to_device
 from sideways.network import Unit
 from sideways.rules.rule import under
 from sideways.rules.sideways import Sideways, inputs_of
+from sideways.rules.trace import Trace, delayed_trace
 
 
 class Delayed(Sideways):
@@ -87,6 +88,10 @@ class Delayed(Sideways):
     def reset(self) -> None:
         super().reset()
         self._forget()
+
+    def trace(self) -> dict[str, Trace]:
+        """What met in each unit at the last tick: its activation is of that tick, its gradient of 2ℓ ticks before."""
+        return delayed_trace(self.network, self.clock - 1)
 
     def unit_state(self, name: str) -> dict[str, Array | int]:
         held = super().unit_state(name)

@@ -46,8 +46,11 @@ class NoisyBackprop(Backprop):
         return tick
 
     def end_clip(self) -> None:
-        for name, pseudo in mean_gradients(Sideways(copy.deepcopy(self.network), self.loss), self._clip).items():
+        frozen = Sideways(copy.deepcopy(self.network), self.loss)
+        for name, pseudo in mean_gradients(frozen, self._clip).items() if self.optimizers else ():
             sums, count = self._sums[name], self._counts[name]
+            if not sums:
+                continue  # a unit without parameters
             random = generator("noise", self.network.seed, name, self.ticks)
             noise = {key: to_device(random.standard_normal(total.shape), total.dtype) for key, total in sums.items()}
             error = {key: pseudo[key] - total * (1 / count) for key, total in sums.items()}

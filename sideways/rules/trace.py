@@ -41,3 +41,21 @@ def trace(network: Network, tick: int) -> dict[str, Trace]:
             arriving = [before[consumer].gradient for consumer in network.consumers[name]]
             now[name] = Trace(held, held.union(*arriving))
     return now
+
+
+def delayed_trace(network: Network, tick: int) -> dict[str, Trace]:
+    """The same of `Delayed`: every gradient comes down through the ticks that the activations went up."""
+    longest = {name: most for name, (_, most) in network.to_top.items()}
+    earliest = max(0, tick - 2 * max(longest.values()))
+    held = {t: {name: met.activation for name, met in trace(network, t).items()} for t in range(earliest, tick + 1)}
+
+    def pulled(name: str, s: int) -> Pairs:
+        """What the gradient of this unit's activation of tick s went through; not what reaches no loss."""
+        above = (c for c in network.consumers[name] if s + 1 >= network.latency - longest[c])
+        return held[s][name].union(*(pulled(consumer, s + 1) for consumer in above))
+
+    none: Pairs = frozenset()
+    return {
+        name: Trace(held[tick][name], pulled(name, tick - 2 * longest[name]) if tick >= first else none)
+        for name, first in network.first_backward.items()
+    }

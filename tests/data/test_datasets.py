@@ -84,6 +84,7 @@ def test_hmdb51_names_with_odd_characters_and_blanks_at_the_ends(tmp_path):
         touch(tmp_path / "hmdb51_org" / "brush_hair" / name)
     for name in ("w1.avi", "W2.AVI"):
         touch(tmp_path / "hmdb51_org" / "wave" / name)
+    (tmp_path / "._wave_test_split1.txt").write_bytes(b"\0\5\x16\7")  # as macOS leaves beside every file
     found = open_set(f"hmdb51:{tmp_path}")
     assert found.classes == ("brush_hair", "wave")
     assert labels(found.train) == [(f"brush_hair/{ODD}", 0, True), ("wave/w1.avi", 1, True)]
@@ -169,6 +170,12 @@ def test_a_folder_of_classes(tmp_path):
 def test_what_is_not_there_is_refused_with_what_was_looked_for(tmp_path, place, split, words):
     with pytest.raises(InputError, match=words):
         open_set(place.format(here=tmp_path), split)
+
+
+def test_a_folder_without_classes_is_refused(tmp_path):
+    (tmp_path / "train").mkdir()
+    with pytest.raises(InputError, match="train: looked for a folder of videos for each class; there is none"):
+        open_set(f"folder:{tmp_path}")
 
 
 def test_the_numbers_of_splits():

@@ -1,8 +1,12 @@
 """A live stream: every frame leads to the one `horizon` later, none is dropped in silence."""
 
+import contextlib
+import os
 import re
+import threading
 import time
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,10 +82,27 @@ def test_a_run_reports_the_frames_it_took_and_dropped(film, tmp_path, capsys):
     assert "| repeat | 0 |" in report
 
 
+@pytest.mark.parametrize("live", [True, False])
+def test_a_stream_that_nobody_reads_any_more_leaves_no_process_and_no_thread(film, live):
+    before, threads = children(), threading.active_count()
+    task = Stream(data=f"stream:{film}", horizon=1, size=8, length=3, live=live)
+    with contextlib.closing(task):
+        task.open()
+        assert task.clip("train", 0, 1).frames[0].shape == (1, 8, 8, 3) and len(children()) == len(before) + 1
+    assert children() == before and threading.active_count() == threads
+
+
+def children():
+    """Processes of this one that still run."""
+    tasks = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+    pids = [pid for task in tasks for pid in task.read_text().split()]
+    return [pid for pid in pids if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"]
+
+
 def test_a_stream_that_sends_nothing_ends_with_a_line(film, monkeypatch):
     monkeypatch.setattr("sideways.data.live.LONGEST_SILENCE", 0.2)
     stream = Stream(data=f"stream:{film}", horizon=1, size=8, length=3)
-    monkeypatch.setattr(Stream, "_decode", lambda self, device: iter(()))
+    monkeypatch.setattr(Stream, "_decode", lambda self, device: (frame for frame in ()))
     with pytest.raises(InputError, match=r"has ended, or sent nothing for 0\.2 s"):
         stream.pull()
 
@@ -123,7 +144,7 @@ def test_the_counters_of_a_live_stream_survive_a_resume(film, tmp_path):
 @pytest.mark.parametrize("frames", [40, 75])
 def test_the_end_of_a_stream_in_training_ends_the_run_with_its_report(film, tmp_path, capsys, monkeypatch, frames):
     decode = Stream._decode
-    monkeypatch.setattr(Stream, "_decode", lambda self, device: islice(decode(self, device), frames))
+    monkeypatch.setattr(Stream, "_decode", lambda self, device: (x for x in islice(decode(self, device), frames)))
     options = ["stream-predictor-skip", "--data", f"stream:{film}", *FILE, "--runs", str(tmp_path), "--name", "run"]
     assert main(["train", *options, "--evaluate-every", "0"]) == 0
     printed = capsys.readouterr()

@@ -54,6 +54,17 @@ def test_a_worker_that_dies_or_hangs_is_replaced_and_nothing_changes(folder, mon
     assert all(process.poll() is not None for process in processes)
 
 
+@pytest.mark.parametrize("batch", [8, 400])
+def test_a_worker_that_hangs_from_the_start_with_any_number_of_orders_is_replaced(folder, monkeypatch, batch):
+    task = task_of(folder)
+    (expected, _), _ = clips_of(task, 0, count=1, batch=batch)
+    with Source(task, batch, workers=1, limits={"train": 3, "test": 1}) as source:
+        os.kill(source.loader.workers[0].process.pid, signal.SIGSTOP)
+        monkeypatch.setattr(sideways.data.workers, "PATIENCE", 8.0)
+        frames, _ = source.clip("train", 0)
+        np.testing.assert_array_equal(np.stack(list(frames)), expected)
+
+
 def test_workers_that_keep_dying_leave_the_work_to_this_process(folder, monkeypatch, capsys):
     task = task_of(folder)
     expected = clips_of(task, 0, count=3)

@@ -115,6 +115,8 @@ def test_with_replicas_the_result_is_that_of_the_network_that_is_saved(tmp_path)
         (2, ["--placement", "0-1,3-4"], "write units 0-4 in order"),
         (2, ["--placement", "0-4"], "needed are 2 groups"),
         (2, ["--model", "nope"], "unknown model 'nope'"),
+        (2, ["--nonsense"], "unrecognized arguments: --nonsense"),
+        (2, ["--name", "n" * 300], "File name too long"),
         (2, ["--split", "all"], "over several ranks run the splits one by one"),
         (2, ["--task", "pan", "--set", "task_options.videos=['missing.mp4']"], "missing.mp4: no such file"),
     ],

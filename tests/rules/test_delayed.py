@@ -5,8 +5,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from graphs import cases, copied, distance, equal, run
+from graphs import backprop, cases, chain, copied, distance, equal, run
 from hypothesis import assume, given
+from hypothesis import strategies as st
 
 import sideways as sw
 from sideways.config import Config, build_network, build_rule, build_task
@@ -52,6 +53,35 @@ def test_once_all_gradients_have_arrived_they_sum_to_those_of_bptt_on_any_video_
     for _ in range(2 * network.latency):  # no loss any more: what is under way comes down
         ticks.append(rule.tick(case.frames[0], case.targets[0]))
     assert near(summed(ticks), exact)
+
+
+@given(cases(most_units=5, dtypes=("float64",), ticks=lambda network: 2 * network.depth + 2), st.data())
+def test_the_trace_names_the_frames_that_a_gradient_depends_on(case, data):
+    network, last = case.network, len(case.frames) - 1
+
+    def gradients(frames):
+        rule = sw.Delayed(network, case.loss)
+        return run(rule, frames, case.targets)[-1].gradients, rule.trace()
+
+    made, trace = gradients(case.frames)
+    assert {name for name, met in trace.items() if met.gradient} == set(made)
+    changed = data.draw(st.integers(0, last))
+    others, _ = gradients([frame + (t == changed) for t, frame in enumerate(case.frames)])
+    for name, own in made.items():
+        if changed not in {frame for frame, _ in trace[name].gradient}:
+            assert equal({name: own}, {name: others[name]})
+
+
+@given(st.integers(1, 5), st.integers(0, 99))
+def test_the_trace_of_a_chain_names_the_one_frame_whose_exact_gradient_it_is(depth, seed):
+    network, loss = chain(depth, seed=seed), sw.MeanSquaredError()
+    frames, targets = np.random.default_rng(seed).normal(size=(2, 2 * depth + 1, 2, 4))
+    frames, targets = frames.reshape(-1, 2, 2, 2, 1), targets[..., :3]
+    rule = sw.Delayed(network, loss)
+    made = run(rule, frames, targets)[-1].gradients
+    for name, met in rule.trace().items():
+        (frame,) = {frame for frame, _ in met.gradient}
+        assert near({name: made[name]}, {name: backprop(network, loss, frames[frame], targets[frame]).gradients[name]})
 
 
 @given(cases(most_units=5, dtypes=("float64",), ticks=lambda network: 2 * network.depth + 2))

@@ -41,9 +41,11 @@ class Layer:
         return 0
 
     def forward(self, x: Array, train: bool = True) -> tuple[Array, Any]:
+        """y (N, …) of x (N, …), and what `backward` needs. train: as in a tick that learns, not as in an evaluation."""
         raise NotImplementedError
 
     def backward(self, dy: Array, saved: Any) -> tuple[Array, Gradients]:
+        """dx = Jᵀ dy, of x's shape, and the gradient of each parameter, from dy, of y's shape."""
         raise NotImplementedError
 
     def observe(self, saved: Any) -> None:

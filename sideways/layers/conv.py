@@ -33,6 +33,10 @@ class Conv2D(Layer):
     In float32 its largest errors are some twenty times those of `Columns`: up to 7e-5 of the root mean square of y, dx
     and dW in vgg8 (`sideways bench layers`).
     What a way keeps for its backward pass is scratch: made again if another forward came in between.
+
+    inputs, outputs: C and O. kernel, stride: one number, or (rows, columns). padding: `"same"` (zeros around x, so that
+    Ho = ⌈H / s⌉) or `"valid"` (windows inside x). init: of W, `"he"` or `"glorot"`; b starts at 0. Raises `InputError`
+    for numbers below 1 and other words.
     """
 
     parameter_names = ("weight", "bias")

@@ -19,6 +19,8 @@ class Dense(Layer):
     backward    dx = dy Wᵀ            (N, I)
                 dW = xᵀ dy            (I, O)
                 db = Σₙ dyₙ           (O,)
+
+    inputs, outputs: I and O. init: of W, `"he"` or `"glorot"`; b starts at 0. Raises `InputError` for numbers below 1.
     """
 
     parameter_names = ("weight", "bias")

@@ -28,6 +28,8 @@ class BatchNorm(Layer):
 
     so that they are the mean of all ticks first, and of about the last 1 / momentum later. Neighbouring frames being
     alike, that must be many clips: momentum is smaller here than it is where every batch is a new one.
+
+    channels: C. momentum: in (0, 1]. epsilon: above 0. Raises `InputError` for others.
     """
 
     parameter_names = ("scale", "shift")

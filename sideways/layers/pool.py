@@ -12,7 +12,10 @@ CACHE = 1 << 22  # bytes of x that are worked on at once: a third faster than al
 
 
 class _Pool(Layer):
-    """What the pools over windows share: windows `stride` apart (by default side by side) in each channel."""
+    """What the pools over windows share: windows of `size`, `stride` apart, in each channel.
+
+    size, stride: one number, or (rows, columns). padding: `"valid"` or `"same"`.
+    """
 
     def __init__(
         self, size: int | tuple[int, int], stride: int | tuple[int, int] | None = None, padding: str = "valid"
@@ -40,6 +43,9 @@ class MaxPool2D(_Pool):
 
     forward     y[n,i,j,c]  = max_{u,v} x̃[n, s·i+u, s·j+v, c]            x (N, H, W, C) → y (N, Ho, Wo, C)
     backward    each dy goes to the first place of its window, row by row, where x̃ = y: to exactly one, also in a tie
+
+    size: of a window, one number, or (rows, columns); stride s: from one to the next, by default the size. padding:
+    `"valid"` (windows inside x) or `"same"` (-∞ around it, so that Ho = ⌈H / s⌉). Raises `InputError` for others.
     """
 
     def forward(self, x: Array, train: bool = True) -> tuple[Array, Any]:
@@ -92,6 +98,8 @@ class AveragePool2D(_Pool):
 
     forward     y[n,i,j,c] = (1 / |window|) Σ_{u,v} x̃[n, s·i+u, s·j+v, c]     x (N, H, W, C) → y (N, Ho, Wo, C)
     backward    every pixel of a window receives dy / |window|
+
+    Options as those of `MaxPool2D`.
     """
 
     def forward(self, x: Array, train: bool = True) -> tuple[Array, Any]:

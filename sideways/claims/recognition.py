@@ -16,7 +16,7 @@ SKIP, CHAIN, _ = ARMS
 
 
 def recognition(bench: Bench) -> Finding:
-    clips, seeds = bench.pick(40, 240, 240), bench.seeds_of(1, 3, 5)
+    clips, seeds = bench.pick(40, 80, 240), bench.seeds_of(1, 3, 5)
     places = [*bench.data, *made_sets(bench, {kind_of(place) for place in bench.data})]
     arms_of = {arm: ARMS[arm] for arm in (ARMS if bench.effort != "quick" else (SKIP, CHAIN))}
     rows: Rows = []

@@ -96,7 +96,7 @@ def aligned(bench: Bench) -> Finding:
                 mine.single.append(single[unit])
     figure, axes = panels(2)
     if runs[FIRST].finished:
-        _draw_training(axes, arms[FIRST], runs[FIRST].directories[0], batches)
+        _draw_training(axes, runs[FIRST].directories[0], batches)
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
     right, positive, negative, settled = counts(found.values())
     drawn_up = [one - mean for mine in found.values() for one, mean in zip(mine.single, mine.means, strict=True)]
@@ -118,9 +118,11 @@ def aligned(bench: Bench) -> Finding:
     )
 
 
-def _draw_training(axes: Sequence[Any], config: Config, directory: Path, batches: int) -> None:
+def _draw_training(axes: Sequence[Any], directory: Path, batches: int) -> None:
     """Cosines over the training of one run: of the mean gradients, and of single batches."""
-    networks = {0: _fresh(config)} | {int(p.name[-8:]) // 18: trained(p).network for p in listed(directory)}
+    held = {int(path.name[-8:]) // 18: trained(path) for path in listed(directory)}
+    config = next(iter(held.values())).config
+    networks = {0: _fresh(config)} | {clip: one.network for clip, one in held.items()}
     both = [measure(config, network, batches) for network in networks.values()]
     for axis, which, words in ((axes[0], 0, f"Mean gradients of {batches} batches"), (axes[1], 1, "Each batch alone")):
         lines = [Line(unit, list(networks), [pair[which][unit] for pair in both]) for unit in both[0][0]]

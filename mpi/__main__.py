@@ -70,9 +70,10 @@ def main() -> int:
         if built:
             time.sleep(0.3 * built[0][1].replica)  # all replicas find the same: the first one says it
         end_all(f"sideways: {error}")
-    except KeyboardInterrupt:  # before the training or after it: there a `Journal` takes it as the wish to stop
+    except KeyboardInterrupt:  # before the training: from then on a `RankJournal` takes it as the wish to stop
         if RANK == 0:
             print("sideways: interrupted", file=sys.stderr, flush=True)
+        time.sleep(0.5)  # as below
         WORLD.Abort(130)
     except BaseException:
         where = f"rank {RANK} on {MPI.Get_processor_name()}"

@@ -23,7 +23,7 @@ from sideways.bench.memory import memory
 from sideways.bench.pipeline import latency, pipeline
 from sideways.bench.step import step
 from sideways.checkpoint import MISSING
-from sideways.claims import CLAIMS, check_claims
+from sideways.claims import CLAIMS, DIRECTORY, check_claims
 from sideways.claims.verdict import NOT_RUN
 from sideways.compare import compare
 from sideways.config import Config
@@ -229,7 +229,7 @@ def _add_claims(parser: argparse.ArgumentParser) -> None:
         metavar="KIND:PATH",
         help="a real data set, for recognition; may be repeated",
     )
-    parser.add_argument("--out", default="runs/claims", metavar="DIR", help="default: runs/claims")
+    parser.add_argument("--out", default=str(DIRECTORY), metavar="DIR", help=f"default: {DIRECTORY}")
     parser.set_defaults(run=_claims, effort="normal")
 
 

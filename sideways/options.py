@@ -55,7 +55,8 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "recipe",
         nargs="?",
-        help=f"a name (see: sideways recipes), a .toml file or a run's config.json (default: {DEFAULT})",
+        help=f"a name (see: sideways recipes), a .toml file or a run's config.json (default: {DEFAULT}; "
+        f"with --data {OF_VIDEOS}, with --data stream:… {OF_STREAMS})",
     )
     for name, (kind, words) in OVERRIDES.items():
         command.add_argument(f"--{name.replace('_', '-')}", type=kind, help=words, metavar=kind.__name__.upper())

@@ -187,6 +187,7 @@ def test_smooth_wants_a_gap_that_grows_and_aligned_signs_that_follow_the_displac
         1,
         3,
     )  # not clear; not predicted
+    assert not unit(0.5, 0.05).clear and unit(0.5, 0.15).clear  # a single seed
     assert [check.true for check in aligned.verdict([unit(-1.0, -0.5, -0.6)] * 9).checks] == [False, True, False]
     assert [check.true for check in aligned.verdict([*both, unit(0.9, -0.5, -0.6)]).checks] == [False, False, True]
     assert aligned.verdict([unit(0.5, 0.5, 0.6)]).word == IN_PART and aligned.verdict([]).word == NOT_HERE
@@ -354,7 +355,8 @@ def test_one_experiment_that_fails_loses_no_other_and_the_report_says_so(tmp_pat
     text = (tmp_path / "claims" / "report.md").read_text()
     assert f"**{NOT_RUN}**" in text and "ZeroDivisionError: no ticks" in text
     assert f"**{HOLDS}**" in text and "a\\|b" in text
-    assert "`sideways claims smooth --quick`, on " in text and "`sideways claims stable --quick`, on " in text
+    out = f"--quick --out {tmp_path / 'claims'}`, on "
+    assert f"`sideways claims smooth {out}" in text and f"`sideways claims stable {out}" in text
     assert "fails" in (tmp_path / "claims" / "smooth" / "error.txt").read_text()
 
 
@@ -371,16 +373,23 @@ def test_a_claim_that_is_checked_again_is_replaced_and_others_stay_in_the_report
     for _ in range(2):
         check_claims(["stable"], tmp_path)
     text = (tmp_path / "report.md").read_text()
-    assert "`sideways claims temporal --quick`" in text and "`sideways claims stable`" in text
+    assert f"`sideways claims temporal --quick --out {tmp_path}`" in text and f"claims stable --out {tmp_path}`" in text
     assert text.index("## temporal") < text.index("## stable") and text.count(f"**{HOLDS}**") == 2
 
 
 def test_a_folder_of_something_else_is_not_replaced(tmp_path, capsys):
     (tmp_path / "stable").mkdir()
     (tmp_path / "stable" / "thesis.tex").touch()
-    assert main(["claims", "stable", "--quick", "--out", str(tmp_path)]) == 2
-    assert "was not written by `sideways claims`" in capsys.readouterr().err
-    assert (tmp_path / "stable" / "thesis.tex").exists()
+    assert main(["claims", "temporal", "stable", "--quick", "--out", str(tmp_path)]) == 2
+    assert "stable is not of `sideways claims`" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["stable", "thesis.tex"]  # nothing was begun
+
+
+def test_a_damaged_finding_is_told_before_anything_runs(tmp_path, capsys):
+    (tmp_path / "future").mkdir()
+    (tmp_path / "future" / "finding.json").write_text("{")
+    assert main(["claims", "temporal", "--quick", "--out", str(tmp_path)]) == 2
+    assert "finding.json is damaged" in capsys.readouterr().err and not (tmp_path / "temporal").exists()
 
 
 def test_ctrl_c_keeps_what_was_found_and_says_what_does_the_rest(tmp_path, monkeypatch, capsys):

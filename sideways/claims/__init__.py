@@ -5,6 +5,7 @@ A claim is a module beside this one: what was varied, the recipes it runs, the r
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import traceback
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from sideways.claims.verdict import NOT_RUN, Verdict
 from sideways.errors import DivergedError, InputError, Interrupted
 from sideways.training import Result
 
+DIRECTORY = Path("runs/claims")
 CLAIMS: dict[str, Claim] = {
     "temporal": temporal.CLAIM,
     "stable": stable.CLAIM,
@@ -49,26 +51,29 @@ def check_claims(
         raise InputError("--data is for recognition, which is not among the claims to be checked")
     recognition.check_data(data)
     names = list(dict.fromkeys(names)) or list(CLAIMS)
+    for name in names:
+        if (directory / name).exists() and not is_finding(directory / name):
+            raise InputError(f"{directory / name} is not of `sideways claims`: choose another --out")
     directory.mkdir(parents=True, exist_ok=True)
+    write_report(directory, CLAIMS)  # refuses what is damaged before anything runs
     flags = [f"--{effort}"] if effort != "normal" else []
-    flags += [f"--seeds {seeds}"] if seeds else []
-    flags += [f"--data {place}" for place in data]
+    flags += ["--seeds", str(seeds)] if seeds else []
+    flags += [part for place in data for part in ("--data", place)]
+    flags += ["--out", str(directory)] if directory != DIRECTORY else []
     findings: dict[str, Finding] = {}
     made: dict[str, Result | DivergedError] = {}
     for number, name in enumerate(names):
         folder = directory / name
-        if folder.exists() and not is_finding(folder):
-            raise InputError(f"{folder} is there, and was not written by `sideways claims`: choose another --out")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        command = " ".join(["sideways claims", name, *flags])
+        command = shlex.join(["sideways", "claims", name, *flags])
         keep(folder, _not_run("it was stopped before its end"), command)
         bench = Bench(folder, effort, seeds, processes, tuple(data), made)
         try:
             finding = CLAIMS[name].run(bench)
         except KeyboardInterrupt:
             write_report(directory, CLAIMS)
-            rest = " ".join(["sideways claims", *names[number:], *flags])
+            rest = shlex.join(["sideways", "claims", *names[number:], *flags])
             report = directory / "report.md"
             raise Interrupted(
                 f"interrupted in {name}; {report} has what was done before; {rest} does the rest"

@@ -15,6 +15,7 @@ from typing import Any
 from sideways.bench.machine import machine
 from sideways.claims.claim import Claim, Finding
 from sideways.claims.verdict import Check, Verdict
+from sideways.errors import InputError
 from sideways.report import markdown
 
 FINDING = "finding.json"  # in the folder of each claim
@@ -24,7 +25,7 @@ def keep(folder: Path, finding: Finding, command: str) -> None:
     """Write what a claim came to, and the command that checks it, into its folder."""
     pictures = [os.path.relpath(picture, folder) for picture in finding.pictures]
     about = asdict(finding) | {"pictures": pictures, "command": command, "machine": machine()}
-    (folder / FINDING).write_text(json.dumps(about, indent=1), encoding="utf-8")
+    _write(folder / FINDING, json.dumps(about, indent=1))
 
 
 def is_finding(folder: Path) -> bool:
@@ -33,10 +34,7 @@ def is_finding(folder: Path) -> bool:
 
 
 def write_report(directory: Path, claims: Mapping[str, Claim]) -> None:
-    """report.md: a table of all claims that were checked in this directory, and of each its table, checks and plots.
-
-    Appears whole or not at all.
-    """
+    """report.md: a table of all claims that were checked in this directory, and of each its table, checks and plots."""
     found = {name: _read(directory / name) for name in claims if is_finding(directory / name)}
     commands = [command for _, command, _ in found.values()]
     sections = [
@@ -48,22 +46,29 @@ def write_report(directory: Path, claims: Mapping[str, Claim]) -> None:
         "Where --quick is named: few seeds and short training. `sideways claims all` takes what each claim wants."
         if any("--quick" in command for command in commands)
         else "",
-        markdown([_line(name, claims[name], finding) for name, (finding, _, _) in found.items()]),
+        markdown([_line(name, claims[name], finding) for name, (finding, _, _) in found.items()]) if found else "",
         *(_section(directory, name, claims[name], *what) for name, what in found.items()),
     ]
-    path = directory / "report.md"
+    _write(directory / "report.md", "\n\n".join(part for part in sections if part) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole, or not at all."""
     draft = path.with_suffix(".draft")
-    draft.write_text("\n\n".join(part for part in sections if part) + "\n", encoding="utf-8")
+    draft.write_text(text, encoding="utf-8")
     os.replace(draft, path)
 
 
 def _read(folder: Path) -> tuple[Finding, str, dict[str, Any]]:
     """A finding as it was kept, its command, and the machine."""
-    about = json.loads((folder / FINDING).read_text(encoding="utf-8"))
-    command, on, verdict = about.pop("command"), about.pop("machine"), about.pop("verdict")
-    checked = Verdict(verdict["word"], tuple(Check(**check) for check in verdict["checks"]))
-    about["pictures"] = [folder / picture for picture in about["pictures"]]
-    return Finding(verdict=checked, **about), command, on
+    try:
+        about = json.loads((folder / FINDING).read_text(encoding="utf-8"))
+        command, on, verdict = about.pop("command"), about.pop("machine"), about.pop("verdict")
+        checked = Verdict(verdict["word"], tuple(Check(**check) for check in verdict["checks"]))
+        about["pictures"] = [folder / picture for picture in about["pictures"]]
+        return Finding(verdict=checked, **about), command, on
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{folder / FINDING} is damaged, or of another version: remove {folder}") from None
 
 
 def _line(name: str, claim: Claim, finding: Finding) -> dict[str, str]:

@@ -47,7 +47,8 @@ def delayed_trace(network: Network, tick: int) -> dict[str, Trace]:
     """The same of `Delayed`: every gradient comes down through the ticks that the activations went up."""
     longest = {name: most for name, (_, most) in network.to_top.items()}
     earliest = max(0, tick - 2 * max(longest.values()))
-    held = {t: {name: met.activation for name, met in trace(network, t).items()} for t in range(earliest, tick + 1)}
+    ticks = {tick, *range(earliest, tick)}  # -1 before the first: nothing has met
+    held = {t: {name: met.activation for name, met in trace(network, t).items()} for t in ticks}
 
     def pulled(name: str, s: int) -> Pairs:
         """What the gradient of this unit's activation of tick s went through; not what reaches no loss."""

@@ -78,6 +78,7 @@ def test_the_trace_of_a_chain_names_the_one_frame_whose_exact_gradient_it_is(dep
     frames, targets = np.random.default_rng(seed).normal(size=(2, 2 * depth + 1, 2, 4))
     frames, targets = frames.reshape(-1, 2, 2, 2, 1), targets[..., :3]
     rule = sw.Delayed(network, loss)
+    assert not any(met.activation or met.gradient for met in rule.trace().values())
     made = run(rule, frames, targets)[-1].gradients
     for name, met in rule.trace().items():
         (frame,) = {frame for frame, _ in met.gradient}

@@ -168,7 +168,8 @@ def read_arrays(path: Path, else_: str) -> dict[str, numpy.ndarray]:
         with numpy.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
     except Exception as error:  # a damaged file makes NumPy, or a module that it reads with, raise whatever comes
-        raise InputError(f"{else_} ({str(error) or type(error).__name__})") from None
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"{else_} ({why})") from None
 
 
 def build_rule(

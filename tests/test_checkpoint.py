@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -132,8 +133,11 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_is_offered(tmp_pa
 
 
 def _flip(path):
+    """The bits of one byte of the largest array."""
+    with zipfile.ZipFile(path) as arrays:
+        largest = max(arrays.infolist(), key=lambda member: member.file_size)
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 255
+    content[largest.header_offset + largest.file_size] ^= 255  # behind its headers, before its last bytes
     path.write_bytes(bytes(content))
 
 

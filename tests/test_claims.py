@@ -165,15 +165,20 @@ def test_arms_that_differ_by_chance_alone_are_rarely_told_apart(seeds, seed):
 
 
 def test_smooth_wants_a_gap_that_grows_and_aligned_signs_that_follow_the_displacement():
-    exact = {case: [0.9, 0.91] for case in [*map(str, smooth.STRIDES), smooth.SHUFFLED]}
-    rough = exact | {smooth.SHUFFLED: [0.5, 0.52], "16": [0.6, 0.61]}
+    exact = {case: [0.10, 0.11] for case in [*map(str, smooth.STRIDES), smooth.SHUFFLED]}
+    rough = exact | {smooth.SHUFFLED: [0.5, 0.52], "16": [0.3, 0.31]}
     falling = {str(stride): 0.9 - 0.2 * i for i, stride in enumerate(smooth.STRIDES)}
-    assert smooth.verdict(rough, exact, falling, 640).word == HOLDS
-    assert smooth.verdict(exact, exact, falling, 640).word == NOT_HERE
-    assert smooth.verdict({case: [0.5, 0.52] for case in exact}, exact, falling, 640).word == NOT_HERE  # always as bad
-    assert smooth.verdict(rough | {"16": [0.9, 0.91]}, exact, falling, 640).word == IN_PART
-    assert smooth.verdict(rough | {"1": [0.8, 0.81]}, exact, falling, 640).word == IN_PART
-    assert smooth.verdict(rough, exact, dict.fromkeys(falling, 0.9), 640).word == IN_PART
+    near = [0.98, 0.97], [0.99, 0.98]  # accuracies on the smoothest stream
+    assert smooth.verdict(rough, exact, *near, falling).word == HOLDS
+    assert smooth.verdict(exact, exact, *near, falling).word == NOT_HERE
+    assert (
+        smooth.verdict({case: [0.5, 0.52] for case in exact}, exact, *near, falling).word == NOT_HERE
+    )  # always as bad
+    assert smooth.verdict(rough | {smooth.SHUFFLED: [0.1, 0.9]}, exact, *near, falling).word == NOT_HERE  # by chance
+    assert smooth.verdict(rough | {smooth.SHUFFLED: []}, exact, *near, falling).word == NOT_HERE
+    assert smooth.verdict(rough | {"16": [0.10, 0.11]}, exact, *near, falling).word == IN_PART
+    assert smooth.verdict(rough, exact, [0.9, 0.9], [0.99, 0.98], falling).word == IN_PART
+    assert smooth.verdict(rough, exact, *near, dict.fromkeys(falling, 0.9)).word == IN_PART
 
     def unit(ratio, *cosines):
         return aligned.Measured(aligned.Prediction((ratio,)), list(cosines), [0.9] * len(cosines))

@@ -128,7 +128,7 @@ def _draw_training(axes: Sequence[Any], directory: Path, batches: int) -> None:
     both = [measure(config, network, batches) for network in networks.values()]
     for axis, which, words in ((axes[0], 0, f"Mean gradients of {batches} batches"), (axes[1], 1, "Each batch alone")):
         lines = [Line(unit, list(networks), [pair[which][unit] for pair in both]) for unit in both[0][0]]
-        title = f"{words}: {FIRST} per frame, seed {config.seed}"
+        title = f"{words}\n{FIRST} per frame, seed {config.seed}"
         draw_lines(axis, lines, "training clips (batches)", "cosine to the exact gradient", title, ylim=(-1.05, 1.05))
         axis.axhline(0, color="grey", linewidth=0.8)
         axis.get_legend().remove()

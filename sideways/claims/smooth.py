@@ -72,7 +72,7 @@ def smooth(bench: Bench) -> Finding:
         f"vgg5 on the wavelength of waves, {clips} clips, {counted(seeds)}; cosines to exact bptt, of single batches",
         rows,
         "The recipes' own; a stride of s makes uniformly gliding waves glide s times as fast. Accuracies were compared "
-        "first; they are near 1 for both, which hides what the loss shows. The check of shuffled frames stood first, then.",
+        "first, and on shuffled frames: they are near 1 for both rules, which hides what the loss shows.",
         [save(figure, bench.directory / "smooth.png")],
     )
 

@@ -247,7 +247,7 @@ def memory(bench: Bench) -> Finding:
     axes[0].set_xticks(lengths, [str(t) for t in lengths])
     axes[0].yaxis.set_major_formatter("{x:g}")
     axes[0].set_yticks([10, 20, 50, 100, 200, 500])
-    axes[0].set_ylim(min(map(min, peaks.values())) / 2e6, max(grows) * 1.2)
+    axes[0].set_ylim(min(map(min, peaks.values())) / 2e6, max(grows) * 4)
     return Finding(
         memory_verdict(lengths, peaks),
         f"T = {lengths[-1]}: Sideways {peaks['Sideways'][-1] / 1e6:.1f} MB, bptt {peaks['bptt'][-1] / 1e6:.1f} MB",

@@ -116,7 +116,11 @@ def _parse() -> argparse.Namespace:
         "--emulate-ms", type=float, default=0.0, help="emulate devices: each unit takes this long per tick, idle"
     )
     with contextlib.nullcontext() if RANK == 0 else contextlib.redirect_stderr(io.StringIO()):  # one rank complains
-        return parser.parse_args()
+        try:
+            return parser.parse_args()
+        except SystemExit:
+            time.sleep(0.5 if RANK else 0.0)  # the launcher ends all ranks as soon as one has ended with an error
+            raise
 
 
 class RefusedError(Exception):

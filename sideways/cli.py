@@ -7,21 +7,15 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sideways.animations import plot_cycle, plot_skip
 from sideways.apply import evaluate_checkpoint, export
-from sideways.backend import BACKENDS, default_backend
-from sideways.bench.decode import decode
-from sideways.bench.growth import growth
-from sideways.bench.layers import layers
+from sideways.bench.commands import add_benches
 from sideways.bench.machine import aligned
-from sideways.bench.memory import memory
-from sideways.bench.pipeline import latency, pipeline
-from sideways.bench.step import step
 from sideways.checkpoint import MISSING
 from sideways.claims import CLAIMS, DIRECTORY, check_claims
 from sideways.claims.verdict import NOT_RUN
@@ -147,7 +141,7 @@ def command_line() -> argparse.ArgumentParser:
 
     _add_claims(commands.add_parser("claims", help="the papers' claims, each an experiment with a verdict"))
 
-    _add_bench(commands.add_parser("bench", help="measure: several ranks, and the latency of learning"))
+    add_benches(commands.add_parser("bench", help="measure: several ranks, and the latency of learning"))
 
     _add_explore(commands.add_parser("explore", help="a page to play with: which frames meet where, tick by tick"))
     _add_plot(commands.add_parser("plot", help="animated pictures for lessons: an update cycle; a skip edge"))
@@ -244,78 +238,6 @@ def _claims(options: argparse.Namespace) -> None:
     findings = check_claims(names, Path(options.out), options.effort, options.seeds, options.processes, options.data)
     if any(finding.verdict.word == NOT_RUN for finding in findings.values()):
         raise SystemExit(1)
-
-
-def _add_bench(parser: argparse.ArgumentParser) -> None:
-    benches = parser.add_subparsers(title="what to measure", metavar="BENCH", required=True)
-    command = benches.add_parser("decode", help="frames decoded per second, beside what a training step takes")
-    command.add_argument("data", metavar="KIND:PATH")
-    command.add_argument("--workers", type=count, nargs="+", default=[0, 1, 2], metavar="N", help="default: 0 1 2")
-    command.add_argument("--model", default="vgg8", help="default: vgg8")
-    command.add_argument("--size", type=positive, default=112, help="height and width of a frame (default: 112)")
-    command.add_argument("--batch", type=positive, default=8, help="default: 8")
-    command.add_argument("--clips", type=positive, default=2, help="clips of each measurement (default: 2)")
-    command.add_argument("--json", metavar="FILE", help="also write the results here")
-    command.set_defaults(run=lambda o: decode(o.data, o.workers, o.model, o.size, o.batch, o.clips, o.json))
-    command = benches.add_parser("step", help="where the time of a training step goes, unit by unit, beside PyTorch")
-    command.add_argument("--model", default="vgg8", help="default: vgg8")
-    command.add_argument("--size", type=positive, default=112, help="height and width of a frame (default: 112)")
-    command.add_argument("--batch", type=positive, default=8, help="samples of a frame (default: 8)")
-    command.add_argument("--repeats", type=positive, default=15, help="default: 15")
-    command.add_argument("--threads", type=positive, default=1, help="BLAS threads, and PyTorch's (default: 1)")
-    command.add_argument("--backend", default=default_backend(), choices=BACKENDS)
-    command.add_argument("--json", metavar="FILE", help="also write the results here")
-    command.set_defaults(run=lambda o: step(o.model, o.size, o.batch, o.repeats, o.threads, o.backend, o.json))
-    command = benches.add_parser("layers", help="each layer of a model by itself; convolutions in both ways")
-    command.add_argument("--model", default="vgg8", help="default: vgg8")
-    command.add_argument("--size", type=positive, default=112, help="height and width of a frame (default: 112)")
-    command.add_argument("--batch", type=positive, default=8, help="samples of a frame (default: 8)")
-    command.add_argument("--repeats", type=positive, default=9, help="default: 9")
-    command.add_argument("--json", metavar="FILE", help="also write the results here")
-    command.set_defaults(run=lambda o: layers(o.model, o.size, o.batch, o.repeats, o.json))
-    command = benches.add_parser("growth", help="the time of a tick against batch, frame size, width, depth and units")
-    command.add_argument("--repeats", type=positive, default=15, help="default: 15")
-    command.add_argument("--json", metavar="FILE", help="also write the results here")
-    command.set_defaults(run=lambda o: growth(o.repeats, o.json))
-    command = benches.add_parser("memory", help="bytes that training on clips of T frames needs, with each rule")
-    command.add_argument("--model", default="vgg8", help="default: vgg8")
-    command.add_argument("--size", type=positive, default=112, help="height and width of a frame (default: 112)")
-    command.add_argument("--batch", type=positive, default=1, help="samples of a frame (default: 1)")
-    command.add_argument(
-        "--lengths", type=positive, nargs="+", default=[16, 64, 256], metavar="T", help="default: 16 64 256"
-    )
-    command.add_argument("--json", metavar="FILE", help="also write the results here")
-    command.set_defaults(run=lambda o: memory(o.model, o.size, o.batch, o.lengths, o.json))
-    for name, run, ticks, words in (
-        ("pipeline", pipeline, 10, "frames/s of Sideways and of blocked backpropagation on 1 … K ranks"),
-        ("latency", latency, 100, "what becomes of frames that arrive whether or not the learner is ready"),
-    ):
-        command = benches.add_parser(
-            name, help=words, description=f"{words[0].upper()}{words[1:]}; starts mpirun itself."
-        )
-        command.add_argument("--ranks", type=positive, nargs="+", default=[1, 2], metavar="K", help="default: 1 2")
-        command.add_argument("--model", default="vgg8", help="default: vgg8")
-        command.add_argument("--units", type=positive, help="a mlp of this many equal units instead of the model")
-        command.add_argument("--size", type=positive, default=112, help="height and width of a frame (default: 112)")
-        command.add_argument("--batch", type=positive, default=8, help="samples of a frame (default: 8)")
-        command.add_argument(
-            "--ticks", type=positive, default=ticks, help=f"ticks of each measurement (default: {ticks})"
-        )
-        command.add_argument("--placement", help="measure, estimate, or by hand such as 0-2,3-7")
-        command.add_argument("--emulate-ms", type=above_zero, help="emulate devices: each unit takes this long, idle")
-        if name == "latency":
-            command.add_argument(
-                "--period-ms", type=above_zero, default=20.0, help="a frame arrives this often (default: 20)"
-            )
-        command.add_argument("--json", metavar="FILE", help="also write the results here")
-        command.set_defaults(run=lambda options, run=run: _bench(options, run))
-
-
-def _bench(options: argparse.Namespace, run: Callable[[Sequence[int], Sequence[str], str | None], None]) -> None:
-    names = ("model", "units", "size", "batch", "ticks", "placement", "emulate_ms", "period_ms")
-    given = {name: getattr(options, name, None) for name in names}
-    arguments = [part for name, value in given.items() if value for part in (f"--{name.replace('_', '-')}", str(value))]
-    run(options.ranks, arguments, options.json)
 
 
 def _train(options: argparse.Namespace) -> None:

@@ -270,7 +270,7 @@ def _stop_if_diverged(rule: Rule, loss: float, index: int) -> None:
         if not all(numpy.isfinite(to_host(array)).all() for array in rule.network.units[name].parameters.values())
     ]
     what = (
-        f"no numbers any more are parameters of {', '.join(broken)}"
+        f"the parameters of {', '.join(broken)} are not finite"
         if broken
         else f"unit {rule.network.top.name!r} overflows"
     )

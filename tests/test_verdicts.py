@@ -103,9 +103,9 @@ def test_smooth_wants_a_gap_that_grows_and_aligned_signs_that_follow_the_displac
     assert (
         smooth.verdict({case: [0.5, 0.52] for case in exact}, exact, *near, falling).word == NOT_HERE
     )  # always as bad
-    assert smooth.verdict(rough | {"16": [0.1, 0.9]}, exact, *near, falling).word == NOT_HERE  # by chance
-    assert smooth.verdict(rough | {"16": []}, exact, *near, falling).word == NOT_HERE
-    assert smooth.verdict(rough | {smooth.SHUFFLED: [0.10, 0.11]}, exact, *near, falling).word == IN_PART
+    assert smooth.verdict(rough | {smooth.SHUFFLED: [0.1, 0.9]}, exact, *near, falling).word == NOT_HERE  # by chance
+    assert smooth.verdict(rough | {smooth.SHUFFLED: []}, exact, *near, falling).word == NOT_HERE
+    assert smooth.verdict(rough | {"16": [0.10, 0.11]}, exact, *near, falling).word == IN_PART
     assert smooth.verdict(rough, exact, [0.9, 0.9], [0.99, 0.98], falling).word == IN_PART
     assert smooth.verdict(rough, exact, *near, dict.fromkeys(falling, 0.9)).word == IN_PART
 

@@ -61,7 +61,7 @@ def future(bench: Bench) -> Finding:
         f"predictor and predictor-skip, 16×16 grey, {clips} clips; recipes waves-predictor-* and clips-predictor-*",
         rows,
         "The recipes' own; for --quick 60 clips were tried (too few), and 150 (longer). A skip from the first unit "
-        "instead of the raw frame was tried on waves before, and failed.",
+        "instead of the raw frame was tried on waves before, and failed. The check against repeating stood first.",
         [save(figure, bench.directory / "future.png"), *kept],
         "`prediction-*.mp4` beside the plot play truth, prediction and error.",
     )

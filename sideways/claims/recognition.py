@@ -20,7 +20,7 @@ def recognition(bench: Bench) -> Finding:
     places = [*bench.data, *made_sets(bench, {kind_of(place) for place in bench.data})]
     arms_of = {arm: ARMS[arm] for arm in (ARMS if bench.effort != "quick" else (SKIP, CHAIN))}
     rows: Rows = []
-    figure, axes = panels(len(places), 4.6)
+    figure, axes = panels(len(places))
     accuracies: dict[str, dict[str, list[float]]] = {}
     samples: dict[str, int] = {}
     for number, (place, panel) in enumerate(zip(places, axes, strict=True)):

@@ -46,18 +46,23 @@ class NoisyBackprop(Backprop):
         return tick
 
     def end_clip(self) -> None:
+        if self.optimizers:
+            self._disturb()
+        super().end_clip()
+
+    def _disturb(self) -> None:
+        """Add the noise to the sums of all units that have parameters."""
         frozen = Sideways(copy.deepcopy(self.network), self.loss)
-        for name, pseudo in mean_gradients(frozen, self._clip).items() if self.optimizers else ():
+        for name, pseudo in mean_gradients(frozen, self._clip).items():
             sums, count = self._sums[name], self._counts[name]
             if not sums:
-                continue  # a unit without parameters
+                continue
             random = generator("noise", self.network.seed, name, self.ticks)
             noise = {key: to_device(random.standard_normal(total.shape), total.dtype) for key, total in sums.items()}
             error = {key: pseudo[key] - total * (1 / count) for key, total in sums.items()}
             size = (squared(error) / squared(noise)) ** 0.5
             for key, total in sums.items():
                 total += noise[key] * (size * count)
-        super().end_clip()
 
 
 def mean_gradients(frozen: Sideways, clip: list[tuple[Array, Any]]) -> dict[str, dict[str, Array]]:

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy is imported: bit-identical, and a core per rank
 
-from mpi.guard import guard
+from mpi.watchdog import guard
 
 if __name__ == "__main__":
     guard()  # before MPI starts: from here on this is the child
@@ -27,33 +27,30 @@ mpi4py.rc.finalize = False  # after an error MPI_Finalize would wait for ranks t
 from mpi4py import MPI  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
-from mpi.emulation import emulate  # noqa: E402
-from mpi.journal import RankJournal  # noqa: E402
-from mpi.ranks import Ranks, check_same, part_of_batch, place, table  # noqa: E402
-from mpi.relay import relayed  # noqa: E402
-from mpi.rule import ReplicatedSideways  # noqa: E402
-from mpi.transport import MPIMailbox  # noqa: E402
+from mpi.emulated import emulate  # noqa: E402
+from mpi.live import relayed  # noqa: E402
+from mpi.log import RankJournal  # noqa: E402
+from mpi.mailbox import MPIMailbox  # noqa: E402
+from mpi.placement import place  # noqa: E402
+from mpi.ranks import Ranks, check_same, part_of_batch, table  # noqa: E402
+from mpi.replicas import ReplicatedSideways  # noqa: E402
 from sideways.backend import to_device, to_host  # noqa: E402
-from sideways.checkpoint import PER_SAMPLE, Checkpoints, Position  # noqa: E402
-from sideways.cli import in_words  # noqa: E402
-from sideways.config import Config, build_network, build_rule, build_task  # noqa: E402
-from sideways.cosine import cosines  # noqa: E402
-from sideways.data import Source, Stream  # noqa: E402
-from sideways.data.stream import Frames  # noqa: E402
+from sideways.data import LiveStream, Source  # noqa: E402
+from sideways.data.task import Frames  # noqa: E402
 from sideways.errors import DivergedError, InputError, Interrupted  # noqa: E402
-from sideways.evaluation import merged  # noqa: E402
-from sideways.mpirun import cuda_aware  # noqa: E402
+from sideways.machine import cuda_aware  # noqa: E402
 from sideways.network import FRAME, Network  # noqa: E402
-from sideways.options import Parser, add_run_options, config_of, run_directory  # noqa: E402
 from sideways.rules import Sideways  # noqa: E402
-from sideways.training import (  # noqa: E402
-    Journal,
-    create_directory,
-    finish,
-    learn,
-    limits,
-    session,
-)
+from sideways.rules.diagnostics import cosines  # noqa: E402
+from sideways.training.build import build_network, build_rule, build_task  # noqa: E402
+from sideways.training.checkpoint import PER_SAMPLE, Checkpoints, Progress  # noqa: E402
+from sideways.training.config import Config  # noqa: E402
+from sideways.training.evaluation import merged  # noqa: E402
+from sideways.training.log import Journal  # noqa: E402
+from sideways.training.loop import learn  # noqa: E402
+from sideways.training.options import Parser, add_run_options, config_of, run_directory  # noqa: E402
+from sideways.training.report.result import in_words  # noqa: E402
+from sideways.training.run import create_directory, finish, limits, session  # noqa: E402
 
 T = TypeVar("T")
 WORLD = MPI.COMM_WORLD
@@ -154,11 +151,11 @@ def _run(options: argparse.Namespace, built: list[tuple[Sideways, Ranks]]) -> in
             stack.enter_context(contextlib.closing(source.task))
             stack.enter_context(source)
             directory = together(lambda: run_directory(options))
-            alone = isinstance(source.task, Stream)  # rank 0 opens it, and passes its frames on
+            alone = isinstance(source.task, LiveStream)  # rank 0 opens it, and passes its frames on
             together(lambda: None if alone and RANK else source.open())
             shared = Shared(ranks)
             checkpoints = Checkpoints(directory, config, source, RANK == 0, WORLD.Barrier, shared.whole, gathered)
-            position = Position()
+            position = Progress()
             if options.resume is not None:
                 position = together(lambda: checkpoints.load(options.resume, rule, source.part))
             else:
@@ -194,7 +191,7 @@ def _train(
     source: Source,
     mailbox: MPIMailbox,
     checkpoints: Checkpoints,
-    position: Position,
+    position: Progress,
 ) -> int:
     """The loop, and what comes after it; the exit code."""
     directory, network = checkpoints.folder.parent, rule.network

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy
 from mpi4py import MPI
 
-from mpi.placement import Groups, balanced, by_hand, check_ranks, estimated_costs, measured_costs, speed_up
 from sideways.backend import use_device
+from sideways.balance import Groups, speed_up
 from sideways.errors import InputError
 from sideways.network import Network
 
@@ -104,20 +104,6 @@ def check_same(world: MPI.Comm, options: dict[str, object]) -> None:
         raise InputError(f"rank(s) {', '.join(map(str, others))} were started with other options than rank 0")
 
 
-def place(network: Network, ranks: Ranks, batch: int, how: str) -> tuple[Groups, list[float]]:
-    """The units of each stage, and what each unit costs: measured on rank 0 for all, estimated, or placed by hand."""
-    names = list(network.units)
-    costs = numpy.array(estimated_costs(network))
-    if how != "estimate":
-        if ranks.world.Get_rank() == 0:
-            costs[:] = measured_costs(network, batch)
-        ranks.world.Bcast(costs)
-    listed = costs.tolist()
-    if how in ("measure", "estimate"):
-        return balanced(names, listed, ranks.stages), listed
-    return by_hand(names, how, ranks.stages), listed
-
-
 def table(ranks: Ranks, network: Network, groups: Groups, costs: Sequence[float], device: str) -> str | None:
     """On rank 0, the table of ranks; None elsewhere. Every rank must call it."""
     everyone = ranks.world.allgather((socket.gethostname(), os.getpid(), device))  # only here is anything pickled
@@ -137,3 +123,15 @@ def table(ranks: Ranks, network: Network, groups: Groups, costs: Sequence[float]
         f"{ranks.stages} stage(s) × {ranks.replicas} replica(s); this placement allows {allowed:.2f} × one rank"
     )
     return "\n".join(lines)
+
+
+def check_ranks(ranks: int, units: int, replicas: int) -> int:
+    """The number of stages, or `InputError` with the numbers of ranks that would work."""
+    if replicas < 1:
+        raise InputError(f"--replicas must be at least 1, not {replicas}")
+    if ranks % replicas or ranks // replicas > units:
+        fitting = ", ".join(str(stages * replicas) for stages in range(1, units + 1))
+        raise InputError(
+            f"{ranks} ranks cannot share {units} units in {replicas} replica(s): mpirun -n {fitting} would work"
+        )
+    return ranks // replicas

@@ -9,12 +9,12 @@ from sideways.errors import InputError
 from sideways.layers import *  # noqa: F403
 from sideways.layers import __all__ as _layers
 from sideways.layers.check import LayerReport, check_layer
+from sideways.learning_rates import Constant, Cosine, Step, WarmUp
 from sideways.losses import Loss, MeanSquaredError, SoftmaxCrossEntropy
 from sideways.network import Network, Unit
 from sideways.optimizers import SGD, Adam, Optimizer
 from sideways.rules import *  # noqa: F403
 from sideways.rules import __all__ as _rules
-from sideways.schedules import Constant, Cosine, Step, WarmUp
 
 __version__ = "0.1.0"
 

@@ -9,7 +9,7 @@ def main() -> int:
         from sideways.doctor import doctor
 
         return doctor()
-    from sideways.cli import main as run
+    from sideways.commands.main import main as run
 
     return run()
 

@@ -17,7 +17,7 @@ PATIENCE = 60  # seconds for one look
 
 
 @dataclass(frozen=True)
-class Look:
+class Probe:
     """One line of the table: what a short program prints of a part, and what brings the part where that fails."""
 
     part: str
@@ -25,7 +25,7 @@ class Look:
     remedy: str
 
 
-PYTHON = Look(
+PYTHON = Probe(
     "Python",
     """
     import platform, sys
@@ -34,7 +34,7 @@ PYTHON = Look(
     """,
     "install Python 3.11 or newer",
 )
-NUMPY = Look(
+NUMPY = Probe(
     "NumPy",
     """
     import numpy
@@ -46,7 +46,7 @@ NUMPY = Look(
     """,
     "pip install numpy threadpoolctl",
 )
-PACKAGES = Look(
+PACKAGES = Probe(
     "other packages",
     """
     import importlib, warnings
@@ -57,7 +57,7 @@ PACKAGES = Look(
     """,
     "pip install . in the clone",
 )
-FFMPEG = Look(
+FFMPEG = Probe(
     "ffmpeg",
     """
     import subprocess, imageio_ffmpeg
@@ -67,7 +67,7 @@ FFMPEG = Look(
     """,
     "pip install imageio-ffmpeg (videos cannot be read; made tasks such as waves can)",
 )
-MEMORY = Look(
+MEMORY = Probe(
     "memory",
     """
     import os
@@ -82,8 +82,8 @@ MEMORY = Look(
     """,
     "",
 )
-CUPY = Look("CuPy", "import cupy\nprint(cupy.__version__)", "pip install '.[cuda12]' (or cuda13) in the clone")
-DRIVER = Look(
+CUPY = Probe("CuPy", "import cupy\nprint(cupy.__version__)", "pip install '.[cuda12]' (or cuda13) in the clone")
+DRIVER = Probe(
     "CUDA driver",
     """
     import ctypes
@@ -94,7 +94,7 @@ DRIVER = Look(
     """,
     "install NVIDIA's driver, where there is a GPU",
 )
-GPUS = Look(
+GPUS = Probe(
     "GPUs",
     """
     import cupy
@@ -108,7 +108,7 @@ GPUS = Look(
     """,
     "needs a GPU, its driver and CuPy; check nvidia-smi",
 )
-MPI4PY = Look(
+MPI4PY = Probe(
     "mpi4py",
     """
     import mpi4py
@@ -117,7 +117,7 @@ MPI4PY = Look(
     """,
     "pip install '.[mpi]' in the clone, or pip install mpi4py beside the site's own MPI",
 )
-MPIRUN = Look(
+MPIRUN = Probe(
     "mpirun",
     """
     import os, shutil, sys
@@ -128,11 +128,11 @@ MPIRUN = Look(
     """,
     "pip install '.[mpi]' in the clone brings one",
 )
-CUDA_AWARE = Look(
+CUDA_AWARE = Probe(
     "CUDA-aware MPI",
     """
     from mpi4py import MPI
-    from sideways.mpirun import cuda_aware
+    from sideways.machine import cuda_aware
     able, why = cuda_aware()
     print("yes" if able else "no", f"({why})")
     """,
@@ -147,15 +147,15 @@ TICKS = """
     tick = rule.tick(numpy.ones((1, 2, 2, 1)), [0])
     assert numpy.isfinite(sideways.to_host(tick.loss)), "the loss is no number"
     warnings.simplefilter("ignore")
-    import sideways.cli
+    import sideways.commands.main
     print("a tick was trained")
 """
 TABLE = (PYTHON, NUMPY, PACKAGES, FFMPEG, MEMORY, CUPY, DRIVER, GPUS, MPI4PY, MPIRUN, CUDA_AWARE)
 
 
-def take(look: Look) -> tuple[bool, str]:
+def take(probe: Probe) -> tuple[bool, str]:
     """Whether the part is there, and what was seen of it or why not."""
-    program = textwrap.dedent(look.program)
+    program = textwrap.dedent(probe.program)
     try:
         done = subprocess.run(
             [sys.executable, "-c", program], capture_output=True, text=True, errors="replace", timeout=PATIENCE
@@ -177,14 +177,14 @@ def take(look: Look) -> tuple[bool, str]:
 def doctor(say: Callable[[str], None] = print) -> int:
     """Print the table and what follows from it. Exit code 0 if what is used by default can run, else 1."""
     seen = {}
-    for look in TABLE:
-        there, words = seen[look.part] = take(look)
+    for probe in TABLE:
+        there, words = seen[probe.part] = take(probe)
         first, *others = words.splitlines() or [""]
-        say(f"{look.part:<16}{first if there else 'no: ' + first}")
+        say(f"{probe.part:<16}{first if there else 'no: ' + first}")
         for line in others:
             say(f"{'':<16}{line}")
-        if not there and look.remedy:
-            say(f"{'':<16}→ {look.remedy}")
+        if not there and probe.remedy:
+            say(f"{'':<16}→ {probe.remedy}")
     say("")
     default = os.environ.get("SIDEWAYS_BACKEND") or "numpy"
     runs = {}
@@ -192,7 +192,7 @@ def doctor(say: Callable[[str], None] = print) -> int:
         if backend == "cupy" != default and not seen["GPUs"][0]:
             runs[backend] = (False, "no GPU that CuPy can use")
         else:
-            runs[backend] = take(Look(backend, TICKS.format(backend=backend), ""))
+            runs[backend] = take(Probe(backend, TICKS.format(backend=backend), ""))
         there, words = runs[backend]
         chosen = " (the default)" if backend == default else f" (with --backend {backend})"
         say(f"{'backend':<16}{backend}{chosen}: {'works, ' if there else 'does not work: '}{words}")

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sideways.backend import Shape
-from sideways.door import check_options
 from sideways.errors import InputError
 from sideways.layers import (
     AveragePool2D,
@@ -30,6 +29,7 @@ from sideways.layers import (
     Upsample2D,
 )
 from sideways.network import FRAME, Network, Unit
+from sideways.validation import check_options
 
 ACTIVATIONS: dict[str, Callable[[], Layer]] = {"relu": ReLU, "tanh": Tanh, "square": Square}
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from sideways.backend import Array, empty, namespace, zeros
 from sideways.errors import InputError
-from sideways.schedules import Constant
+from sideways.learning_rates import Constant
 
 
 class Optimizer:

@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, settings
 
 HERE = Path(__file__).parent
 COMPUTES = (
-    "layers", "rules", "mpi/test_device.py", "test_backend.py", "test_losses_and_optimizers.py", "test_network.py",
-    "test_models.py", "test_prediction.py",
+    "backend", "layers", "network", "rules", "mpi/test_device.py", "test_losses_and_optimizers.py", "test_models.py",
+    "training/test_frames_ahead.py",
 )  # fmt: skip
 DOUBLE = "double"  # the tests of the double itself, and those that ask its clock
 EXAMPLES = {"numpy": 100, "double": 20, "cupy": 20}  # of each property: the double takes some five times as long
@@ -70,7 +70,8 @@ def pytest_ignore_collect(collection_path, config):
     if backend == "numpy":
         return True if place in (DOUBLE, "mpi/test_device.py") else None
     chosen = (*COMPUTES, DOUBLE) if backend == "double" else COMPUTES
-    return None if place in ("", "mpi") or any(place == p or place.startswith(f"{p}/") for p in chosen) else True
+    folders = ("", "mpi", "training")  # that hold some of what computes
+    return None if place in folders or any(place == p or place.startswith(f"{p}/") for p in chosen) else True
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +87,7 @@ def nothing_goes_wrong_unseen(request):
 @pytest.fixture
 def command(tmp_path, capsys, monkeypatch):
     """Run a command in an empty folder: (exit code, what it printed, what it printed as errors)."""
-    from sideways.cli import main
+    from sideways.commands.main import main
 
     monkeypatch.chdir(tmp_path)
 
@@ -104,5 +105,5 @@ def command(tmp_path, capsys, monkeypatch):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Runs leave their pictures out, which take most of the time of a run so short; other tests look at these."""
-    for name in ("training.plot_run", "training.plot_confusion", "prediction.plot_prediction"):
-        monkeypatch.setattr(f"sideways.{name}", lambda *arguments, **options: None)
+    for name in ("run.plot_run", "run.plot_confusion", "report.frames_ahead.plot_prediction"):
+        monkeypatch.setattr(f"sideways.training.{name}", lambda *arguments, **options: None)

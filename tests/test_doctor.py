@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sideways.doctor import TABLE, Look, take
+from sideways.doctor import TABLE, Probe, take
 
 CLONE = Path(__file__).parent.parent
 RAISES = "raise ImportError('no such thing')"
@@ -41,7 +41,7 @@ def line_of(lines, part):
 def test_where_the_default_can_run_the_exit_code_is_0_and_every_part_has_its_line(tmp_path):
     code, lines = examined(tmp_path, {})
     assert code == 0
-    assert all(line_of(lines, look.part) for look in TABLE)
+    assert all(line_of(lines, probe.part) for probe in TABLE)
     assert re.search(r"NumPy +\d+\.\d+.*BLAS: .*\d+ thread", line_of(lines, "NumPy"))
     assert re.search(r"GB free of .* GB; \d+ core", line_of(lines, "memory"))
     assert line_of(lines, "backend").endswith("numpy (the default): works, a tick was trained")
@@ -95,5 +95,5 @@ def test_gpus_and_the_mpi_are_named_with_memory_and_what_follows_from_them(tmp_p
 
 def test_a_part_that_hangs_is_given_up(monkeypatch):
     monkeypatch.setattr("sideways.doctor.PATIENCE", 1)
-    there, words = take(Look("x", "import time; time.sleep(30)", ""))
+    there, words = take(Probe("x", "import time; time.sleep(30)", ""))
     assert (there, words) == (False, "does not answer within 1 s")

@@ -21,10 +21,10 @@ from mkdocs.exceptions import PluginError
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 
-from sideways.cli import command_line
-from sideways.explore import page as explorer
+from sideways.commands.main import command_line
+from sideways.explore.page import page as explorer
 from sideways.models import MODELS
-from sideways.recipes import load_recipe, recipe_names
+from sideways.training.recipes import load_recipe, recipe_names
 
 ROOT = Path(__file__).parent.parent.parent
 TAKE = re.compile(r"<!-- take: (\w+) ?(.*?) -->")

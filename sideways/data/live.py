@@ -15,9 +15,9 @@ from itertools import chain
 import imageio_ffmpeg
 import numpy
 
-from sideways.data.clips import Normalised
-from sideways.data.stream import SPLITS, Clip, Task
-from sideways.data.video import probe
+from sideways.data.task import SPLITS, Clip, Task
+from sideways.data.videos.clips import Normalised
+from sideways.data.videos.ffmpeg import probe
 from sideways.errors import InputError
 
 WAITING = 4  # frames that may wait for the learner; of more, the oldest is dropped
@@ -29,7 +29,7 @@ class StreamEndedError(InputError):
     """No frame comes any more."""
 
 
-class Stream(Task):
+class LiveStream(Task):
     """Frames of a camera or a playing file, one sample at a time, and the frame `horizon` ticks ahead as target.
 
     data: `"stream:/dev/video0"`, or `"stream:FILE"`, played at its own speed and again from its start when it ends.
@@ -189,7 +189,7 @@ class Coming:
     done: ticks of the clip whose frames came before the run was stopped.
     """
 
-    def __init__(self, stream: Stream, done: int):
+    def __init__(self, stream: LiveStream, done: int):
         self.stream, self.done = stream, done
         self.pairs: list[tuple[numpy.ndarray, numpy.ndarray]] = []
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy
 
-from sideways.data.stream import Task, check_motion, standardised, velocities
-from sideways.data.video import read_frames, shipped_clips
+from sideways.data.motion import check_motion, standardised, velocities
+from sideways.data.task import Task
+from sideways.data.videos.ffmpeg import read_frames, shipped_clips
 from sideways.errors import InputError
 
 BLANK = 8.0  # grey levels of 255: the least standard deviation of a crop worth looking at
@@ -91,7 +92,7 @@ class _Crops(Task):
         across = pixels[:, :, :-1] * (1 - in_x) + pixels[:, :, 1:] * in_x
         return across[:, :-1] * (1 - in_y) + across[:, 1:] * in_y
 
-    def place(
+    def draw_crop(
         self, split: str, generator: numpy.random.Generator, video: int | None = None
     ) -> tuple[int, int, numpy.ndarray]:
         """A video (any, unless given), a first frame, and a corner (x, y) whose crop has something to see.
@@ -152,7 +153,7 @@ class Pan(_Crops):
         motions = velocities(labels, len(self.classes), 1.0)
         crops = []
         for generator, label, direction in zip(generators, labels, motions, strict=True):
-            video, first, corner = self.place(split, generator)
+            video, first, corner = self.draw_crop(split, generator)
             aside = generator.choice(self.steps, len(self.axes))
             aside[label % len(self.axes)] = 0
             crops.append(self.crop(video, first, corner + aside @ self.axes + self.steps[:, None] * direction))
@@ -182,6 +183,6 @@ class WhichClip(_Crops):
         labels = self.labels(generators)
         crops = []
         for generator, label in zip(generators, labels, strict=True):
-            video, first, corner = self.place(split, generator, video=int(label))
+            video, first, corner = self.draw_crop(split, generator, video=int(label))
             crops.append(self.crop(video, first, numpy.tile(corner, (self.length, 1))))
         return standardised(numpy.stack(crops)[..., None], FAINT), labels

@@ -7,10 +7,10 @@ from types import TracebackType
 
 import numpy
 
-from sideways.data.clips import VideoClips
-from sideways.data.live import Stream
-from sideways.data.stream import Ahead, Clip, Frames, Task
-from sideways.data.workers import Loader
+from sideways.data.live import LiveStream
+from sideways.data.task import Clip, Frames, FramesAhead, Task
+from sideways.data.videos.clips import VideoClips
+from sideways.data.videos.loader import Loader
 
 
 class Source:
@@ -35,7 +35,7 @@ class Source:
         self.task, self.batch, self.frames, self.targets, self.part = task, batch, frames, targets, part
         self.anywhere = anywhere
         self.decodes = frames or (targets and task.predicts_frames)
-        videos = task.task if isinstance(task, Ahead) else task
+        videos = task.task if isinstance(task, FramesAhead) else task
         self.limits = limits or {"train": 0, "test": 0}
         self.before: dict[str, str] = {}
         self.loader = None
@@ -54,7 +54,7 @@ class Source:
         if self.loader is None:
             return self.task.clip(split, index, self.batch, self.part)
         clip = self.loader.clip(split, index)
-        return self.task.ahead(clip) if isinstance(self.task, Ahead) else clip
+        return self.task.ahead(clip) if isinstance(self.task, FramesAhead) else clip
 
     def unusable(self) -> list[int]:
         """The held-out items that could not be read so far, here or in another process. All processes must call it."""
@@ -79,12 +79,12 @@ class Source:
     def go_on(self, broken: dict[str, str], given: int, tick: int, counters: dict[str, int]) -> None:
         """Take up where a run was stopped: see `Checkpoints`."""
         self.before = broken
-        if isinstance(self.task, Stream):
+        if isinstance(self.task, LiveStream):
             self.task.go_on(given, tick, **counters)
 
     def counters(self) -> dict[str, int]:
         """What a stream has counted."""
-        return {"taken": self.task.taken, "dropped": self.task.dropped} if isinstance(self.task, Stream) else {}
+        return {"taken": self.task.taken, "dropped": self.task.dropped} if isinstance(self.task, LiveStream) else {}
 
     def open(self) -> None:
         """Read what frames of the splits in use are made of, where they are needed; `InputError` if that cannot be."""

@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import numpy
 
-from sideways.data.stream import Task, check_motion, standardised, velocities
+from sideways.data.motion import check_motion, standardised, velocities
+from sideways.data.task import Task
 from sideways.errors import InputError
 
 

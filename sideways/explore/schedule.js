@@ -1,6 +1,6 @@
 "use strict";
 // The schedule of a graph and which frames meet where, for graphs that are edited in the page. It says again what
-// sideways/network.py, sideways/rules/trace.py and cells.py say; tests/explore/ compares them over random graphs.
+// sideways/network/network.py, sideways/rules/trace.py and cells.py say; tests/explore/ compares them over random graphs.
 //
 // units: [{name, inputs: [name, …]}, …] in topological order, the last is the top; "frame" is the frame of the tick.
 

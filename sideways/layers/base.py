@@ -48,13 +48,13 @@ class Layer:
         """dx = Jᵀ dy, of x's shape, and the gradient of each parameter, from dy, of y's shape."""
         raise NotImplementedError
 
-    def observe(self, saved: Any) -> None:
+    def update_statistics(self, saved: Any) -> None:
         """Update the state (running statistics) from what a training tick's forward saved."""
 
-    def at(self, tick: int, first_sample: int) -> None:
+    def set_position(self, tick: int, first_sample: int) -> None:
         """Told before a forward: the tick, and the place of the batch's first sample in the whole batch."""
 
-    def place(self, dtype: str, **values: Any) -> None:
+    def set_arrays(self, dtype: str, **values: Any) -> None:
         """Set attributes to contiguous arrays of this dtype on the current backend."""
         for name, value in values.items():
             setattr(self, name, to_device(value, dtype))
@@ -135,13 +135,13 @@ class Sequential(Layer):
                 gradients[f"{index}.{name}"] = gradient
         return (dy if self.input_gradient else None), gradients
 
-    def observe(self, saved: list[Any]) -> None:
+    def update_statistics(self, saved: list[Any]) -> None:
         for layer, kept in zip(self.layers, saved, strict=True):
-            layer.observe(kept)
+            layer.update_statistics(kept)
 
-    def at(self, tick: int, first_sample: int) -> None:
+    def set_position(self, tick: int, first_sample: int) -> None:
         for layer in self.layers:
-            layer.at(tick, first_sample)
+            layer.set_position(tick, first_sample)
 
     @property
     def parameters(self) -> dict[str, Array]:

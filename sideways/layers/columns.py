@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sideways.backend import Array, column_sums, contiguous, empty, namespace, windows, zeros
-from sideways.layers.padding import Grid, pad
+from sideways.layers.windows import Grid, pad
 
 
 class Columns:

@@ -10,7 +10,7 @@ from sideways.backend import Array, Shape
 from sideways.errors import InputError
 from sideways.layers.base import Gradients, Layer, check_image, check_scheme, initial_weight, pair
 from sideways.layers.columns import Columns
-from sideways.layers.padding import Grid
+from sideways.layers.windows import Grid
 from sideways.layers.winograd import STEP, Winograd
 
 # From where on Winograd's way is faster (`sideways bench layers` shows both):
@@ -65,7 +65,7 @@ class Conv2D(Layer):
         area = self.kernel[0] * self.kernel[1]
         shape = (*self.kernel, self.inputs, self.outputs)
         weight = initial_weight(rng, shape, area * self.inputs, area * self.outputs, self.init)
-        self.place(dtype, weight=weight, bias=numpy.zeros(self.outputs))
+        self.set_arrays(dtype, weight=weight, bias=numpy.zeros(self.outputs))
 
     def output_shape(self, shape: Shape) -> Shape:
         channels = check_image(shape)[2]

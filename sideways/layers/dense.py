@@ -36,7 +36,7 @@ class Dense(Layer):
     def initialise(self, rng: numpy.random.Generator, dtype: str) -> None:
         shape = (self.inputs, self.outputs)
         weight = initial_weight(rng, shape, self.inputs, self.outputs, self.init)
-        self.place(dtype, weight=weight, bias=numpy.zeros(self.outputs))
+        self.set_arrays(dtype, weight=weight, bias=numpy.zeros(self.outputs))
 
     def output_shape(self, shape: Shape) -> Shape:
         if len(shape) != 1:

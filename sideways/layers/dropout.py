@@ -30,7 +30,7 @@ class Dropout(Layer):
     def initialise(self, rng: numpy.random.Generator, dtype: str) -> None:
         self.key = int(rng.integers(2**62))  # rng is seeded by (seed, unit) and asked in the order of the layers
 
-    def at(self, tick: int, first_sample: int) -> None:
+    def set_position(self, tick: int, first_sample: int) -> None:
         self.moment = (tick, first_sample)
 
     def forward(self, x: Array, train: bool = True) -> tuple[Array, Any]:

@@ -50,7 +50,7 @@ class BatchNorm(Layer):
 
     def initialise(self, rng: numpy.random.Generator, dtype: str) -> None:
         ones, none = numpy.ones(self.channels), numpy.zeros(self.channels)
-        self.place(dtype, scale=ones, shift=none, mean=none.copy(), variance=ones.copy(), ticks=numpy.zeros(1))
+        self.set_arrays(dtype, scale=ones, shift=none, mean=none.copy(), variance=ones.copy(), ticks=numpy.zeros(1))
 
     def output_shape(self, shape: Shape) -> Shape:
         if shape[-1] != self.channels:
@@ -85,7 +85,7 @@ class BatchNorm(Layer):
             xp.multiply(dy, self.scale / deviation, out=dx)
         return dx, gradients
 
-    def observe(self, saved: Any) -> None:
+    def update_statistics(self, saved: Any) -> None:
         normal, _, mean, variance, _ = saved
         xp, m = namespace(normal), normal.size // self.channels
         self.ticks += 1

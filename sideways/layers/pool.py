@@ -6,7 +6,7 @@ from typing import Any
 
 from sideways.backend import Array, Shape, contiguous, empty, namespace, zeros
 from sideways.layers.base import Gradients, Layer, check_image, pair
-from sideways.layers.padding import Grid
+from sideways.layers.windows import Grid
 
 CACHE = 1 << 22  # bytes of x that are worked on at once: a third faster than all of a large batch
 

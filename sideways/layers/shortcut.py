@@ -58,13 +58,13 @@ class Shortcut(Sequential):
             return None, gradients
         return namespace(dy).add(straight, around, out=empty(straight)), gradients
 
-    def observe(self, saved: Any) -> None:
-        super().observe(saved[0])
-        self.projection.observe(saved[1])
+    def update_statistics(self, saved: Any) -> None:
+        super().update_statistics(saved[0])
+        self.projection.update_statistics(saved[1])
 
-    def at(self, tick: int, first_sample: int) -> None:
-        super().at(tick, first_sample)
-        self.projection.at(tick, first_sample)
+    def set_position(self, tick: int, first_sample: int) -> None:
+        super().set_position(tick, first_sample)
+        self.projection.set_position(tick, first_sample)
 
     @property
     def parameters(self) -> dict[str, Array]:

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from sideways.backend import Array, Shape, column_sums, contiguous, empty, namespace, windows, zeros
-from sideways.layers.padding import Grid, pad
+from sideways.layers.windows import Grid, pad
 
 TILE, STEP = 6, 4  # pixels: a tile of x̃, and from one to the next; each yields STEP × STEP pixels of y
 AT_ONCE = 400  # tiles of a block: what is made of one block is still in the cache when it is used; 10 to 20 % faster

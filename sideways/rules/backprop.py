@@ -9,7 +9,8 @@ from typing import Any
 from sideways.backend import Array
 from sideways.losses import Loss
 from sideways.network import FRAME, Network
-from sideways.rules.rule import Evaluation, Rule, Tick, add_up, nothing, pairs
+from sideways.rules.inputs import frame_on_device, pairs, target_on_device
+from sideways.rules.rule import Evaluation, Rule, Tick, add_up, do_nothing
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,10 @@ def backprop(network: Network, loss: Loss, frame: Any, target: Any) -> Gradients
 
     frame (N, H, W, C), target as the loss wants it. A pure function: no running statistics, no optimizer.
     """
-    rule = Backprop(network, loss)
-    frame = rule.check_frame(frame, None)
+    frame = frame_on_device(network, frame, None)
     activations, saved = forward_all(network, frame, train=True)
     output = activations[network.top.name]
-    value, gradient = loss(output, rule.check_target(target, len(frame)))
+    value, gradient = loss(output, target_on_device(network, loss, target, len(frame), 0))
     return Gradients(value, output, backward_all(network, gradient, saved))
 
 
@@ -41,19 +41,19 @@ class Backprop(Rule):
     `update_every="clip"`, the averaging.
     """
 
-    def tick(self, frame: Any, target: Any, meanwhile: Callable[[], None] = nothing) -> Tick:
-        frame = self.check_frame(frame, self.batch)
-        target = self.check_target(target, len(frame))
+    def tick(self, frame: Any, target: Any, meanwhile: Callable[[], None] = do_nothing) -> Tick:
+        frame = frame_on_device(self.network, frame, self.batch)
+        target = target_on_device(self.network, self.loss, target, len(frame), self.clock)
         self.batch = len(frame)
         for unit in self.network.units.values():
-            unit.at(self.ticks, 0)
+            unit.set_position(self.ticks, 0)
         activations, saved = forward_all(self.network, frame, train=True)
         output = activations[self.network.top.name]
         loss, gradient = self.loss(output, target)
         gradients = backward_all(self.network, gradient, saved)
         for name, unit in self.network.units.items():
-            unit.observe(saved[name])
-            self.learn(unit, gradients[name])
+            unit.update_statistics(saved[name])
+            self.apply_gradients(unit, gradients[name])
         meanwhile()
         self.clock += 1
         self.ticks += 1
@@ -62,11 +62,12 @@ class Backprop(Rule):
     def evaluate(self, frames: Any, targets: Any = None) -> Evaluation:
         evaluation = Evaluation([], [], 0)
         for frame, target in pairs(frames, targets):
-            frame = self.check_frame(frame, len(frames[0]))
+            frame = frame_on_device(self.network, frame, len(frames[0]))
             activations, _ = forward_all(self.network, frame, train=False)
             evaluation.outputs.append(activations[self.network.top.name])
             if target is not None:
-                value, _ = self.loss(evaluation.outputs[-1], self.check_target(target, len(frame)))
+                target = target_on_device(self.network, self.loss, target, len(frame), len(evaluation.losses))
+                value, _ = self.loss(evaluation.outputs[-1], target)
                 evaluation.losses.append(value)
         return evaluation
 

@@ -15,9 +15,10 @@ from sideways.losses import Loss
 from sideways.network import Network
 from sideways.optimizers import Optimizer
 from sideways.rules.backprop import Gradients
+from sideways.rules.inference import evaluate_ticking, forward
+from sideways.rules.inputs import check_delay, frame_on_device, pairs, target_on_device
 from sideways.rules.mailbox import Mailbox
-from sideways.rules.rule import Evaluation, Rule, Tick, add_up, check_delay, nothing, pairs
-from sideways.rules.sideways import evaluate_ticking, forward
+from sideways.rules.rule import Evaluation, Rule, Tick, add_up, do_nothing
 
 
 def bptt(network: Network, loss: Loss, frames: Any, targets: Any, target_delay: int | None = None) -> Gradients:
@@ -60,18 +61,18 @@ class BPTT(Rule):
 
     def reset(self) -> None:
         super().reset()
-        self._mailbox = Mailbox()
+        self._mailbox = Mailbox(self.network.first_message)
         self._targets: deque[Array] = deque(maxlen=self.target_delay + 1)
         self._saved: list[dict[str, Any]] = []  # tick → unit → saved
         self._loss_gradients: dict[int, Array] = {}  # tick → dL/d(output)
 
-    def tick(self, frame: Any, target: Any, meanwhile: Callable[[], None] = nothing) -> Tick:
+    def tick(self, frame: Any, target: Any, meanwhile: Callable[[], None] = do_nothing) -> Tick:
         """Run one tick forward and store it; the gradients come when the clip ends."""
         for unit in self.network.units.values():
-            unit.at(self.ticks, 0)
+            unit.set_position(self.ticks, 0)
         tick = self.unroll(frame, target)
         for name, saved in self._saved[-1].items():
-            self.network.units[name].observe(saved)
+            self.network.units[name].update_statistics(saved)
         meanwhile()
         self.ticks += 1
         return tick
@@ -81,31 +82,33 @@ class BPTT(Rule):
         for name, gradients in self.roll_up().items():
             for gradient in gradients.values():
                 gradient *= 1 / losses
-            self.learn(self.network.units[name], gradients)
+            self.apply_gradients(self.network.units[name], gradients)
         super().end_clip()
 
     def evaluate(self, frames: Any, targets: Any = None) -> Evaluation:
-        units = list(self.network.units.values())
-        return evaluate_ticking(self, units, frames, targets, self.target_delay, Mailbox())
+        return evaluate_ticking(self, frames, targets, Mailbox(self.network.first_message))
 
     def unroll(self, frame: Any, target: Any) -> Tick:
         """The forward half of tick t, everything stored."""
         network, t = self.network, self.clock
-        frame = copied(self.check_frame(frame, self.batch))  # stored until the clip ends: the caller may reuse its own
-        self._targets.append(copied(self.check_target(target, len(frame))))
+        frame = frame_on_device(network, frame, self.batch)
+        target = target_on_device(network, self.loss, target, len(frame), t)
+        frame = copied(frame)  # stored until the clip ends, as the target is: the caller may reuse its own
+        self._targets.append(copied(target))
         self.batch = len(frame)
         self._saved.append({})
         self._mailbox.begin(t)
+        loss = output = None
         for name, unit in network.units.items():
-            output, saved = forward(network, unit, t, frame, self._mailbox, train=True)
-            if output is not None:
-                self._saved[t][name] = saved
+            if t < network.first_forward[name]:
+                continue
+            activation, self._saved[t][name] = forward(network, unit, frame, self._mailbox, train=True)
+            if unit is network.top:
+                loss, self._loss_gradients[t] = self.loss(activation, self._targets[0])
+                output = copied(activation)  # what is stored may share its memory
         self._mailbox.deliver()
         self.clock += 1
-        if output is None:  # the last unit is the top: the network still fills
-            return Tick(None, None)
-        loss, self._loss_gradients[t] = self.loss(output, self._targets[0])
-        return Tick(loss, copied(output))  # what is stored may share its memory
+        return Tick(loss, output)
 
     def roll_up(self) -> dict[str, dict[str, Array]]:
         """The backward pass through all stored ticks, last to first: unit → key → dθ, summed over ticks."""

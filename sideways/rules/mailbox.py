@@ -1,50 +1,70 @@
-"""The mailbox: messages between units, sent in one tick and read in the next.
+"""The mailbox: messages between units. A message is sent in one tick and read in a later one, by default the next.
 
-A rule knows only these methods; a mailbox that carries messages between processes has the same ones.
+    tick               t                    t+1
+    sender             send(a[t])           send(a[t+1])
+    reader             reads a[t-1]         reads a[t]
+
+A rule knows only these methods; the mailbox between processes (`mpi/mailbox.py`) has the same ones.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sideways.backend import Array
+
+Edge = tuple[str, str]  # sender, receiver
 
 
 class Mailbox:
     """Messages within one process, kept by reference: the sender made a fresh array, and nobody writes into it.
 
-    Between any two units goes at most one message per tick and direction, so (sender, receiver) names it.
+    first_message: edge → the tick of the first message that is read; earlier ones are dropped.
+    delays: edge → for how many ticks more than usual a message waits before it is read.
     """
 
-    def __init__(self) -> None:
-        self._readable: dict[tuple[str, str], Array] = {}  # sent at the last tick
-        self._sent: dict[tuple[str, str], Array] = {}  # sent at this tick: not to be read before the next
+    def __init__(self, first_message: Mapping[Edge, int], delays: Mapping[Edge, int] | None = None):
+        self.first_message, self.delays = first_message, delays or {}
+        self.clear()
 
     def begin(self, tick: int) -> None:
-        """Tick `tick` of the static schedule begins. Nothing to prepare here; between processes: receives."""
+        """Tick `tick` of the static schedule begins."""
+        self.tick = tick
 
     def send(self, sender: str, receiver: str, message: Array) -> None:
         """Post a message of this tick."""
-        self._sent[sender, receiver] = message
+        edge = (sender, receiver)
+        if self.tick >= self.first_message[edge]:
+            self._messages[edge, self.tick + 1 + self.delays.get(edge, 0)] = message
 
-    def receive(self, sender: str, receiver: str) -> Array:
-        """The message that was sent at the last tick: read-only, intact until this tick is over."""
-        return self._readable[sender, receiver]
+    def receive(self, sender: str, receiver: str) -> Array | None:
+        """The message that is due at this tick: read-only, intact until the tick is over. None if there is none."""
+        return self._messages.get(((sender, receiver), self.tick))
 
     def deliver(self) -> None:
-        """End the tick: what was sent becomes readable, what was readable is gone."""
-        self._readable, self._sent = self._sent, {}
+        """End the tick: the messages that were due at it are gone."""
+        for edge in self.first_message:
+            self._messages.pop((edge, self.tick), None)
 
     def clear(self) -> None:
-        """Drop all messages under way (a flush)."""
-        self._readable, self._sent = {}, {}
+        """Drop all messages (a flush)."""
+        self.tick = -1
+        self._messages: dict[tuple[Edge, int], Array] = {}  # (edge, the tick at which it is due) → message
 
-    def waiting(self, receiver: str) -> dict[str, Array]:
-        """Between two ticks: the messages that a unit will read in the next one, by sender. For checkpoints."""
-        return {j: message for (j, i), message in self._readable.items() if i == receiver}
+    def waiting(self, receiver: str) -> dict[str, list[Array]]:
+        """Between two ticks: sender → the messages that wait for this unit, oldest first. For checkpoints."""
+        waiting: dict[str, list[Array]] = {}
+        for (sender, reader), due in sorted(self._messages, key=lambda key: key[1]):
+            if reader == receiver:
+                waiting.setdefault(sender, []).append(self._messages[(sender, reader), due])
+        return waiting
 
-    def restore(self, tick: int, sender: str, receiver: str, message: Array) -> None:
-        """Put back a message that is to be read at tick `tick`."""
-        self._readable[sender, receiver] = message
+    def restore(self, tick: int, sender: str, receiver: str, messages: list[Array]) -> None:
+        """Put back what `waiting` gave: the newest message was sent at the tick before `tick`."""
+        newest = tick + self.delays.get((sender, receiver), 0)
+        for age, message in enumerate(reversed(messages)):
+            self._messages[(sender, receiver), newest - age] = message
 
     def for_evaluation(self) -> Mailbox:
         """A mailbox apart from this one, for the activations of clips that are only evaluated."""
-        return Mailbox()
+        return Mailbox(self.first_message)

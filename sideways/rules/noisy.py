@@ -12,7 +12,8 @@ from sideways.losses import Loss
 from sideways.network import Network
 from sideways.optimizers import Optimizer
 from sideways.rules.backprop import Backprop
-from sideways.rules.rule import Tick, nothing
+from sideways.rules.diagnostics import mean_gradients
+from sideways.rules.rule import Tick, do_nothing
 from sideways.rules.sideways import Sideways
 
 
@@ -40,7 +41,7 @@ class NoisyBackprop(Backprop):
         super().reset()
         self._clip = []
 
-    def tick(self, frame: Any, target: Any, meanwhile: Callable[[], None] = nothing) -> Tick:
+    def tick(self, frame: Any, target: Any, meanwhile: Callable[[], None] = do_nothing) -> Tick:
         tick = super().tick(frame, target, meanwhile)
         self._clip.append((copied(to_device(frame)), copied(to_device(target))))
         return tick
@@ -54,7 +55,7 @@ class NoisyBackprop(Backprop):
         """Add the noise to the sums of all units that have parameters."""
         frozen = Sideways(copy.deepcopy(self.network), self.loss)
         for name, pseudo in mean_gradients(frozen, self._clip).items():
-            sums, count = self._sums[name], self._counts[name]
+            sums, count = self.sums[name], self.counts[name]
             if not sums:
                 continue
             random = generator("noise", self.network.seed, name, self.ticks)
@@ -63,19 +64,6 @@ class NoisyBackprop(Backprop):
             size = (squared(error) / squared(noise)) ** 0.5
             for key, total in sums.items():
                 total += noise[key] * (size * count)
-
-
-def mean_gradients(frozen: Sideways, clip: list[tuple[Array, Any]]) -> dict[str, dict[str, Array]]:
-    """unit → key → the mean of the gradients that a rule without an optimizer makes of a clip."""
-    sums: dict[str, dict[str, Array]] = {}
-    counts: dict[str, int] = {}
-    for frame, target in clip:
-        for name, gradients in frozen.tick(frame, target).gradients.items():
-            counts[name] = counts.get(name, 0) + 1
-            total = sums.setdefault(name, {})
-            for key, gradient in gradients.items():
-                total[key] = total[key] + gradient if key in total else gradient
-    return {name: {key: total * (1 / counts[name]) for key, total in totals.items()} for name, totals in sums.items()}
 
 
 def squared(tree: dict[str, Array]) -> float:

@@ -3,7 +3,7 @@
 import pytest
 from selenium import webdriver
 
-from sideways.explore import explore
+from sideways.explore.page import explore
 
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "

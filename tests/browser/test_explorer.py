@@ -11,9 +11,9 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
 import sideways as sw
-from mpi.placement import balanced, speed_up
-from sideways.explore import ticks_shown
+from sideways.balance import balanced, speed_up
 from sideways.explore.cells import chain, exported, sideways_cells
+from sideways.explore.page import ticks_shown
 
 pytestmark = pytest.mark.browser
 # The page is the same object for all examples of a property; each sets all that it reads.

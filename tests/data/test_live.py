@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from sideways import InputError
-from sideways.checkpoint import find, listed
-from sideways.cli import main
-from sideways.data import Stream, write_video
+from sideways.commands.main import main
+from sideways.data import LiveStream, write_video
+from sideways.training.checkpoint import find, listed
 from tests.data.conftest import LOSSLESS
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -33,7 +33,7 @@ def shown(frame, stream):
 
 @pytest.mark.parametrize("horizon", [1, 3])
 def test_each_frame_has_the_one_some_ticks_later_as_its_target_across_clips_and_the_end_of_the_file(film, horizon):
-    stream = Stream(data=f"stream:{film}", horizon=horizon, size=8, length=7, live=False)
+    stream = LiveStream(data=f"stream:{film}", horizon=horizon, size=8, length=7, live=False)
     pairs = []
     for index in range(6):
         clip = stream.clip("train", index, 1)
@@ -44,7 +44,7 @@ def test_each_frame_has_the_one_some_ticks_later_as_its_target_across_clips_and_
 
 
 def test_frames_that_come_while_the_learner_is_busy_are_counted_as_dropped_and_the_newest_wait(film):
-    stream = Stream(data=f"stream:{film}", horizon=1, size=8, length=3)
+    stream = LiveStream(data=f"stream:{film}", horizon=1, size=8, length=3)
     start = time.monotonic()
     first = [shown(frame, stream) for frame in stream.clip("train", 0, 1).frames]
     time.sleep(0.5)  # 30 frames at 60 per second
@@ -84,7 +84,7 @@ def test_a_run_reports_the_frames_it_took_and_dropped(film, tmp_path, capsys):
 @pytest.mark.parametrize("live", [True, False])
 def test_a_stream_that_nobody_reads_any_more_leaves_no_process_and_no_thread(film, live):
     before = children()
-    task = Stream(data=f"stream:{film}", horizon=1, size=8, length=3, live=live)
+    task = LiveStream(data=f"stream:{film}", horizon=1, size=8, length=3, live=live)
     with contextlib.closing(task):
         task.open()
         assert task.clip("train", 0, 1).frames[0].shape == (1, 8, 8, 3)
@@ -110,8 +110,8 @@ def children():
 
 def test_a_stream_that_sends_nothing_ends_with_a_line(film, monkeypatch):
     monkeypatch.setattr("sideways.data.live.LONGEST_SILENCE", 0.2)
-    stream = Stream(data=f"stream:{film}", horizon=1, size=8, length=3)
-    monkeypatch.setattr(Stream, "_decode", lambda self, device: (frame for frame in ()))
+    stream = LiveStream(data=f"stream:{film}", horizon=1, size=8, length=3)
+    monkeypatch.setattr(LiveStream, "_decode", lambda self, device: (frame for frame in ()))
     with pytest.raises(InputError, match=r"has ended, or sent nothing for 0\.2 s"):
         stream.pull()
 
@@ -143,7 +143,7 @@ def test_a_run_on_a_file_as_a_stream_ends_with_the_same_bits_from_whichever_chec
 
 
 def test_the_counters_of_a_live_stream_survive_a_resume(film, tmp_path):
-    stream = Stream(data=f"stream:{film}", horizon=1, size=8, length=3)
+    stream = LiveStream(data=f"stream:{film}", horizon=1, size=8, length=3)
     stream.go_on(6, 2, taken=9, dropped=4)
     (pair,) = [stream.clip("train", 2, 1).frames[2]]
     assert shown(pair, stream) == 0  # a new stream: the first frame that comes
@@ -152,8 +152,8 @@ def test_the_counters_of_a_live_stream_survive_a_resume(film, tmp_path):
 
 @pytest.mark.parametrize("frames", [40, 75])
 def test_the_end_of_a_stream_in_training_ends_the_run_with_its_report(film, tmp_path, capsys, monkeypatch, frames):
-    decode = Stream._decode
-    monkeypatch.setattr(Stream, "_decode", lambda self, device: (x for x in islice(decode(self, device), frames)))
+    decode = LiveStream._decode
+    monkeypatch.setattr(LiveStream, "_decode", lambda self, device: (x for x in islice(decode(self, device), frames)))
     options = ["stream-predictor-skip", "--data", f"stream:{film}", *FILE, "--runs", str(tmp_path), "--name", "run"]
     assert main(["train", *options, "--evaluate-every", "0"]) == 0
     printed = capsys.readouterr()

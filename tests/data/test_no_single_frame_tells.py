@@ -7,9 +7,9 @@ from leaky_pan import Leaky
 from sideways import Adam, Backprop, Cosine, SoftmaxCrossEntropy
 from sideways.data import Source
 from sideways.data.pan import Pan
-from sideways.evaluation import evaluate
-from sideways.metrics import standard_error
 from sideways.models import build_model
+from sideways.training.evaluation import evaluate
+from sideways.training.metrics import standard_error
 
 CLIPS, FRAMES, BATCH, HELD_OUT = 200, 3, 32, 20  # the frames of a clip are alike: many clips, few frames of each
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from sideways import InputError
 from sideways.data import make_task
+from sideways.data.motion import DIAGONALS, DIRECTIONS, velocities
 from sideways.data.pan import Pan, WhichClip
-from sideways.data.stream import DIAGONALS, DIRECTIONS, velocities
 from sideways.data.synthetic import Waves
 
 STEP = {"right": (1, 0), "down": (0, 1), "left": (-1, 0), "up": (0, -1)}  # x to the right, y down

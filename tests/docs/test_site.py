@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import sideways as sw
-from sideways.cli import command_line
+from sideways.commands.main import command_line
 
 pytestmark = pytest.mark.docs
 ROOT = Path(__file__).parent.parent.parent

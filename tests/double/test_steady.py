@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 import sideways as sw
 from double.clock import clock
-from sideways.checkpoint import find
-from sideways.config import Config
-from sideways.prefetch import Prefetch
-from sideways.training import Journal, train
+from sideways.training.checkpoint import find
+from sideways.training.config import Config
+from sideways.training.log import Journal
+from sideways.training.prefetch import Prefetch
+from sideways.training.run import train
 
 RUN = Config(
     model="vgg5-skip",

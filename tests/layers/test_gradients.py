@@ -77,7 +77,7 @@ class Scaled(sw.Layer):
     parameter_names = ("scale",)
 
     def initialise(self, rng, dtype):
-        self.place(dtype, scale=np.ones(1))
+        self.set_arrays(dtype, scale=np.ones(1))
 
     def forward(self, x, train=True):
         return x * self.scale, x
@@ -164,7 +164,7 @@ def test_no_layer_changes_the_dtype_or_writes_into_its_arguments(made, dtype):
     dy = sw.to_device(np.ones(y.shape, dtype))
     dx, gradients = layer.backward(dy, saved)
     assert np.array_equal(host(x), before) and (host(dy) == 1).all()
-    layer.observe(saved)
+    layer.update_statistics(saved)
     arrays = [y, dx, *gradients.values(), *layer.parameters.values(), *layer.state.values()]
     assert {array.dtype for array in arrays} == {np.dtype(dtype)}
     assert y.shape == (2, *layer.output_shape(shape)) and dx.shape == x.shape

@@ -63,7 +63,7 @@ def test_batch_normalisation_makes_mean_0_and_variance_1_and_learns_running_stat
         y, saved = forward(layer, x, train=True)
         assert np.allclose(y.mean(axis=(0, 1, 2)), 0, atol=1e-9) and np.allclose(y.var(axis=(0, 1, 2)), 1, atol=1e-3)
         assert np.allclose(host(layer.mean), mean)  # forward alone changes nothing
-        layer.observe(saved)
+        layer.update_statistics(saved)
         part = max(momentum, 1 / n)
         mean = (1 - part) * mean + part * x.mean(axis=(0, 1, 2))
         variance = (1 - part) * variance + part * x.var(axis=(0, 1, 2), ddof=1)
@@ -86,7 +86,7 @@ def test_a_dropout_mask_depends_on_seed_unit_layer_tick_and_place_in_the_whole_b
     def mask(seed=1, name="u", index=0, at=tick, start=0, n=4):
         unit = sw.Unit(name, [sw.Dropout(0.5), sw.Dropout(0.5), sw.Flatten(), sw.Dense(64, 2)])
         layer = sw.Network([unit], (8, 8, 1), seed).units[name].body.layers[index]
-        layer.at(at, start)
+        layer.set_position(at, start)
         return forward(layer, np.ones((n, 8, 8, 1), np.float32))[0]
 
     whole = mask(start=first)

@@ -17,8 +17,8 @@ from mpi4py import MPI
 from together import together
 
 import sideways as sw
-from mpi.transport import MPIMailbox
-from sideways.prefetch import Prefetch
+from mpi.mailbox import MPIMailbox
+from sideways.training.prefetch import Prefetch
 
 WORLD = MPI.COMM_WORLD
 MODES = [("flush", 1), ("flush", 3), ("flush", "clip"), ("stream", 1), ("stream", 4), ("stream", "clip")]

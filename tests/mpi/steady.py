@@ -16,9 +16,9 @@ from mpi4py import MPI
 from together import together
 
 import sideways as sw
-from mpi.transport import MPIMailbox
+from mpi.mailbox import MPIMailbox
 from sideways.models import build_model
-from sideways.prefetch import Prefetch
+from sideways.training.prefetch import Prefetch
 
 WORLD = MPI.COMM_WORLD
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sideways.cli import main
+from sideways.commands.main import main
 
 EMULATED = ["--units", "4", "--size", "8", "--emulate-ms", "10"]
 

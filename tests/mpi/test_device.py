@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sideways.doctor import CUDA_AWARE, take
-from sideways.mpirun import CLONE, command_of
+from sideways.studies.mpirun import CLONE, command_of
 
 HERE = Path(__file__).parent
 

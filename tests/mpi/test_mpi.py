@@ -14,11 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mpi.placement import balanced, by_hand, check_ranks, speed_up
+from mpi.placement import by_hand
+from mpi.ranks import check_ranks
 from sideways import InputError
-from sideways.checkpoint import find
-from sideways.cli import main
-from sideways.mpirun import CLONE, command_of
+from sideways.balance import balanced, speed_up
+from sideways.commands.main import main
+from sideways.studies.mpirun import CLONE, command_of
+from sideways.training.checkpoint import find
 
 pytestmark = [
     pytest.mark.xdist_group("ranks"),  # one job at a time: ranks wait by spinning
@@ -202,7 +204,7 @@ def test_a_killed_rank_ends_the_whole_job_within_ten_seconds(tmp_path, seed):
 
 
 def test_where_the_launcher_misses_a_rank_that_was_killed_the_others_end_all_the_same():
-    code = "from mpi.guard import guard; import os, time; guard(); print(os.getpid(), flush=True); time.sleep(60)"
+    code = "from mpi.watchdog import guard; import os, time; guard(); print(os.getpid(), flush=True); time.sleep(60)"
     ranks = [
         subprocess.Popen(
             [sys.executable, "-c", code],
@@ -225,7 +227,7 @@ def test_where_the_launcher_misses_a_rank_that_was_killed_the_others_end_all_the
 
 @pytest.mark.parametrize(("whole_group", "words"), [(True, False), (False, True)])
 def test_a_rank_that_the_launcher_ends_is_not_named_as_killed(whole_group, words):
-    code = "from mpi.guard import guard; import os, time; guard(); print(os.getpid(), flush=True); time.sleep(60)"
+    code = "from mpi.watchdog import guard; import os, time; guard(); print(os.getpid(), flush=True); time.sleep(60)"
     for number in (signal.SIGTERM, signal.SIGINT):
         rank = subprocess.Popen(
             [sys.executable, "-c", code],

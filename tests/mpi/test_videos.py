@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from sideways.cli import main
+from sideways.commands.main import main
 from sideways.data import shipped_clips
-from sideways.data.datasets import open_set
-from sideways.data.make import make
+from sideways.data.videos.datasets import open_set
+from sideways.data.videos.make import make
 from tests.mpi.test_mpi import parameters, run, same
 
 pytestmark = pytest.mark.xdist_group("ranks")  # one job at a time: ranks wait by spinning

@@ -92,7 +92,7 @@ def test_batch_normalisation_with_running_statistics():
         r = RANDOM.normal(size=y.shape)
         dx, gradients = layer.backward(r, saved)
         if train:
-            layer.observe(saved)
+            layer.update_statistics(saved)
         (tx,) = leaves(x)
         ty = norm(tx.permute(0, 3, 1, 2))
         (ty * nchw(r)).sum().backward()

@@ -10,7 +10,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import sideways as sw
-from sideways.config import Config, build_network, build_rule, build_task
+from sideways.rules.state import unit_state
+from sideways.training.build import build_network, build_rule, build_task
+from sideways.training.config import Config
 
 
 class Silent(sw.Loss):
@@ -147,12 +149,12 @@ def test_a_unit_keeps_as_many_inputs_as_a_frame_needs_up_and_down_and_a_flush_fo
     for t in range(9):
         frame[...] = t  # the caller reuses its array
         rule.tick(frame, [0, 1])
-    kept = {key: value for key, value in rule.unit_state("a").items() if key.startswith("input.")}
+    kept = {key: value for key, value in unit_state(rule, "a").items() if key.startswith("input.")}
     assert [float(kept[f"input.{age}.frame"].max()) for age in range(5)] == [8, 7, 6, 5, 4] and len(kept) == 5
-    assert sum(key.startswith("input.") for key in rule.unit_state("b")) == 3
-    assert not any(key.startswith("input.") for key in rule.unit_state("c"))
+    assert sum(key.startswith("input.") for key in unit_state(rule, "b")) == 3
+    assert not any(key.startswith("input.") for key in unit_state(rule, "c"))
     rule.end_clip()
-    assert not any(key.startswith(("input.", "late.")) for key in rule.unit_state("a"))
+    assert not any(key.startswith(("input.", "late.")) for key in unit_state(rule, "a"))
 
 
 def test_dropout_has_the_mask_of_the_forward_that_a_gradient_belongs_to():

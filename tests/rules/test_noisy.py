@@ -7,11 +7,12 @@ import pytest
 
 import sideways
 from sideways.backend import to_host
-from sideways.claims.claim import recipe
-from sideways.config import build_network, build_task
 from sideways.errors import InputError
 from sideways.rules import Backprop, NoisyBackprop, Sideways
-from sideways.rules.noisy import mean_gradients, squared
+from sideways.rules.diagnostics import mean_gradients
+from sideways.rules.noisy import squared
+from sideways.studies.claims.claim import recipe
+from sideways.training.build import build_network, build_task
 
 
 def test_the_noise_of_noisy_backprop_is_as_long_as_sideways_error():

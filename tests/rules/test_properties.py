@@ -319,7 +319,7 @@ class ReadOnlyMailbox(sw.Mailbox):
 
 @given(cases())
 def test_messages_are_contiguous_and_no_unit_writes_into_them(case):
-    rule = sw.Sideways(case.network, case.loss, sw.SGD(1e-4), mailbox=ReadOnlyMailbox())
+    rule = sw.Sideways(case.network, case.loss, sw.SGD(1e-4), mailbox=ReadOnlyMailbox(case.network.first_message))
     assert run(rule, case.frames, case.targets)[-1].loss is not None
 
 

@@ -1,0 +1,48 @@
+"""A live stream for several ranks: rank 0 takes the frames as they come, and passes each on to those that need it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy
+from mpi4py import MPI
+
+from sideways.data import LiveStream, Source
+from sideways.errors import InputError
+
+
+@contextlib.contextmanager
+def relayed(world: MPI.Comm, source: Source) -> Iterator[None]:
+    """While this lasts, every rank that needs frames of a stream gets those of rank 0, which has opened it."""
+    stream = source.task
+    if not isinstance(stream, LiveStream):
+        yield
+        return
+    comm, own = world.Dup(), stream.source
+    readers = [rank for rank, needs in enumerate(comm.allgather(source.decodes)) if needs and rank]
+    if comm.Get_rank() == 0:
+        assert own is not None
+        stream.source = _passed_on(comm, own, readers)
+    else:
+        stream.source = _received(comm, stream.frame_shape)
+    try:
+        yield
+    finally:
+        stream.source = own
+
+
+def _passed_on(comm: MPI.Comm, frames: Iterator[numpy.ndarray], readers: list[int]) -> Iterator[numpy.ndarray]:
+    under_way: list[tuple[MPI.Request, numpy.ndarray]] = []
+    for frame in frames:
+        under_way = [(request, kept) for request, kept in under_way if not request.Test()]
+        under_way += [(comm.Isend(frame, rank), frame) for rank in readers]
+        yield frame
+    raise InputError("the stream has ended: over several ranks that ends the run; --resume goes on from its checkpoint")
+
+
+def _received(comm: MPI.Comm, shape: tuple[int, ...]) -> Iterator[numpy.ndarray]:
+    while True:
+        frame = numpy.empty(shape, numpy.uint8)
+        comm.Recv(frame, 0)
+        yield frame

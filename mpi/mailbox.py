@@ -1,0 +1,218 @@
+"""The mailbox between ranks: persistent, non-blocking, buffered messages, and no allocation in a tick.
+
+Each edge between two ranks has two lines, activations up and gradients down. A line has two buffers with a persistent
+request each: what is sent at tick t goes through buffer t mod 2.
+
+    tick              t                             t+1
+    sender            fill buffer t%2, Start        fill the other
+    receiver          Start its receive into t%2    wait for it, read it     (reads what was sent at t-1 meanwhile)
+
+By the static schedule both ends know at which ticks a line carries a message, so no empty one travels.
+
+With device arrays a buffer is pinned memory, or device memory where MPI is CUDA-aware; it is filled in a stream beside
+the compute stream, and the message starts when the copy is there: looked for whenever the rule turns to the mailbox,
+waited for at the end of the tick. A receiver has three buffers then: what was read at tick t may be overwritten from
+tick t+2 on, and by then a message that left at t+1 has told the host that the device has read it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Any
+
+from mpi4py import MPI
+
+from sideways.backend import Array, Shape, buffer, on_device, pinned, to_host
+from sideways.backend.streams import Downloads, Uploads, hold_until, mark, wait_for
+from sideways.network import Network
+from sideways.rules import Mailbox
+
+NAP = 50e-6  # seconds between looks at a message that has not come, where ranks must share cores
+
+
+def wait(request: MPI.Request, nap: bool) -> None:
+    """Until the request is complete. MPI waits by spinning; with `nap` the core is left to others in between."""
+    if not nap:
+        request.Wait()
+        return
+    while not request.Test():
+        time.sleep(NAP)
+
+
+class Channel:
+    """One direction of one edge between two ranks: buffers, persistent requests, and their waiting."""
+
+    def __init__(self, buffers: int, shape: Shape, dtype: str, first_tick: int, in_place: bool, nap: bool):
+        self.first_tick = first_tick  # the tick of its first message
+        self.in_place, self.nap = in_place or not on_device(), nap
+        make = buffer if self.in_place else pinned
+        self.buffers = [make(shape, dtype) for _ in range(buffers)]
+        self.requests: list[MPI.Prequest] = []
+
+    def wait(self, k: int) -> None:
+        """Until the message in buffer k has gone or come; at once if there is none."""
+        wait(self.requests[k], self.nap)
+
+    def complete(self) -> None:
+        """Until all messages have gone or come."""
+        for k in range(len(self.requests)):
+            self.wait(k)
+
+    def free(self) -> None:
+        self.complete()
+        for request in self.requests:
+            request.Free()
+
+
+class Sender(Channel):
+    """The sender's end."""
+
+    def __init__(self, comm: MPI.Comm, rank: int, tag: int, *about: Any):
+        super().__init__(2, *about)
+        self.requests = [comm.Send_init(place, rank, tag) for place in self.buffers]
+
+    def send(self, tick: int, message: Array, downloads: Downloads) -> None:
+        k = tick % 2
+        self.wait(k)  # the message of two ticks ago: long gone, unless the receiver is late
+        downloads.start(message, self.buffers[k], self.requests[k].Start)
+
+
+class Receiver(Channel):
+    """The receiver's end."""
+
+    def __init__(self, comm: MPI.Comm, rank: int, tag: int, *about: Any):
+        super().__init__(3 if on_device() else 2, *about)
+        self.requests = [comm.Recv_init(place, rank, tag) for place in self.buffers]
+        self.place = None if self.in_place else buffer(self.buffers[0].shape, self.buffers[0].dtype)  # on the device
+
+    def expect(self, tick: int) -> None:
+        """Make room for the message that is sent at this tick."""
+        if tick >= self.first_tick:
+            self.requests[tick % len(self.requests)].Start()
+
+    def come(self, tick: int) -> Array:
+        """The message of the tick before, in the buffer that it came in; intact until the end of this one."""
+        k = (tick - 1) % len(self.requests)
+        self.wait(k)
+        return self.buffers[k]
+
+    def receive(self, tick: int, uploads: Uploads, before: Any) -> Array:
+        """The same where it is needed: on the device, if arrays live there. before: the end there of the last tick."""
+        message = self.come(tick)
+        if self.place is None:
+            return message
+        hold_until(uploads.start(message, self.place, before))
+        return self.place
+
+    def restore(self, tick: int, message: Array) -> None:
+        """Put back a message that is to be read at this tick."""
+        place = self.buffers[(tick - 1) % len(self.buffers)]
+        place[...] = message if self.in_place else to_host(message)
+
+
+class MPIMailbox(Mailbox):
+    """A mailbox for the units of one rank. Messages between its own units stay in memory; the others travel.
+
+    comm: of its own; evaluation_comm: another, for the mailbox that `for_evaluation` gives (None where nobody asks).
+    owner: unit → rank. batch: samples in each message. gradients: False where only activations travel.
+    in_place: hand device arrays to MPI as they are (host arrays always are).
+    nap: sleep between looks at a late message instead of spinning.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        owner: dict[str, int],
+        batch: int,
+        comm: MPI.Comm,
+        evaluation_comm: MPI.Comm | None,
+        in_place: bool = True,
+        nap: bool = False,
+        gradients: bool = True,
+    ):
+        self.downloads, self.uploads = Downloads(), Uploads()
+        self.ends: deque[Any] = deque([None, None], 2)  # when the device is done with each of the last two ticks
+        self.incoming: dict[tuple[str, str], Receiver] = {}
+        self.outgoing: dict[tuple[str, str], Sender] = {}
+        super().__init__(network.first_message)
+        me = comm.Get_rank()
+        for number, (j, i) in enumerate(network.edges):
+            if owner[j] == owner[i]:
+                continue
+            shape = (batch, *network.units[j].output_shape)
+            up = (shape, network.dtype, network.first_message[j, i], in_place, nap)
+            down = (shape, network.dtype, network.first_message[i, j], in_place, nap)
+            if owner[j] == me:
+                self.outgoing[j, i] = Sender(comm, owner[i], 2 * number, *up)
+            if owner[i] == me:
+                self.incoming[j, i] = Receiver(comm, owner[j], 2 * number, *up)
+            if gradients and owner[i] == me:
+                self.outgoing[i, j] = Sender(comm, owner[j], 2 * number + 1, *down)
+            if gradients and owner[j] == me:
+                self.incoming[i, j] = Receiver(comm, owner[i], 2 * number + 1, *down)
+        self.evaluation = (
+            MPIMailbox(network, owner, batch, evaluation_comm, None, in_place, nap, gradients=False)
+            if evaluation_comm
+            else None
+        )
+
+    def begin(self, tick: int) -> None:
+        super().begin(tick)
+        if self.incoming:
+            wait_for(self.ends[0])  # has read what is overwritten from now on
+        for line in self.incoming.values():
+            line.expect(tick)
+
+    def send(self, sender: str, receiver: str, message: Array) -> None:
+        self.downloads.look()
+        if (sender, receiver) not in self.outgoing:
+            super().send(sender, receiver, message)
+        elif self.tick >= self.first_message[sender, receiver]:
+            self.outgoing[sender, receiver].send(self.tick, message, self.downloads)
+
+    def receive(self, sender: str, receiver: str) -> Array | None:
+        self.downloads.look()
+        if (sender, receiver) in self.incoming:
+            return self.incoming[sender, receiver].receive(self.tick, self.uploads, self.ends[-1])
+        return super().receive(sender, receiver)
+
+    def deliver(self) -> None:
+        super().deliver()
+        self.ends.append(mark())
+        self.downloads.finish()
+
+    def clear(self) -> None:
+        """Complete every message under way, and drop it."""
+        super().clear()
+        for end in self.ends:  # the next receives begin with any buffer
+            wait_for(end)
+        for line in (*self.incoming.values(), *self.outgoing.values()):
+            line.complete()
+
+    def waiting(self, receiver: str) -> dict[str, list[Array]]:
+        come = {
+            sender: [line.come(self.tick + 1)]
+            for (sender, name), line in self.incoming.items()
+            if name == receiver and self.tick >= line.first_tick
+        }
+        return super().waiting(receiver) | come
+
+    def restore(self, tick: int, sender: str, receiver: str, messages: list[Array]) -> None:
+        self.tick = tick - 1
+        if (sender, receiver) in self.incoming:
+            (message,) = messages
+            self.incoming[sender, receiver].restore(tick, message)
+        else:
+            super().restore(tick, sender, receiver, messages)
+
+    def for_evaluation(self) -> Mailbox:
+        assert self.evaluation is not None
+        return self.evaluation
+
+    def free(self) -> None:
+        """Complete and free every persistent request; the mailbox is of no use afterwards."""
+        for line in (*self.incoming.values(), *self.outgoing.values()):
+            line.free()
+        if self.evaluation:
+            self.evaluation.free()

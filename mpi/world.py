@@ -1,0 +1,10 @@
+"""All ranks of the job, and which of them this one is. Importing this module starts MPI."""
+
+import mpi4py
+
+mpi4py.rc.finalize = False  # after an error MPI_Finalize would wait for ranks that never come
+
+from mpi4py import MPI  # noqa: E402
+
+WORLD = MPI.COMM_WORLD
+RANK = WORLD.Get_rank()

@@ -1,1 +1,0 @@
-"""`sideways bench …`: commands that measure, and print a table of what they measured."""

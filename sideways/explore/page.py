@@ -1,0 +1,54 @@
+"""`sideways explore`: one self-contained page on which the clock of backpropagation, Sideways and Skip-Sideways can be
+stepped. It carries the library's own schedule of some graphs; `schedule.js` says the same of those edited in the page.
+"""
+
+from __future__ import annotations
+
+import json
+import webbrowser
+from importlib.resources import files
+from pathlib import Path
+
+from sideways.errors import InputError
+from sideways.explore.cells import FRAME_COLOURS, chain, exported
+
+PARTS = ("page.css", "schedule.js", "diagram.js", "words.js", "page.js")
+SHOWN = ((5, ()), (5, ((1, 4),)))  # (depth, skip edges): what the page opens with
+
+
+def explore(out: Path, open_browser: bool = True) -> None:
+    """Write the page, and open it in the browser."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(page(), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write {out}: {error.strerror or error}") from None
+    print(f"written to {out}")
+    if open_browser and not webbrowser.open(out.absolute().as_uri()):
+        print("no browser was found: open the file in one")
+
+
+def page() -> str:
+    """The page as one HTML text that needs nothing else."""
+    folder = files("sideways.explore")
+    html = (folder / "page.html").read_text(encoding="utf-8")
+    for part in PARTS:
+        html = html.replace(f"@@{part}@@", (folder / part).read_text(encoding="utf-8").strip())
+    for name, value in (("graphs", graphs()), ("colours", FRAME_COLOURS)):
+        html = html.replace(f"@@{name}@@", json.dumps(value, separators=(",", ":")))
+    return html
+
+
+def graphs() -> dict[str, dict]:
+    """What the library says of the graphs that the page opens with; a key is `depth:source>consumer,…`."""
+    return {
+        f"{depth}:{','.join(f'{source}>{consumer}' for source, consumer in skips)}": exported(
+            chain(depth, skips), ticks_shown(depth)
+        )
+        for depth, skips in SHOWN
+    }
+
+
+def ticks_shown(depth: int) -> int:
+    """Two update cycles of backpropagation and a little more."""
+    return max(12, 2 * (2 * depth - 1) + 2)

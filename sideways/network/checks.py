@@ -1,0 +1,32 @@
+"""Refusals of what is wrong with a unit by itself; `shapes.py` refuses what does not fit together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from sideways.errors import InputError
+from sideways.layers.base import Layer, Sequential
+
+
+def check_unit(name: Any, inputs: Any, merge: str) -> None:
+    """Raise `InputError` for a name, inputs or a merge that no unit can have."""
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name in ("frame", "adapter"):
+        raise InputError(
+            f"unit name {name!r}: use letters, digits, '_' and '-' only, and neither 'frame' nor 'adapter'"
+        )
+    if isinstance(inputs, str):
+        raise InputError(f"unit {name!r}: inputs is a list of names, such as [{inputs!r}]")
+    if not inputs or len(set(inputs)) != len(inputs):
+        raise InputError(f"unit {name!r}: inputs must name at least one unit or 'frame', each once; got {inputs}")
+    if merge not in ("add", "concat"):
+        raise InputError(f"unit {name!r}: unknown merge {merge!r}; choose 'add' or 'concat'")
+
+
+def layers_of(name: str, layers: Iterable[Layer]) -> Sequential:
+    """The layers as one chain. An `InputError` names the unit."""
+    try:
+        return Sequential(layers)
+    except InputError as error:
+        raise InputError(f"unit {name!r}: {error}") from None

@@ -1,0 +1,40 @@
+"""How a unit merges its inputs, and how the gradient of the merged input is split again.
+
+"add"       forward     u = Σⱼ xⱼ                       backward    dxⱼ = du
+"concat"    forward     u = [x₁, x₂, …] (channels)      backward    dxⱼ = the channels of du that came from xⱼ
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sideways.backend import Array, contiguous, copied, empty
+
+
+def merged(parts: Sequence[Array], merge: str) -> Array:
+    """u, from the inputs (N, …) in the order in which the unit lists them."""
+    first, *others = parts
+    if not others:
+        return first
+    if merge == "add":
+        total = copied(first)
+        for part in others:
+            total += part
+        return total
+    widths = [part.shape[-1] for part in parts]
+    together = empty(first, (*first.shape[:-1], sum(widths)))
+    for part, channels in zip(parts, _channels(widths), strict=True):
+        together[..., channels] = part
+    return together
+
+
+def split(gradient: Array, merge: str, widths: Sequence[int]) -> list[Array]:
+    """The gradient of each input. widths: their channels."""
+    if merge == "add" or len(widths) == 1:
+        return [gradient] * len(widths)
+    return [contiguous(gradient[..., channels]) for channels in _channels(widths)]
+
+
+def _channels(widths: Sequence[int]) -> list[slice]:
+    ends = [sum(widths[: i + 1]) for i in range(len(widths))]
+    return [slice(end - width, end) for end, width in zip(ends, widths, strict=True)]

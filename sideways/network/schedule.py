@@ -1,0 +1,52 @@
+"""The static schedule: at which tick each unit runs first, and each edge carries its first message.
+
+    tick     0     1     2      3      4          a chain of three units; forward | backward
+    unit 3   ·     ·     f|b    f|b    f|b        f₃ = b₃ = 2: its loss comes in the same tick
+    unit 2   ·     f|·   f|·    f|b    f|b        f₂ = 1, b₂ = 3
+    unit 1   f|·   f|·   f|·    f|·    f|b        f₁ = 0, b₁ = 4: the gradient has come all the way back
+
+Ticks count from the beginning of the stream, or of the clip after a flush. The schedule follows from the graph alone,
+so that every rank computes the same one, and no empty message ever travels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sideways.network.unit import FRAME
+
+Edge = tuple[str, str]  # sender, receiver: upwards for activations, downwards for gradients
+
+
+def first_forward(inputs: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """fᵢ = max over i's inputs j of (fⱼ + 1); 0 from the frame alone. inputs: of each unit, in the network's order."""
+    first = {FRAME: -1}
+    for name, sources in inputs.items():
+        first[name] = max(first[j] + 1 for j in sources)
+    del first[FRAME]
+    return first
+
+
+def first_backward(consumers: Mapping[str, Sequence[str]], latency: int) -> dict[str, int]:
+    """bᵢ = max over i's consumers c of (b_c + 1); the latency for the top, which has none."""
+    first: dict[str, int] = {}
+    for name in reversed(list(consumers)):
+        first[name] = max((first[c] + 1 for c in consumers[name]), default=latency)
+    return first
+
+
+def ticks_to_top(consumers: Mapping[str, Sequence[str]]) -> dict[str, tuple[int, int]]:
+    """The ticks that the shortest and the longest path from each unit to the top take."""
+    ticks: dict[str, tuple[int, int]] = {}
+    for name in reversed(list(consumers)):
+        above = [ticks[c] for c in consumers[name]] or [(-1, -1)]
+        ticks[name] = min(shortest for shortest, _ in above) + 1, max(longest for _, longest in above) + 1
+    return ticks
+
+
+def first_messages(forward: Mapping[str, int], backward: Mapping[str, int], edges: Sequence[Edge]) -> dict[Edge, int]:
+    """The tick at which each direction of each edge (source, consumer) carries its first message: the one before its
+    reader needs it. What would be sent earlier nobody would read."""
+    up = {(j, i): forward[i] - 1 for j, i in edges}
+    down = {(i, j): backward[j] - 1 for j, i in edges}
+    return up | down

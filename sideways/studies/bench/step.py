@@ -1,0 +1,142 @@
+"""`sideways bench step`: where the time of a training step goes, unit by unit, beside PyTorch on the same cores."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+from threadpoolctl import threadpool_limits
+
+from sideways.backend import empty, namespace, synchronise, to_device, use_backend
+from sideways.balance import UnitTimer
+from sideways.losses import SoftmaxCrossEntropy
+from sideways.models import build_model
+from sideways.network import FRAME, Network, Unit
+from sideways.optimizers import SGD
+from sideways.rules import Sideways
+from sideways.studies.bench.output import print_table, write_json
+from sideways.tables import aligned
+
+HEAD = ("", "forward ms", "backward ms", "update ms", "GFLOP/s", "of sgemm")
+PEER_HEAD = ("one step", "ms", "spread", "frames/s", "of PyTorch's better")
+CLASSES = 101
+OPTIMIZER = SGD(1e-4, momentum=0.9)
+
+
+def step(model: str, size: int, batch: int, repeats: int, threads: int, backend: str, path: str | None) -> None:
+    """Forward, backward and update of each unit; then whole ticks, PyTorch's steps between them in turn."""
+    use_backend(backend)
+    with threadpool_limits(threads, user_api="blas"):
+        network = build_model(model, (size, size, 3), CLASSES)
+        rate = sgemm_rate(next(iter(network.units.values())))
+        units = [_of_unit(network, unit, batch, repeats) for unit in copy.deepcopy(network).units.values()]
+        peers = _pytorch(network, batch, threads) if backend == "numpy" else {}  # PyTorch here is the CPU's
+        steps = {"Sideways": _ours(network, batch), **peers}
+        seconds: dict[str, list[float]] = {name: [] for name in steps}
+        for run in steps.values():  # the network fills, and every buffer is there
+            for _ in range(2 * network.depth):
+                run()
+        for _ in range(repeats):
+            for name, run in steps.items():
+                start = time.perf_counter()
+                run()
+                seconds[name].append(time.perf_counter() - start)
+    whole = {name: statistics.median(times) for name, times in seconds.items()}
+    flops = batch * sum(unit["flops"] for unit in units)
+    rows = [_row(unit["unit"], unit, batch * unit["flops"], rate) for unit in units]
+    parts = {part: sum(unit[part] for unit in units) for part in ("forward", "backward", "update")}
+    rows.append(_row("units, one by one", parts, flops, rate))
+    tick = f"{flops / whole['Sideways'] / 1e9:.1f}", f"{flops / whole['Sideways'] / rate:.0%}"
+    rows.append(("whole tick", "", f"{1e3 * whole['Sideways']:.1f}", "", *tick))
+    print_table(HEAD, rows)
+    best = min((value for name, value in whole.items() if name != "Sideways"), default=None)
+    print(f"\n{_aligned_peers(whole, seconds, batch, best)}")
+    print(
+        f"\n{model}, batches of {batch} frames of {size}×{size}, float32, {threads} BLAS thread(s), SGD with momentum"
+        f"\nin every tick; medians of {repeats}. sgemm: {rate / 1e9:.1f} GFLOP/s, measured here. GFLOP/s count the"
+        "\nmultiply-adds of direct convolutions: Winograd's way needs fewer, and may pass 100 %."
+        + ("" if best or backend != "numpy" else "\nPyTorch is not installed: nothing beside it (pip install torch).")
+    )
+    results = {"sgemm_flops_per_second": rate, "units": units, "seconds": seconds, "batch": batch, "threads": threads}
+    write_json(path, results)
+
+
+def sgemm_rate(unit: Unit) -> float:
+    """FLOP/s of a square float32 matrix product of 1024 rows: the best of twenty."""
+    like = next(iter(unit.parameters.values()))
+    a = to_device(numpy.random.default_rng(0).normal(size=(1024, 1024)), "float32")
+    product, times = empty(like, (1024, 1024), "float32"), []
+    for _ in range(20):
+        synchronise()
+        start = time.perf_counter()
+        namespace(a).matmul(a, a, out=product)
+        synchronise()
+        times.append(time.perf_counter() - start)
+    return 2 * 1024**3 / min(times)
+
+
+def _of_unit(network: Network, unit: Unit, batch: int, repeats: int) -> dict[str, Any]:
+    runs = UnitTimer(network, unit, batch, OPTIMIZER)
+    for _ in range(repeats + 1):
+        runs.run()
+    times = {part: statistics.median(getattr(runs.times, part)[1:]) for part in ("forward", "backward", "update")}
+    ways = 2 if unit.inputs == (FRAME,) else 3  # forward, dW, and dx where somebody reads it
+    return {"unit": unit.name, **times, "flops": 2 * ways * unit.multiply_adds}
+
+
+def _row(name: str, times: dict[str, Any], flops: float, rate: float) -> tuple[str, ...]:
+    parts = [times[part] for part in ("forward", "backward", "update")]
+    speed = flops / sum(parts)
+    return (name, *(f"{1e3 * seconds:.2f}" for seconds in parts), f"{speed / 1e9:.1f}", f"{speed / rate:.0%}")
+
+
+def _ours(network: Network, batch: int) -> Callable[[], None]:
+    rule = Sideways(network, SoftmaxCrossEntropy(), OPTIMIZER, boundary="stream")
+    random = numpy.random.default_rng(0)
+    frame, labels = random.normal(size=(batch, *network.input_shape)).astype("float32"), numpy.arange(batch) % 10
+
+    def run() -> None:
+        rule.tick(frame, labels)
+        synchronise()
+
+    return run
+
+
+def _pytorch(network: Network, batch: int, threads: int) -> dict[str, Callable[[], None]]:
+    """The same step in PyTorch, in both layouts; nothing where it is not installed, or the network no plain chain."""
+    if importlib.util.find_spec("torch") is None or any(len(unit.inputs) > 1 for unit in network.units.values()):
+        return {}
+    import torch
+
+    from sideways.studies.bench.torch_network import chain
+
+    torch.set_num_threads(threads)
+    height, width, channels = network.input_shape
+    labels = torch.arange(batch) % 10
+    steps: dict[str, Callable[[], None]] = {}
+    for name, layout in (("channels first", torch.contiguous_format), ("channels last", torch.channels_last)):
+        peer = chain(network).to(memory_format=layout)  # type: ignore[call-overload]
+        frame = torch.randn(batch, channels, height, width).contiguous(memory_format=layout)
+        optimizer = torch.optim.SGD(peer.parameters(), lr=1e-4, momentum=0.9)
+
+        def run(peer: Any = peer, frame: Any = frame, optimizer: Any = optimizer) -> None:
+            torch.nn.functional.cross_entropy(peer(frame), labels).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        steps[f"PyTorch {torch.__version__}, {name}"] = run
+    return steps
+
+
+def _aligned_peers(whole: dict[str, float], seconds: dict[str, list[float]], batch: int, best: float | None) -> str:
+    rows = []
+    for name, value in whole.items():
+        low, high = numpy.percentile(seconds[name], (25, 75))
+        ratio = f"{value / best:.2f}" if best else ""
+        rows.append((name, f"{1e3 * value:.1f}", f"{1e3 * (high - low):.1f}", f"{batch / value:.1f}", ratio))
+    return aligned(PEER_HEAD, rows) + "\nspread: between the quartiles."

@@ -1,0 +1,143 @@
+"""stable: do skip connections make training steadier? Sideways and Skip-Sideways over learning rates and seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import log
+
+import numpy
+
+from sideways.errors import InputError
+from sideways.studies.claims.claim import CVPR2021, ArmResults, Claim, Finding, Lab, Rows, recipe
+from sideways.studies.claims.figures import Curve, draw_lines, panels, save
+from sideways.studies.claims.verdict import Check, Verdict, counted, judged, spread
+
+ARMS = {"Sideways, chain": "bands-chain", "Skip-Sideways": "bands-skip"}
+CHAIN, SKIP = ARMS
+
+
+LEAST_SEEDS = 3
+RESAMPLED = 2000  # draws of the bootstrap
+
+
+@dataclass
+class Steadiness:
+    """Of the runs of one arm at one learning rate."""
+
+    accuracies: list[float]  # held out, of each seed
+    over_time: list[float]  # deviation of the loss from clip to clip in the last third, of each seed that finished
+    failed: int  # diverged, or ended no better than guessing
+
+    @property
+    def count(self) -> int:
+        return len(self.accuracies)
+
+
+def stable(lab: Lab) -> Finding:
+    seeds, clips = lab.seeds_of(5, 5, 10), lab.pick(40, 150, 250)
+    if len(seeds) < LEAST_SEEDS:
+        raise InputError(f"is about the spread over seeds: --seeds must be at least {LEAST_SEEDS}")
+    rates = lab.pick((1e-3, 1e-2, 1e-1), (5e-4, 2e-3, 8e-3, 3e-2, 1e-1), (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 3e-2, 1e-1))
+    arms = {
+        f"{arm}, rate {rate:g}": recipe(name, clips=clips, optimizer={"learning_rate": rate})
+        for arm, name in ARMS.items()
+        for rate in rates
+    }
+    runs = lab.train(arms, seeds)
+    found = {arm: {rate: steadiness(runs[f"{arm}, rate {rate:g}"]) for rate in rates} for arm in ARMS}
+    rows: Rows = [
+        {
+            "arm": arm,
+            "learning rate": f"{rate:g}",
+            "seeds": str(mine.count),
+            "held-out accuracy": spread(mine.accuracies),
+            "loss, deviation over time": spread(mine.over_time),
+            "no better than guessing, or diverged": f"{mine.failed} of {mine.count}",
+        }
+        for arm in ARMS
+        for rate, mine in found[arm].items()
+    ]
+    figure, axes = panels(2)
+    about, over = f"{clips} clips, {counted(seeds)}", "learning rate (Adam)"
+    lines = [Curve(arm, rates, [mine.accuracies for mine in found[arm].values()]) for arm in ARMS]
+    draw_lines(axes[0], lines, over, "held-out accuracy", f"Accuracy: {about}", xscale="log")
+    lines = [Curve(arm, rates, [mine.over_time for mine in found[arm].values()]) for arm in ARMS]
+    what = "deviation of the loss over time (nats)"
+    draw_lines(axes[1], lines, over, what, f"Last third of training: {about}", xscale="log")
+    chain, skip = (list(found[arm].values()) for arm in (CHAIN, SKIP))
+    over_seeds, over_time = compared(chain, skip, deviation), compared(chain, skip, mean_over_time)
+    return Finding(
+        verdict(chain, skip),
+        f"deviation over seeds {over_seeds[0]:.2f} times the chain's, over time {over_time[0]:.2f} times",
+        f"the wavelength of waves (one frame is enough for both), {clips} clips, {counted(seeds)}, recipes bands-*",
+        rows,
+        f"Adam's learning rates {', '.join(f'{rate:g}' for rate in rates)}, all of them above. Before, a ratio of .9 "
+        "was enough, without an interval.",
+        [save(figure, lab.directory / "stable.png")],
+        "Ratios are of means over the learning rates at which all runs of both arms learnt; their interval comes from "
+        "seeds drawn anew (bootstrap). Over time: the deviation of the differences of neighbouring clips, over √2, so "
+        "that learning is not taken for noise."
+        + ("" if any(mine.failed for mine in chain + skip) else " No run failed: of that these rates say nothing."),
+    )
+
+
+def steadiness(runs: ArmResults) -> Steadiness:
+    """Of one arm at one learning rate; a run that diverged counts as one at chance."""
+    over_time = [
+        float(numpy.diff(losses[-max(len(losses) // 3, 2) :]).std() / 2**0.5)
+        for losses in runs.metrics("train", "loss")
+    ]
+    guessing = -log(runs.chance())
+    return Steadiness(runs.accuracies, over_time, runs.diverged + sum(loss >= guessing for loss in runs.values("loss")))
+
+
+def deviation(rates: list[Steadiness], chosen: numpy.ndarray) -> numpy.ndarray:
+    """Of accuracies over the chosen seeds (…, n): mean over the rates, (…,)."""
+    return numpy.mean([numpy.array(mine.accuracies)[chosen].std(axis=-1, ddof=1) for mine in rates], axis=0)
+
+
+def mean_over_time(rates: list[Steadiness], chosen: numpy.ndarray) -> numpy.ndarray:
+    """Of deviations over time, of the chosen seeds (…, n): mean over the rates, (…,)."""
+    return numpy.mean([numpy.array(mine.over_time)[chosen].mean(axis=-1) for mine in rates], axis=0)
+
+
+Measure = Callable[[list[Steadiness], numpy.ndarray], numpy.ndarray]
+
+
+def compared(chain: list[Steadiness], skip: list[Steadiness], measure: Measure) -> tuple[float, float, float]:
+    """Skip-Sideways' part of the chain's, and its 95 % interval (bootstrap over seeds); NaN where no rate will do."""
+    pairs = [pair for pair in zip(chain, skip, strict=True) if not any(mine.failed for mine in pair)]
+    if not pairs:
+        return (float("nan"),) * 3
+    draw = numpy.random.default_rng(0)
+    both = []
+    for rates in zip(*pairs, strict=True):
+        count = rates[0].count
+        drawn = draw.integers(0, count, (RESAMPLED, count))
+        both.append(measure(list(rates), numpy.vstack([numpy.arange(count), drawn])))
+    with numpy.errstate(divide="ignore", invalid="ignore"):
+        ratios = both[1] / both[0]
+    numbers = ratios[1:][~numpy.isnan(ratios[1:])]  # 0 / 0: the same seed, drawn again and again
+    if not numbers.size:
+        return (float("nan"),) * 3
+    low, high = numpy.quantile(numbers, (0.025, 0.975), method="nearest")
+    return float(ratios[0]), float(low), float(high)
+
+
+def verdict(chain: list[Steadiness], skip: list[Steadiness]) -> Verdict:
+    """Skip-Sideways' deviations are clearly below the chain's, over seeds and over time; and no more runs fail."""
+    checks = []
+    for words, measure in (("accuracy over seeds", deviation), ("the loss over time", mean_over_time)):
+        ratio, low, high = compared(chain, skip, measure)
+        rule = (
+            f"Skip-Sideways' deviation of {words} is below the chain's, so that the 95 % interval of their ratio is too"
+        )
+        checks.append(Check(high < 1, rule, f"{ratio:.2f} times, {low:.2f} to {high:.2f}"))
+    fails = [sum(mine.failed for mine in arm) for arm in (chain, skip)]
+    if any(fails):
+        checks.append(Check(fails[1] <= fails[0], "no more runs fail", f"{fails[1]} against {fails[0]}"))
+    return judged(*checks)
+
+
+CLAIM = Claim("Skip connections make training by Sideways more stable.", CVPR2021, stable)

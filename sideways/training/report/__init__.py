@@ -1,0 +1,1 @@
+"""What a finished run leaves behind: results, report.md, plots and predicted frames."""

@@ -1,0 +1,132 @@
+"""report.md of a run: what was run, on what, the results with plots, skipped files, speed, the command to repeat it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy
+
+from sideways.data import LiveStream, Task
+from sideways.machine import machine
+from sideways.tables import markdown
+from sideways.training.config import Config
+from sideways.training.evaluation import Scores
+from sideways.training.metrics import confusion
+from sideways.training.report.result import shown
+
+if TYPE_CHECKING:
+    from sideways.training.report.result import Result
+
+MOST_MIXED_UP = 10  # pairs of classes that are named
+
+
+def write_report(
+    directory: Path,
+    config: Config,
+    task: Task,
+    result: Result,
+    scores: Scores,
+    skipped: Mapping[str, str],
+    predictions: Sequence[Mapping[str, str]] = (),
+) -> None:
+    """Write it; predictions: rows of the table of predicted frames, where frames are predicted."""
+    parts = [
+        f"# {directory.name}",
+        config.summary,
+        _what(config, task),
+        _results(config, result, predictions),
+        *([_classes(scores, task.classes)] if scores.probabilities is not None and len(task.classes) > 1 else []),
+        _pictures(directory),
+        _skipped(skipped),
+        _again(directory),
+    ]
+    text = "\n\n".join(part for part in parts if part)
+    (directory / "report.md").write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+
+
+def _what(config: Config, task: Task) -> str:
+    data = ", ".join(f"{key} = {value}" for key, value in config.task_options.items())
+    height, width, channels = task.frame_shape
+    about = machine()
+    rows = {
+        "model": config.model + _options(config.model_options),
+        "rule": f"{config.rule}, update every {config.update_every}, boundary {config.boundary}",
+        "optimizer": f"{config.optimizer.get('name')}{_options(config.optimizer)}",
+        "schedule": f"{config.schedule.get('name')}{_options(config.schedule)}",
+        "data": f"{config.task}{f' ({data})' if data else ''}",
+        "frames": f"{height}×{width}×{channels}, {task.length} per clip, batches of {config.batch}",
+        "training": f"{config.clips} clips (batches), seed {config.seed}, {config.dtype}, {config.backend}",
+        "machine": f"{about['cpu']}, {about['cores']} cores, NumPy {about['numpy']}",
+    }
+    if config.horizon:
+        rows["target"] = f"the frame {config.horizon} ticks ahead"
+    if isinstance(task, LiveStream):
+        rows["stream"] = f"{task.taken} frames taken, {task.dropped} dropped (they came while the learner was busy)"
+    if count := task.count("train"):
+        rows["videos"] = f"{count} to train on, {task.count('test')} held-out clips, {len(task.classes)} classes"
+    return "## What was run\n\n" + markdown([{"": key, " ": value} for key, value in rows.items()])
+
+
+def _options(options: Mapping[str, object]) -> str:
+    told = ", ".join(f"{key} {value}" for key, value in options.items() if key != "name")
+    return f" ({told})" if told else ""
+
+
+def _results(config: Config, result: Result, predictions: Sequence[Mapping[str, str]]) -> str:
+    rows = {"held-out loss": "there was nothing to evaluate on" if result.loss is None else f"{result.loss:.4f}"}
+    if result.accuracy is not None:
+        error, chance = result.accuracy_error, result.chance
+        rows["held-out accuracy"] = f"{result.accuracy:.3f} ± {error:.3f} on {shown(result)} (chance {chance:.3f})"
+    if result.top5 is not None:
+        rows["held-out top-5 accuracy"] = f"{result.top5:.3f}"
+    rows["training time per frame of one sample"] = f"{result.milliseconds_per_frame:.3f} ms"
+    if result.activation_megabytes is not None:
+        rows["peak of activations, scratch and messages"] = f"{result.activation_megabytes:.1f} MB"
+    text = "## Results\n\n" + markdown([{"": key, " ": value} for key, value in rows.items()])
+    return text + (f"\n\n{markdown(predictions)}" if predictions else "")
+
+
+def class_table(scores: Scores, classes: Sequence[str]) -> str:
+    """Held-out items and accuracy of each class."""
+    assert scores.probabilities is not None and scores.labels is not None
+    counts = confusion(scores.probabilities, scores.labels)
+    return markdown(
+        [
+            {"class": name, "held-out": str(total), "accuracy": f"{counts[i, i] / total:.3f}" if total else ""}
+            for i, (name, total) in enumerate(zip(classes, counts.sum(axis=1), strict=True))
+        ]
+    )
+
+
+def _classes(scores: Scores, classes: Sequence[str]) -> str:
+    assert scores.probabilities is not None and scores.labels is not None
+    counts = confusion(scores.probabilities, scores.labels)
+    numpy.fill_diagonal(counts, 0)
+    worst = numpy.argsort(-counts, axis=None, kind="stable")[:MOST_MIXED_UP]
+    places = [(int(place) // len(classes), int(place) % len(classes)) for place in worst]
+    taken = "\n".join(f"- {classes[i]}, taken for {classes[j]}: {counts[i, j]}" for i, j in places if counts[i, j])
+    return f"## Classes\n\n{class_table(scores, classes)}" + (f"\n\nMost often mixed up:\n\n{taken}" if taken else "")
+
+
+def _pictures(directory: Path) -> str:
+    found = sorted((directory / "plots").glob("*.png"))
+    return "## Plots\n\n" + "\n\n".join(f"![{path.stem}](plots/{path.name})" for path in found)
+
+
+def _skipped(skipped: Mapping[str, str]) -> str:
+    if not skipped:
+        return "## Skipped files\n\nNone."
+    listed = "\n".join(f"- `{path}`: {why}" for path, why in sorted(skipped.items()))
+    return (
+        f"## Skipped files\n\n{len(skipped)} could not be used. Unreadable ones were replaced by others of their class "
+        f"in training, and left out of evaluations.\n\n{listed}"
+    )
+
+
+def _again(directory: Path) -> str:
+    command = ["sideways", "train", str(directory / "config.json"), "--name", f"{directory.name}-again"]
+    command += [] if directory.parent == Path("runs") else ["--runs", str(directory.parent)]
+    return f"## Again\n\n    {shlex.join(command)}"

@@ -1,0 +1,185 @@
+"""Clips of a data set's videos: which frames, cut and coloured how; and the same whoever decodes them."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from marked import SMALL, marked, numbers, task_of
+
+from sideways import InputError
+from sideways.data import VideoClips, write_video
+from sideways.data.videos.clips import Normalised
+from sideways.data.videos.decoder import Augmentation
+from tests.data.conftest import LOSSLESS
+from tests.data.videos.test_ffmpeg import ffmpeg
+
+
+def test_an_epoch_shows_every_training_video_once_each_in_a_new_order(folder):
+    task = task_of(folder)
+    orders = [[task.video("train", n)[0].path for n in range(6 * e, 6 * e + 6)] for e in range(4)]
+    assert all(len(set(order)) == 6 for order in orders)
+    assert len(set(map(tuple, orders))) > 1
+    assert task.count("train") == 6 and task.count("test") == 3
+
+
+def test_a_training_clip_is_a_run_of_frames_from_a_random_start_and_a_short_video_is_looped(folder):
+    task = task_of(folder)
+    starts = set()
+    for n in range(36):
+        video, _ = task.video("train", n)
+        length = {"a": (40, 12, 4), "b": (20, 6, 30)}[video.path.parent.name][int(video.path.stem)]
+        shown = numbers(task.sample("train", n).frames)
+        if length < 6:
+            assert shown.tolist() == [0, 1, 2, 3, 0, 1]
+        else:
+            assert shown.tolist() == list(range(shown[0], shown[0] + 6)) and shown[-1] < length
+            starts.add((length, shown[0]))
+    assert len({start for length, start in starts if length == 40}) > 3
+
+
+@pytest.mark.parametrize(("stride", "fps"), [(2, 25.0), (3, 25.0), (1, 5.0)])
+def test_a_stride_and_a_lower_rate_leave_frames_out_evenly(folder, stride, fps):
+    task = task_of(folder, stride=stride, fps=fps, length=4)
+    first = next(n for n in range(3) if task.video("test", n)[0].name == "test/a/0.avi")
+    shown = numbers(task.sample("test", first).frames)
+    assert set(np.diff(shown)) == {stride if fps == 25 else 5}
+
+
+def test_a_higher_rate_repeats_frames(folder):
+    task = task_of(folder, fps=50.0, length=12)
+    first = next(n for n in range(3) if task.video("test", n)[0].name == "test/a/0.avi")
+    shown = numbers(task.sample("test", first).frames)
+    assert set(np.diff(shown)) == {0, 1} and shown[-1] - shown[0] in (5, 6)
+
+
+def test_the_views_of_an_evaluation_are_spread_evenly_over_the_video(folder):
+    task = task_of(folder, views=4)
+    assert task.count("test") == 12
+    first = next(n for n in range(0, 12, 4) if task.video("test", n)[0].name == "test/a/0.avi")
+    starts = [int(numbers(task.sample("test", n).frames)[0]) for n in range(first, first + 4)]
+    spare = 40 - 6
+    assert np.allclose(starts, [(view + 0.5) / 4 * spare for view in range(4)], atol=1)
+    assert task.items("test", 0, 16).tolist() == [0] * 4 + [1] * 4 + [2] * 4 + [-1] * 4
+    labels = task.targets("test", 0, 12)[0]
+    assert all(len(set(labels[n : n + 4])) == 1 for n in (0, 4, 8)) and sorted(labels) == [0] * 4 + [1] * 8
+
+
+def test_the_first_part_of_an_evaluation_is_a_fair_sample_of_all_classes_and_the_same_for_every_seed(tmp_path):
+    for name in "abcdefgh":
+        for split, count in (("train", 1), ("test", 25)):
+            (tmp_path / split / name).mkdir(parents=True)
+            for i in range(count):
+                (tmp_path / split / name / f"{i:02d}.avi").touch()
+    orders = []
+    for seed in (1, 2):
+        task = VideoClips(seed=seed, data=f"folder:{tmp_path}", **SMALL)
+        orders.append([task.video("test", n)[0].path for n in range(200)])
+    assert orders[0] == orders[1] and len(set(orders[0])) == 200
+    assert orders[0] != sorted(orders[0])
+    counts = np.bincount(task.targets("test", 0, 80)[0], minlength=8)  # 10 of each class, give or take 2.3
+    assert counts.min() >= 4 and counts.max() <= 17
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.booleans(), st.integers(4, 9), st.integers(0, 5), st.integers(0, 5))
+def test_a_look_cuts_and_mirrors_all_frames_of_a_clip_alike(across, down, mirrored, size, more, wider):
+    frames = np.random.default_rng(size).integers(0, 256, (3, size + more, size + wider, 3), dtype=np.uint8)
+    cut = Augmentation(across, down, mirrored)(frames, size)
+    top, left = round(down * more), round(across * wider)
+    expected = frames[:, top : top + size, left : left + size]
+    np.testing.assert_array_equal(cut, expected[:, :, ::-1] if mirrored else expected)
+
+
+@given(st.integers(0, 10_000), st.booleans(), st.floats(0, 0.9))
+def test_what_is_drawn_stays_within_its_bounds_and_takes_the_same_number_of_draws(seed, flip, jitter):
+    one, other = np.random.default_rng(seed), np.random.default_rng(seed)
+    look = Augmentation.drawn(one, flip, jitter)
+    other.random(6)
+    assert one.random() == other.random()
+    assert flip or not look.mirrored
+    for factor in (look.brightness, look.contrast, look.saturation):
+        assert 1 - jitter <= factor <= 1 + jitter
+    coloured = look(np.random.default_rng(1).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8), 6)
+    assert coloured.dtype == np.uint8 and coloured.shape == (2, 6, 6, 3)
+
+
+def test_brightness_contrast_and_saturation_are_what_they_say():
+    frames = np.random.default_rng(0).integers(60, 120, (2, 8, 8, 3), dtype=np.uint8)
+    x = frames.astype(float)
+    np.testing.assert_allclose(Augmentation(brightness=1.5)(frames, 8), 1.5 * x, atol=1)
+    np.testing.assert_allclose(Augmentation(contrast=0.5)(frames, 8), x.mean() + 0.5 * (x - x.mean()), atol=1)
+    grey = x.mean(axis=-1, keepdims=True)
+    np.testing.assert_allclose(Augmentation(saturation=0.5)(frames, 8), grey + 0.5 * (x - grey), atol=1)
+
+
+@given(st.floats(0.1, 0.9), st.floats(0.1, 2))
+def test_normalised_frames_are_made_when_asked_for(mean, deviation):
+    values = np.random.default_rng(0).integers(0, 256, (5, 2, 3, 4, 3), dtype=np.uint8)
+    frames = Normalised(values, mean, deviation)
+    assert len(frames) == 5 and len(frames[1:4]) == 3
+    expected = (values / 255 - mean) / deviation
+    for t, frame in enumerate(frames):
+        assert frame.dtype == np.float32
+        np.testing.assert_allclose(frame, expected[t], rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(frames[1:4][2], frames[3])
+
+
+# Files of all kinds ---------------------------------------------------------------------------------------------------
+
+
+def write_upright(path):
+    ffmpeg("-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:duration=1", path.with_suffix(".plain.mp4"))
+    ffmpeg("-display_rotation", "90", "-i", path.with_suffix(".plain.mp4"), "-c", "copy", path)
+    path.with_suffix(".plain.mp4").unlink()
+
+
+KINDS = {
+    "rotated.mp4": write_upright,
+    "grey.avi": lambda p: ffmpeg(
+        "-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:duration=1", "-pix_fmt", "gray", "-c:v", "ffv1", p
+    ),
+    "odd.avi": lambda p: ffmpeg("-f", "lavfi", "-i", "testsrc=size=63x47:rate=25:duration=1", "-c:v", "ffv1", p),
+    "tiny.avi": lambda p: ffmpeg("-f", "lavfi", "-i", "testsrc=size=10x8:rate=25:duration=1", "-c:v", "ffv1", p),
+    "slow.webm": lambda p: ffmpeg("-f", "lavfi", "-i", "testsrc=size=64x48:rate=12.5:duration=1", p),
+    "ntsc.mkv": lambda p: ffmpeg("-f", "lavfi", "-i", "testsrc=size=64x48:rate=30000/1001:duration=1", p),
+    "sound.mp4": lambda p: ffmpeg(
+        *("-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:duration=1"),
+        *("-f", "lavfi", "-i", "sine=duration=3", "-c:a", "aac", p),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_any_file_becomes_a_clip_of_the_same_shape(tmp_path, name):
+    for split in ("train", "test"):
+        place = tmp_path / split / "only"
+        place.mkdir(parents=True)
+        KINDS[name](place / name)
+    for grey in (False, True):
+        task = VideoClips(data=f"folder:{tmp_path}", grey=grey, **SMALL)
+        sample = task.sample("train", 0)
+        assert sample.skipped == {} and sample.frames.shape == (6, 12, 12, 1 if grey else 3)
+        assert sample.frames.std() > 10 and (np.diff(sample.frames.astype(int), axis=0) != 0).any()
+
+
+def test_frames_of_a_variable_rate_are_shown_for_as_long_as_they_last(tmp_path):
+    for split in ("train", "test"):
+        (tmp_path / split / "only").mkdir(parents=True)
+        plain, path = tmp_path / "plain.avi", tmp_path / split / "only" / "varies.mkv"
+        write_video(plain, marked(0, 12), fps=20, **LOSSLESS)
+        times = r"if(lt(N\,4)\,N*0.1\,0.4+(N-4)*0.05)/TB"  # four frames of 100 ms, then eight of 50 ms
+        ffmpeg("-i", plain, "-vf", f"settb=1/1000,setpts={times}", "-fps_mode", "passthrough", "-c:v", "ffv1", path)
+    task = VideoClips(data=f"folder:{tmp_path}", **(SMALL | {"fps": 20.0, "length": 16}))
+    shown = numbers(task.sample("test", 0).frames)
+    assert np.bincount(shown, minlength=12)[:11].tolist() == [2] * 4 + [1] * 7
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"size": 20}, {"size": 0}, {"stride": 0}, {"views": 0}, {"jitter": 1.0}, {"data": ""}),
+        *({"fps": 0}, {"fps": float("inf")}, {"fps": float("nan")}),
+    ],
+)
+def test_options_that_make_no_clips_are_refused(folder, wrong):
+    with pytest.raises(InputError):
+        task_of(folder, **wrong) if "data" not in wrong else VideoClips(**SMALL)

@@ -1,0 +1,206 @@
+"""Decoding ahead: processes that change nothing, die, hang or find broken files; and what is told of these."""
+
+import os
+import pickle
+import signal
+import time
+
+import numpy as np
+import pytest
+from marked import SMALL, marked, numbers, task_of
+
+import sideways.data.videos.loader
+from sideways import InputError
+from sideways.data import Source, VideoClips, write_video
+from sideways.data.videos.decoder import GREY, Decoder, Order
+from tests.data.conftest import LOSSLESS
+
+
+def clips_of(task, workers, count=4, batch=4, part=slice(None)):
+    with Source(task, batch, part=part, workers=workers, limits={"train": count, "test": 1}) as source:
+        clips = [source.clip("train", index) for index in range(count)] + [source.clip("test", 0)]
+        return [(np.stack(list(frames)), np.asarray(targets)) for frames, targets in clips]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_the_number_of_workers_changes_nothing(folder, workers):
+    task = task_of(folder, jitter=0.3)
+    for (frames, targets), (same, too) in zip(clips_of(task, 0), clips_of(task, workers), strict=True):
+        np.testing.assert_array_equal(frames, same)
+        np.testing.assert_array_equal(targets, too)
+
+
+def test_a_part_of_each_batch_is_that_part(folder):
+    task = task_of(folder)
+    for (frames, targets), (half, labels) in zip(clips_of(task, 0), clips_of(task, 2, part=slice(2, 4)), strict=True):
+        np.testing.assert_array_equal(frames[:, 2:4], half)
+        np.testing.assert_array_equal(targets[:, 2:4], labels)
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_worker_that_dies_or_hangs_is_replaced_and_nothing_changes(folder, monkeypatch, blow):
+    monkeypatch.setattr(sideways.data.videos.loader, "PATIENCE", 8.0)  # a process starts in less
+    task = task_of(folder)
+    expected = clips_of(task, 0, count=6)
+    with Source(task, 4, workers=2, limits={"train": 6, "test": 1}) as source:
+        for index in range(6):
+            frames, _ = source.clip("train", index)
+            np.testing.assert_array_equal(np.stack(list(frames)), expected[index][0])
+            if index in (1, 3):
+                os.kill(source.loader.workers[0].process.pid, blow)
+        assert source.skipped == {}
+        processes = [worker.process for worker in source.loader.workers]
+        assert len(processes) == 2
+    assert all(process.poll() is not None for process in processes)
+
+
+@pytest.mark.parametrize("batch", [8, 400])
+def test_a_worker_that_hangs_from_the_start_with_any_number_of_orders_is_replaced(folder, monkeypatch, batch):
+    task = task_of(folder)
+    (expected, _), _ = clips_of(task, 0, count=1, batch=batch)
+    with Source(task, batch, workers=1, limits={"train": 3, "test": 1}) as source:
+        os.kill(source.loader.workers[0].process.pid, signal.SIGSTOP)
+        monkeypatch.setattr(sideways.data.videos.loader, "PATIENCE", 8.0)
+        frames, _ = source.clip("train", 0)
+        np.testing.assert_array_equal(np.stack(list(frames)), expected)
+
+
+def test_workers_that_keep_dying_leave_the_work_to_this_process(folder, monkeypatch, capsys):
+    task = task_of(folder)
+    expected = clips_of(task, 0, count=3)
+
+    class Dying(sideways.data.videos.loader.Worker):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            self.process.kill()
+            time.sleep(0.1)
+
+    monkeypatch.setattr(sideways.data.videos.loader, "Worker", Dying)
+    with Source(task, 4, workers=2, limits={"train": 3, "test": 1}) as source:
+        for index in range(3):
+            frames, _ = source.clip("train", index)
+            shown = np.stack(list(frames))
+            blamed = np.isclose(shown, (GREY / 255 - task.mean) / task.deviation).all(axis=(0, 2, 3, 4))
+            np.testing.assert_array_equal(shown[:, ~blamed], expected[index][0][:, ~blamed])
+    assert "decoding in this one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("full", [1, 2])
+def test_where_shared_memory_is_full_other_places_are_taken_or_the_bytes_needed_are_named(folder, monkeypatch, full):
+    task, fallocate, calls = task_of(folder), os.posix_fallocate, []
+
+    def crowded(file, offset, size):
+        calls.append(size)
+        if len(calls) <= full:
+            raise OSError(28, "No space left on device")
+        fallocate(file, offset, size)
+
+    monkeypatch.setattr(os, "posix_fallocate", crowded)
+    if full == 2:
+        with pytest.raises(InputError, match="decoding ahead needs 41,472 bytes"):
+            clips_of(task, 1)
+        return
+    for (frames, _), (same, _) in zip(clips_of(task, 0), clips_of(task, 1), strict=True):
+        np.testing.assert_array_equal(frames, same)
+    assert calls == [4 * 4 * 6 * 12 * 12 * 3] * 2  # clips of 4 samples, 4 of them: two ahead, and one of an evaluation
+
+
+def test_all_bytes_of_the_shared_file_are_there_before_the_first_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(sideways.data.videos.loader, "SHARED_MEMORY", str(tmp_path))
+    with sideways.data.videos.loader.shared_file(1_000_000) as file:
+        about = os.fstat(file.fileno())
+        assert about.st_size == 1_000_000 and about.st_blocks * 512 >= 1_000_000
+
+
+def test_an_evaluation_between_training_clips_takes_what_slots_are_left(folder):
+    task = task_of(folder)
+    expected = {("train", i): clips_of(task, 0)[i][0] for i in range(4)}
+    expected["test", 0] = clips_of(task, 0)[4][0]
+    with Source(task, 4, workers=2, limits={"train": 4, "test": 3}) as source:
+        for split, index in [("train", 0), ("test", 0), ("train", 1), ("test", 0), ("train", 2), ("train", 3)]:
+            frames, _ = source.clip(split, index)
+            np.testing.assert_array_equal(np.stack(list(frames)), expected[split, index])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_broken_file_is_replaced_by_another_of_its_class_and_named(folder, workers):
+    broken = folder / "train" / "a" / "0.avi"
+    broken.write_bytes(broken.read_bytes()[:40])
+    task = task_of(folder)
+    with Source(task, 3, workers=workers, limits={"train": 4, "test": 0}) as source:
+        for index in range(4):
+            frames, targets = source.clip("train", index)
+            videos = [task.video("train", n)[0] for n in task.numbers(index, 3)]
+            shown = (np.stack(list(frames))[0, ..., 1].mean(axis=(1, 2)) * task.deviation + task.mean) * 255 / 20
+            for number, video, label in zip(shown.round().astype(int), videos, targets[0], strict=True):
+                assert label == video.label
+                assert number in ((1, 2) if video.path == broken else range(6))  # 1 and 2: the others of class a
+        assert list(source.skipped) == [str(broken)]
+        assert "no video" in source.skipped[str(broken)]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_held_out_video_that_cannot_be_read_is_named_and_left_out(folder, workers):
+    broken = folder / "test" / "b" / "0.avi"
+    broken.write_bytes(b"")
+    task = task_of(folder, views=2)
+    with Source(task, 4, workers=workers, limits={"train": 0, "test": 2}) as source:
+        clips = [source.clip("test", index) for index in range(2)]  # eight samples of six: the last two fill it up
+        assert list(source.skipped) == [str(broken)]
+        (item,) = source.unusable()
+    assert task.listed["test"][item].path == broken
+    for n, item_of in enumerate(np.concatenate([task.items("test", index, 4) for index in range(2)])):
+        shown = np.stack(list(clips[n // 4][0]))[:, n % 4]
+        assert (item_of == item) <= np.allclose(shown, (GREY / 255 - task.mean) / task.deviation)
+
+
+def test_a_set_of_which_no_video_of_a_split_in_use_can_be_read_is_refused(folder):
+    for path in (folder / "test").rglob("*.avi"):
+        path.write_bytes(b"")
+    task = task_of(folder)
+    task.open(("train",))
+    with pytest.raises(InputError, match=r"nothing usable to evaluate on: none of 3 videos can be read, such as test/"):
+        task.open()
+    with Source(task, 2, limits={"train": 1, "test": 0}) as source:
+        source.open()
+    for path in (folder / "train").rglob("*.avi"):
+        path.unlink()
+    with pytest.raises(InputError, match="nothing usable to train on: none of 0 listed videos is there"):
+        task_of(folder).open(("train",))
+
+
+def test_a_good_video_of_a_single_frame_is_looped_and_a_broken_one_that_promises_more_is_not(folder, tmp_path):
+    decoder = Decoder(6, 5.0, 12, 16, False)
+    for frames in (1, 4):  # at 25 per second, of which every fifth is wanted
+        write_video(tmp_path / "short.avi", marked(0, frames), **LOSSLESS)
+        sample = decoder.sample(Order((str(tmp_path / "short.avi"),)))
+        assert sample.usable and len(set(numbers(sample.frames))) == 1
+    write_video(tmp_path / "long.avi", marked(0, 40), **LOSSLESS)
+    content = (tmp_path / "long.avi").read_bytes()
+    (tmp_path / "cut.avi").write_bytes(content[: content.index(b"00dc") + 1500])
+    sample = Decoder(6, 25.0, 12, 16, False).sample(Order((str(tmp_path / "cut.avi"),)))
+    assert not sample.usable and list(sample.skipped) == [str(tmp_path / "cut.avi")]
+
+
+def test_what_a_worker_is_sent_does_not_grow_with_the_data_set(tmp_path):
+    sizes = []
+    for count in (10, 1000):
+        for split in ("train", "test"):
+            (tmp_path / str(count) / split / "only").mkdir(parents=True)
+            for i in range(count):
+                (tmp_path / str(count) / split / "only" / f"{i:04d}.avi").touch()
+        task = VideoClips(data=f"folder:{tmp_path / f'{count:4d}'.strip()}", **SMALL)
+        sizes.append(
+            [len(pickle.dumps(what)) for what in (task.decoder, task.order("train", 3), task.order("test", 3))]
+        )
+    assert all(few - 10 < many <= few + 20 for few, many in zip(*sizes, strict=True)) and max(sizes[1]) < 1500
+
+
+def test_a_class_without_a_readable_file_is_shown_grey_and_all_its_files_are_named(folder):
+    for path in (folder / "train" / "a").iterdir():
+        path.write_bytes(b"")
+    task = task_of(folder)
+    n = next(n for n in range(6) if task.video("train", n)[0].label == 0)
+    sample = task.sample("train", n)
+    assert (sample.frames == GREY).all()
+    assert sorted(sample.skipped) == sorted(str(path) for path in (folder / "train" / "a").iterdir())

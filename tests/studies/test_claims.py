@@ -1,0 +1,305 @@
+"""The claims: each experiment runs, tiny, and reports what it measured; and what the command says and keeps."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import sideways.training.run
+from sideways.commands.main import main
+from sideways.data.videos.make import make
+from sideways.errors import DivergedError
+from sideways.studies.claims import aligned, claim, future, recognition, remedies, speed
+from sideways.studies.claims.check import CLAIMS, check_claims
+from sideways.studies.claims.claim import OURS, ArmResults, Claim, Finding, Lab, recipe
+from sideways.studies.claims.verdict import HOLDS, IN_PART, NOT_HERE, NOT_RUN, at_chance, judged, spread
+from sideways.training.build import build_network, build_task
+from sideways.training.several import try_many
+
+DEEPER = list(aligned.CASES)[-1]
+
+
+class Tiny(Lab):
+    """Three clips of each run, two samples, one seed (three where a claim is about their spread)."""
+
+    def train(self, arms, seeds, group=""):
+        def shrunk(c):
+            every = {name: min(getattr(c, name), 1) for name in ("evaluate_every", "cosine_every")}
+            often = 18 if c.checkpoint_every else 0
+            small = replace(c, clips=3, batch=2, evaluation_clips=1, checkpoint_every=often, **every)
+            return replace(small, model_options=c.model_options | {"width": 2}) if c.model.startswith("vgg5") else small
+
+        return super().train(
+            {arm: shrunk(config) for arm, config in arms.items()},
+            seeds[: 3 if self.directory.name == "stable" else 1],
+            group,
+        )
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """Run one experiment, without the pictures of its single runs."""
+    monkeypatch.setattr(sideways.training.run, "plot_run", lambda *arguments: None)
+    monkeypatch.setattr(sideways.training.run, "plot_confusion", lambda *arguments: None)
+    measure = aligned.measure
+    for module in (aligned, remedies):
+        monkeypatch.setattr(module, "measure", lambda config, network, batches: measure(config, network, 2))
+    monkeypatch.setattr(aligned, "CASES", {case: aligned.CASES[case] for case in (aligned.FIRST, DEEPER)})
+
+    def run(name, **more):
+        (tmp_path / name).mkdir()
+        return CLAIMS[name].run(Tiny(tmp_path / name, "quick", **more))
+
+    return run
+
+
+def results(tmp_path):
+    """arm's folder → its results."""
+    return {path.parent.parent.name: json.loads(path.read_text()) for path in tmp_path.rglob("results.json")}
+
+
+# ArmResults that diverge, and runs that are shared
+
+
+def test_a_diverged_run_counts_as_chance_and_is_counted(tmp_path):
+    lab = Tiny(tmp_path)
+    wild = recipe("bands-chain", optimizer={"name": "sgd", "learning_rate": 1e38}, schedule={"name": "constant"})
+    runs = lab.train({"wild": wild, "tame": recipe("bands-chain")}, range(1, 2))
+    assert (runs["wild"].diverged, runs["tame"].diverged) == (1, 0)
+    finished = runs["tame"].finished[0]
+    assert runs["wild"].accuracies == [0.25]
+    assert ArmResults([DivergedError("x"), finished], lambda: 0.25).accuracies == [finished.accuracy, 0.25]
+
+
+@pytest.mark.parametrize(
+    "name", ["temporal", "stable", "converges", "regularises", "smooth", "aligned", "future", "remedies"]
+)
+def test_a_claim_whose_runs_diverged_says_so_and_does_not_hold(tiny, monkeypatch, name):
+    monkeypatch.setattr(claim, "try_many", lambda jobs, *_: [DivergedError("loss is inf")] * len(jobs))
+    if name == "smooth":  # nothing to be said
+        with pytest.raises(DivergedError):
+            tiny(name)
+    else:
+        assert tiny(name).verdict.word == NOT_HERE
+
+
+@pytest.mark.parametrize("arm", [0, 1])
+@pytest.mark.parametrize("name", ["temporal", "smooth", "aligned", "future", "remedies"])
+def test_a_single_arm_that_diverged_ends_no_claim(tiny, monkeypatch, name, arm):
+    def all_but_one(jobs, processes, title):
+        results = try_many(jobs, processes, title)
+        return [*results[:arm], DivergedError("loss is inf"), *results[arm + 1 :]]
+
+    monkeypatch.setattr(claim, "try_many", all_but_one)
+    assert tiny(name).verdict.word in (HOLDS, IN_PART, NOT_HERE)
+
+
+def test_the_same_run_is_made_once(tmp_path):
+    lab = Tiny(tmp_path)
+    first = lab.train({"one": recipe("bands-chain")}, range(1, 2))["one"].finished[0]
+    again = lab.train({"another name": recipe("bands-chain")}, range(1, 2))["another name"].finished[0]
+    assert first is again and len(results(tmp_path)) == 1
+
+
+# The machinery, tiny
+
+
+@pytest.mark.parametrize("name", ["temporal", "stable", "converges", "regularises", "smooth"])
+def test_each_arm_of_a_claim_has_a_row_with_what_its_runs_measured(tiny, tmp_path, name):
+    found = tiny(name)
+    told = results(tmp_path)
+    column = next(key for key in found.rows[0] if key.startswith(("held-out accuracy", "accuracy, ")))
+    listed = [row[key] for row in found.rows for key in row if key.startswith(column.split(",")[0])]
+    runs = {path.parent.parent for path in tmp_path.rglob("results.json")}  # an arm's folder: a run for each seed
+    assert sorted(listed) == sorted(
+        spread([accuracy(path) for path in sorted(arm.rglob("results.json"))]) for arm in runs
+    )
+    assert len(told) >= 2 and found.verdict.word in (HOLDS, IN_PART, NOT_HERE)
+    assert all(picture.stat().st_size > 10_000 for picture in found.pictures) and found.pictures
+
+
+def accuracy(path):
+    return json.loads(path.read_text())["accuracy"]
+
+
+def test_future_compares_networks_with_what_needs_no_learning_and_keeps_a_video(tiny, tmp_path):
+    found = tiny("future")
+    waves = [row["prediction"] for row in found.rows if row["frames"].startswith("waves")]
+    assert waves[:1] == [future.SKIP] and {*future.ARMS, future.REPEAT, future.EXTRAPOLATION} == set(waves)
+    ratio = {row["prediction"]: float(row["PSNR dB"]) for row in found.rows if row["frames"].startswith("waves")}
+    assert ratio[future.REPEAT] > max(ratio[arm] for arm in future.ARMS)  # three clips teach nothing
+    assert (tmp_path / "future" / "prediction-waves.mp4").stat().st_size > 0
+
+
+def test_aligned_has_a_row_for_each_unit_below_the_merge(tiny):
+    found = tiny("aligned")
+    assert [row["unit"] for row in found.rows] == [f"conv{i}" for i in (1, 2, 3, 1, 2, 3, 4)]
+    assert all(-1 <= float(row["cosine of the means"]) <= 1 for row in found.rows)
+
+
+def test_remedies_puts_accuracy_memory_and_cost_of_each_in_one_table(tiny):
+    found = tiny("remedies")
+    rows = {row["remedy"]: row for row in found.rows}
+    assert list(rows) == list(remedies.DIRECTION)
+    megabytes = {arm: float(row["MB of activations"]) for arm, row in rows.items()}
+    assert megabytes[remedies.PLAIN] <= megabytes[remedies.DELAYED] <= megabytes[remedies.EXACT]
+    assert "What to choose" in found.notes
+
+
+def test_memory_is_measured_as_the_bench_does(tiny):
+    found = tiny("memory")
+    assert found.verdict.word == HOLDS
+    assert [row["rule"] for row in found.rows] == ["Sideways", "backprop", "bptt"]
+
+
+def test_a_frame_changes_parameters_at_once_and_its_loss_the_bottom_unit_after_2d_minus_1_ticks():
+    for depth in (1, 2, 5):
+        assert speed.first_updates(depth) == {"first": 1, "top": depth, "bottom": 2 * depth - 1}
+
+
+def test_what_the_displacement_predicts():
+    assert aligned.opponent(1.0) == pytest.approx(-aligned.opponent(-1.0)) and aligned.opponent(0.0) == 0
+    config = recipe("waves-skip", model_options={"skip": ["conv1>conv4"]})
+    task = build_task(config)
+    network = build_network(config, task.frame_shape, 4)
+    found = aligned.predictions(network, "conv4", 1.0)
+    assert [found[unit].sign for unit in ("conv1", "conv2", "conv3")] == [None, -1, 0]
+    assert found["conv2"].ratios == pytest.approx((-1.0,))  # Δ = -2, seen as +2
+    raw = recipe("waves-skip", model_options={"skip": ["frame>conv4"]})
+    found = aligned.predictions(build_network(raw, task.frame_shape, 4), "conv4", 1.0)
+    assert [found[unit].sign for unit in ("conv1", "conv2", "conv3")] == [-1, -1, 1]  # Δ = -3, seen as 3, 1, -1
+
+
+# The command
+
+
+def test_claims_are_listed_with_their_source(capsys):
+    assert main(["claims"]) == 0
+    out = capsys.readouterr().out
+    assert [line.split()[0] for line in out.splitlines()[: len(CLAIMS)]] == list(CLAIMS)
+    assert "CVPR 2021" in out
+
+
+def test_an_unknown_claim_is_refused_in_one_line(capsys):
+    assert main(["claims", "magic"]) == 2
+    assert "no claim is called 'magic'" in capsys.readouterr().err
+
+
+def test_one_experiment_that_fails_loses_no_other_and_the_report_says_so(tmp_path, monkeypatch, capsys):
+    def fails(lab):
+        raise ZeroDivisionError("no ticks")
+
+    def holds(lab):
+        return Finding(judged(at_chance("it", [0.25], 0.25, 10)), "0.250", "nothing", [{"arm": "a|b", "x": "1"}], "")
+
+    monkeypatch.setitem(CLAIMS, "smooth", Claim("It fails.", OURS, fails))
+    monkeypatch.setitem(CLAIMS, "stable", Claim("It holds.", OURS, holds))
+    arguments = ["claims", "smooth", "stable", "--quick", "--out", str(tmp_path / "claims")]
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 1
+    text = (tmp_path / "claims" / "report.md").read_text()
+    assert f"**{NOT_RUN}**" in text and "ZeroDivisionError: no ticks" in text
+    assert f"**{HOLDS}**" in text and "a\\|b" in text
+    out = f"--quick --out {tmp_path / 'claims'}`, on "
+    assert f"`sideways claims smooth {out}" in text and f"`sideways claims stable {out}" in text
+    assert "fails" in (tmp_path / "claims" / "smooth" / "error.txt").read_text()
+
+
+def holds(lab):
+    assert [path.name for path in lab.directory.iterdir()] == ["finding.json"]
+    (lab.directory / "mine").touch()
+    return Finding(judged(at_chance("it", [0.25], 0.25, 10)), "0.250", "nothing", [{"arm": "a"}], "")
+
+
+def test_a_claim_that_is_checked_again_is_replaced_and_others_stay_in_the_report(tmp_path, monkeypatch):
+    monkeypatch.setitem(CLAIMS, "stable", Claim("It holds.", OURS, holds))
+    monkeypatch.setitem(CLAIMS, "temporal", Claim("It holds, too.", OURS, holds))
+    check_claims(["temporal"], tmp_path, "quick")
+    for _ in range(2):
+        check_claims(["stable"], tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert f"`sideways claims temporal --quick --out {tmp_path}`" in text and f"claims stable --out {tmp_path}`" in text
+    assert text.index("## temporal") < text.index("## stable") and text.count(f"**{HOLDS}**") == 2
+
+
+def test_a_folder_of_something_else_is_not_replaced(tmp_path, capsys):
+    (tmp_path / "stable").mkdir()
+    (tmp_path / "stable" / "thesis.tex").touch()
+    assert main(["claims", "temporal", "stable", "--quick", "--out", str(tmp_path)]) == 2
+    assert "stable is not of `sideways claims`" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["stable", "thesis.tex"]  # nothing was begun
+
+
+def test_a_damaged_finding_is_told_before_anything_runs(tmp_path, capsys):
+    (tmp_path / "future").mkdir()
+    (tmp_path / "future" / "finding.json").write_text("{")
+    assert main(["claims", "temporal", "--quick", "--out", str(tmp_path)]) == 2
+    assert "finding.json is damaged" in capsys.readouterr().err and not (tmp_path / "temporal").exists()
+
+
+def test_ctrl_c_keeps_what_was_found_and_says_what_does_the_rest(tmp_path, monkeypatch, capsys):
+    def stops(lab):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(CLAIMS, "temporal", Claim("It holds.", OURS, holds))
+    monkeypatch.setitem(CLAIMS, "stable", Claim("It stops.", OURS, stops))
+    assert main(["claims", "temporal", "stable", "smooth", "--quick", "--out", str(tmp_path)]) == 130
+    rest = f"sideways claims stable smooth --quick --out {tmp_path} does the rest"
+    assert rest in capsys.readouterr().err
+    text = (tmp_path / "report.md").read_text()
+    assert f"**{HOLDS}**" in text and f"**{NOT_RUN}**" in text and "it was stopped before its end" in text
+
+
+def test_data_that_is_not_there_is_refused_before_anything_runs(tmp_path, capsys):
+    out = tmp_path / "claims"
+    for data in ("nosuch", "ucf101:/nowhere"):
+        assert main(["claims", "all", "--quick", "--data", data, "--out", str(out)]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+    assert main(["claims", "stable", "--data", "ucf101:/nowhere", "--out", str(out)]) == 2
+    assert "--data is for recognition" in capsys.readouterr().err and not out.exists()
+
+
+def test_stable_with_a_single_seed_says_what_it_needs(tmp_path):
+    found = check_claims(["stable"], tmp_path, "quick", seeds=1)["stable"]
+    assert found.verdict.word == NOT_RUN and "--seeds must be at least 3" in found.what
+
+
+def test_a_made_set_is_no_real_one_whoever_names_it(tmp_path):
+    make("ucf101", tmp_path / "made", "motion", groups=3, each=1)
+    place = f"ucf101:{tmp_path / 'made'}"
+    recognition.check_data([place])
+    assert not recognition.is_real(place)
+    (tmp_path / "made" / "made.txt").unlink()
+    assert recognition.is_real(place)
+
+
+# What the experiments brought
+
+
+def test_distinct_clips_come_again_and_held_out_ones_do_not():
+    task = build_task(recipe("bands-few-chain"))
+    assert np.array_equal(task.clip("train", 1, 2).frames, task.clip("train", 5, 2).frames)
+    assert not np.array_equal(task.clip("train", 1, 2).frames, task.clip("train", 2, 2).frames)
+    assert not np.array_equal(task.clip("test", 1, 2).frames, task.clip("test", 5, 2).frames)
+
+
+def test_shuffled_waves_are_the_same_frames_in_another_order():
+    still = build_task(recipe("bands-chain")).clip("train", 0, 3)
+    mixed = build_task(recipe("bands-chain", task_options={"shuffled": True})).clip("train", 0, 3)
+    assert np.array_equal(still.targets, mixed.targets)
+    for k in range(3):
+        one, other = (clip.frames[:, k].reshape(18, -1) for clip in (still, mixed))
+        assert not np.array_equal(one, other)
+        assert np.array_equal(one[np.lexsort(one.T)], other[np.lexsort(other.T)])
+
+
+def test_a_band_of_wavelengths_is_what_its_class_says():
+    task = build_task(recipe("bands-chain", task_options={"size": 48, "speed": 0.0}))
+    clip = task.clip("train", 0, 32)
+    for k, label in enumerate(clip.targets[0]):
+        spectrum = np.abs(np.fft.fft2(clip.frames[0, k, :, :, 0] * np.outer(np.hanning(48), np.hanning(48)))) ** 2
+        frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(48), np.fft.fftfreq(48)))
+        low, high = 6 + 1.5 * label, 7.5 + 1.5 * label
+        assert 1 / (high + 0.6) <= (spectrum * frequency).sum() / spectrum.sum() <= 1 / (low - 0.6)

@@ -1,0 +1,149 @@
+"""Verdicts of the claims follow from numbers by their rules: here from made-up ones."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sideways.studies.claims import aligned, appearance, future, recognition, remedies, smooth, speed, stable, temporal
+from sideways.studies.claims.verdict import HOLDS, IN_PART, NOT_HERE, at_chance, clearly_above, judged
+
+
+def test_the_first_check_decides_whether_a_claim_holds_and_the_others_whether_in_part():
+    yes, no = at_chance("it", [0.25], 0.25, 100), at_chance("it", [0.9], 0.25, 100)
+    assert judged(yes, yes).word == HOLDS
+    assert judged(yes, no).word == IN_PART
+    assert judged(no, yes).word == NOT_HERE
+    assert "NO: it within three standard errors of chance" in judged(yes, no).why
+
+
+def test_at_chance_means_within_three_standard_errors_of_all_samples_together():
+    error = (0.25 * 0.75 / (5 * 640)) ** 0.5
+    assert at_chance("it", [0.25 + 2.9 * error] * 5, 0.25, 640).true
+    assert not at_chance("it", [0.25 + 3.1 * error] * 5, 0.25, 640).true
+
+
+def test_clearly_above_needs_two_standard_errors_of_the_difference():
+    assert clearly_above("a", [0.9, 0.92], "b", [0.8, 0.82], 10_000).true
+    assert not clearly_above("a", [0.7, 0.99], "b", [0.7, 0.9], 10_000).true
+    assert not clearly_above("a", [0.7], "b", [0.5], 12).true
+    assert clearly_above("a", [1.0] * 3, "b", [0.72] * 3, 12).true  # each of its own 12 clips
+    assert not clearly_above("a", [1.0] * 3, "b", [0.72] * 3, 12, fixed=True).true  # all of the same 12
+
+
+def accuracies(**changed):
+    values = {
+        temporal.SKIP: [0.99, 0.98],
+        temporal.ADD: [0.95, 0.96],
+        temporal.CHAIN: [0.25, 0.26],
+        temporal.SHORTCUT: [0.24, 0.25],
+        temporal.BPTT: [1.0, 1.0],
+    }
+    return values | {getattr(temporal, name): value for name, value in changed.items()}
+
+
+def test_temporal_holds_only_at_the_stated_accuracies():
+    pan = {temporal.SKIP: [0.9, 0.92], temporal.CHAIN: [0.25, 0.24]}
+    assert temporal.verdict(accuracies(), pan, 640, 1280).word == HOLDS
+    assert temporal.verdict(accuracies(), pan | {temporal.ADD: [0.7, 0.9]}, 640, 1280).word == HOLDS
+    assert temporal.verdict(accuracies(), pan | {temporal.ADD: [0.6, 0.9]}, 640, 1280).word == IN_PART
+    assert temporal.verdict(accuracies(SKIP=[0.96, 0.97]), pan, 640, 1280).word == NOT_HERE
+    assert temporal.verdict(accuracies(CHAIN=[0.31, 0.32]), pan, 640, 1280).word == IN_PART
+    assert temporal.verdict(accuracies(BPTT=[0.98, 0.98]), pan, 640, 1280).word == IN_PART
+    assert temporal.verdict(accuracies(), pan | {temporal.SKIP: [0.26, 0.25]}, 640, 1280).word == IN_PART
+
+
+def test_future_wants_eight_decibels_over_the_chain_and_more_than_guesses_that_need_no_learning():
+    waves = {future.SKIP: [26.0], future.REPEAT: [21.9], future.CHAIN: [17.0], future.EXTRAPOLATION: [25.0]}
+    real = {future.SKIP: [30.0], future.REPEAT: [29.0], future.CHAIN: [20.0]}
+    assert future.verdict(waves, real).word == HOLDS
+    assert future.verdict(waves | {future.CHAIN: [18.1]}, real).word == NOT_HERE
+    assert future.verdict(waves | {future.REPEAT: [22.1]}, real).word == IN_PART
+    assert future.verdict(waves | {future.EXTRAPOLATION: [26.1]}, real).word == IN_PART
+    assert future.verdict(waves, real | {future.REPEAT: [30.5]}).word == IN_PART
+    assert future.verdict(waves | {future.SKIP: []}, real).word == NOT_HERE  # all runs diverged
+
+
+def arm(deviation, over_time, failed=0, seeds=8):
+    """Two learning rates, with the same runs."""
+    around = np.array([-1, 1] * (seeds // 2)) * deviation
+    return [stable.Steadiness(list(0.8 + around), [over_time + 0.01 * k for k in range(seeds)], failed)] * 2
+
+
+def test_stable_wants_deviations_that_are_clearly_smaller_and_no_more_failures():
+    assert stable.verdict(arm(0.1, 1.0), arm(0.02, 0.5)).word == HOLDS
+    assert stable.verdict(arm(0.02, 1.0), arm(0.1, 0.5)).word == NOT_HERE
+    assert stable.verdict(arm(0.1, 1.0), arm(0.098, 0.5)).word == NOT_HERE  # as may be by chance
+    assert stable.verdict(arm(0.1, 0.5), arm(0.02, 1.0)).word == IN_PART
+    assert stable.verdict(arm(0.1, 1.0, failed=1), arm(0.02, 0.5)).word == NOT_HERE  # no rate at which all learnt
+    one = arm(0.1, 1.0)[:1]
+    assert stable.verdict([*one, *arm(0.1, 1.0, failed=1)[:1]], arm(0.02, 0.5)).word == HOLDS
+    assert stable.verdict(arm(0.1, 1.0), [*arm(0.02, 0.5)[:1], *arm(0.02, 0.5, failed=2)[:1]]).word == IN_PART
+
+
+@settings(max_examples=20)
+@given(st.integers(3, 10), st.integers(0, 99))
+def test_arms_that_differ_by_chance_alone_are_rarely_told_apart(seeds, seed):
+    random = np.random.default_rng(seed)
+
+    def drawn():
+        return [stable.Steadiness(list(random.normal(0.8, 0.05, seeds)), list(random.normal(1, 0.1, seeds)), 0)] * 2
+
+    pairs = [(drawn(), drawn()) for _ in range(40)]
+    for measure in (stable.deviation, stable.mean_over_time):
+        assert sum(stable.compared(*pair, measure)[2] < 1 for pair in pairs) <= 16  # of 40; expected: some 1 to 6
+
+
+def test_smooth_wants_a_gap_that_grows_and_aligned_signs_that_follow_the_displacement():
+    exact = {case: [0.10, 0.11] for case in [*map(str, smooth.STRIDES), smooth.SHUFFLED]}
+    rough = exact | {smooth.SHUFFLED: [0.5, 0.52], "16": [0.3, 0.31]}
+    falling = {str(stride): 0.9 - 0.2 * i for i, stride in enumerate(smooth.STRIDES)}
+    near = [0.98, 0.97], [0.99, 0.98]  # accuracies on the smoothest stream
+    assert smooth.verdict(rough, exact, *near, falling).word == HOLDS
+    assert smooth.verdict(exact, exact, *near, falling).word == NOT_HERE
+    assert (
+        smooth.verdict({case: [0.5, 0.52] for case in exact}, exact, *near, falling).word == NOT_HERE
+    )  # always as bad
+    assert smooth.verdict(rough | {smooth.SHUFFLED: [0.1, 0.9]}, exact, *near, falling).word == NOT_HERE  # by chance
+    assert smooth.verdict(rough | {smooth.SHUFFLED: []}, exact, *near, falling).word == NOT_HERE
+    assert smooth.verdict(rough | {"16": [0.10, 0.11]}, exact, *near, falling).word == IN_PART
+    assert smooth.verdict(rough, exact, [0.9, 0.9], [0.99, 0.98], falling).word == IN_PART
+    assert smooth.verdict(rough, exact, *near, dict.fromkeys(falling, 0.9)).word == IN_PART
+
+    def unit(ratio, *cosines):
+        return aligned.Measured(aligned.Prediction((ratio,)), list(cosines), [0.9] * len(cosines))
+
+    both = [unit(0.5, 0.5, 0.6), unit(-0.9, -0.5, -0.6), unit(0.6, 0.7, 0.7)]
+    assert aligned.verdict(both).word == NOT_HERE
+    assert [check.true for check in aligned.verdict(both).checks] == [False, True, True]
+    assert aligned.counts([*both, unit(0.5, -0.1, 0.4), unit(0.0, 0.9, 0.9)]) == (
+        3,
+        2,
+        1,
+        3,
+    )  # not clear; not predicted
+    assert not unit(0.5, 0.05).clear and unit(0.5, 0.15).clear  # a single seed
+    assert [check.true for check in aligned.verdict([unit(-1.0, -0.5, -0.6)] * 9).checks] == [False, True, False]
+    assert [check.true for check in aligned.verdict([*both, unit(0.9, -0.5, -0.6)]).checks] == [False, False, True]
+    assert aligned.verdict([unit(0.5, 0.5, 0.6)]).word == IN_PART and aligned.verdict([]).word == NOT_HERE
+
+
+def test_the_other_verdicts_follow_their_rules():
+    assert appearance.converged([0.5], [0.5], [0.9], [0.92]).word == HOLDS
+    assert appearance.converged([0.5], [0.5], [0.8], [0.92]).word == NOT_HERE
+    arms = appearance.SIDEWAYS, appearance.BACKPROP, appearance.NOISY
+    assert appearance.regularised(dict(zip(arms, ([0.9], [0.8], [0.85]), strict=True)), 640).word == HOLDS
+    assert appearance.regularised(dict(zip(arms, ([0.9], [0.8], [0.95]), strict=True)), 640).word == IN_PART
+    ranks = (1, 2, 4)
+    assert speed.parallel_verdict(ranks, {"sideways": [1, 1.9, 3.6], "backprop": [1, 1, 1]}, []).word == HOLDS
+    assert speed.parallel_verdict(ranks, {"sideways": [1, 1.9, 3.0], "backprop": [1, 1, 1]}, []).word == NOT_HERE
+    assert speed.parallel_verdict(ranks, {"sideways": [1, 1.9, 3.6], "backprop": [1, 1, 1]}, [1, 1.2]).word == IN_PART
+    assert speed.memory_verdict((16, 64), {"Sideways": [10, 10], "bptt": [25, 80]}).word == HOLDS
+    assert speed.memory_verdict((16, 64), {"Sideways": [10, 12], "bptt": [25, 80]}).word == NOT_HERE
+    arms = {recognition.SKIP: [0.9, 0.92], recognition.CHAIN: [0.3, 0.25]}
+    assert recognition.verdict({"ucf101:x": arms}, {"ucf101:x": 100}, ["ucf101:x"]).word == HOLDS
+    assert recognition.verdict({"ucf101:x": arms}, {"ucf101:x": 100}, []).word == IN_PART
+    assert recognition.verdict({"ucf101:x": arms}, {"ucf101:x": 1}, ["ucf101:x"]).word == NOT_HERE
+    accuracy = {remedies.PLAIN: [0.3, 0.4], remedies.DELAYED: [0.97, 0.99], remedies.EXACT: [1.0, 1.0]}
+    ratios = {remedies.PLAIN: [26.0], remedies.DELAYED: [27.0]}
+    assert remedies.verdict(accuracy, ratios, 640).word == HOLDS
+    assert remedies.verdict(accuracy, ratios | {remedies.DELAYED: [20.0]}, 640).word == IN_PART

@@ -1,7 +1,7 @@
-"""What the site takes from elsewhere, so that nothing is written twice: sections of the README, the command line from
-argparse, recipes and models from the library, the notebooks as they were saved, and the explorer.
+"""Fill in what the site takes from the library, so that nothing is written twice: the command line from argparse, the
+recipes and models, the notebooks as they were saved, and the explorer.
 
-In a page, `<!-- take: readme Several GPUs -->` is replaced by that section; so are `commands`, `recipes`, `models`.
+In a page, `<!-- take: recipes -->` is replaced by the list of recipes; `commands`, `models` and `mpi` work alike.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from sideways.models import MODELS
 from sideways.training.recipes import load_recipe, recipe_names
 
 ROOT = Path(__file__).parent.parent.parent
-TAKE = re.compile(r"<!-- take: (\w+) ?(.*?) -->")
+TAKE = re.compile(r"<!-- take: (\w+) -->")
 
 
 def on_config(config: MkDocsConfig) -> None:
-    """The notebooks of tutorials/ follow the page that introduces them."""
+    """List the notebooks of tutorials/ after the page that introduces them."""
     (tutorials,) = (entry["Tutorials"] for entry in config.nav or [] if "Tutorials" in entry)
     tutorials.extend({_title(path): f"tutorials/{path.name}"} for path in _notebooks())
 
@@ -47,7 +47,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, **kwargs: Any) -> str:
     """Fill in what a page takes from elsewhere."""
-    return TAKE.sub(lambda match: SOURCES[match[1]](match[2]), markdown)
+    return TAKE.sub(lambda match: SOURCES[match[1]](), markdown)
 
 
 def _notebooks() -> list[Path]:
@@ -64,37 +64,28 @@ def _title(path: Path) -> str:
 # Sources -------------------------------------------------------------------------------------------------------------
 
 
-def readme(heading: str) -> str:
-    """A section of the README without its heading; its own headings and links as they are from docs/."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = re.search(rf"^(#+) {re.escape(heading)}\n(.*?)(?=^#{{1,2}} |\Z)", text, re.MULTILINE | re.DOTALL)
-    if not found:
-        raise PluginError(f"the README has no section {heading!r}")
-    return re.sub(r"\]\(docs/", "](", found[2]).strip("\n")
-
-
-def recipes(_: str) -> str:
+def recipes() -> str:
     rows = [(name, load_recipe(name)) for name in recipe_names()]
     head = "| recipe | what it is | network | rule |\n|---|---|---|---|\n"
     return head + "\n".join(f"| `{n}` | {r['summary']} | `{r['model']}` | `{r['rule']}` |" for n, r in rows)
 
 
-def models(_: str) -> str:
+def models() -> str:
     return "| network | what it is |\n|---|---|\n" + "\n".join(f"| `{n}` | {words} |" for n, words in MODELS.items())
 
 
-def commands(_: str) -> str:
-    """Every command with its options, from the parsers themselves."""
+def commands() -> str:
+    """List every command with its options, read from the parsers."""
     return "\n\n".join(_of_parser(command_line(), ""))
 
 
-def mpi_help(_: str) -> str:
-    """The help of `python -m mpi`: asked of itself, since to import it is to start MPI."""
+def mpi_help() -> str:
+    """The help of `python -m mpi`, from running the command: to import the package would start MPI."""
     command, wide = [sys.executable, "-m", "mpi", "--help"], os.environ | {"COLUMNS": "110"}
-    told = subprocess.run(command, cwd=ROOT, env=wide, capture_output=True, text=True)
-    if told.returncode:
-        raise PluginError(f"python -m mpi --help failed: {told.stderr}")
-    return f"```text\n{told.stdout.strip()}\n```"
+    result = subprocess.run(command, cwd=ROOT, env=wide, capture_output=True, text=True)
+    if result.returncode:
+        raise PluginError(f"python -m mpi --help failed: {result.stderr}")
+    return f"```text\n{result.stdout.strip()}\n```"
 
 
 def _of_parser(parser: argparse.ArgumentParser, words: str) -> Iterator[str]:
@@ -127,4 +118,4 @@ def _escape(text: str) -> str:
     return f"{head}:\n\n" + "\n".join(f"    {example.strip().rstrip('.')}" for example in rest.split("; "))
 
 
-SOURCES = {"readme": readme, "recipes": recipes, "models": models, "commands": commands, "mpi": mpi_help}
+SOURCES = {"recipes": recipes, "models": models, "commands": commands, "mpi": mpi_help}

@@ -1,8 +1,13 @@
 """Sideways and Skip-Sideways: training a deep network on a video stream without ever stopping for a backward pass."""
 
-from sideways import doctor as _doctor
+try:
+    import numpy as _numpy  # noqa: F401
+except Exception:
+    # Python runs this file before any command. If NumPy is broken, `sideways doctor` must still be able to say so.
+    from sideways import doctor as _doctor
 
-_doctor.step_in()  # before NumPy is needed
+    _doctor.run_if_asked_for()
+    raise
 
 from sideways.backend import backend_name, synchronise, to_device, to_host, use_backend
 from sideways.errors import InputError

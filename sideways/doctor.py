@@ -1,7 +1,7 @@
-"""`sideways doctor`: what this machine has, what will therefore be used, and the line that brings each missing part.
+"""`sideways doctor`: a table of what this machine has, what will therefore be used, and how to install what is missing.
 
-Nothing here is imported but Python's own modules: each look is taken by a process of its own, so that a library that is
-broken, ends its process or hangs is one line in the table, whatever it is.
+This module imports Python's standard library only. Each probe runs in a process of its own, so that a library that
+cannot be imported, ends its process or hangs costs one line of the table.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 
-PATIENCE = 60  # seconds for one look
+PATIENCE = 60  # seconds for one probe
 
 
 @dataclass(frozen=True)
 class Probe:
-    """One line of the table: what a short program prints of a part, and what brings the part where that fails."""
+    """One line of the table: a part of the machine, examined by a short program."""
 
     part: str
-    program: str
-    remedy: str
+    program: str  # prints the line; fails if the part is missing or broken
+    remedy: str  # the advice that is shown if the program fails
 
 
 PYTHON = Probe(
@@ -62,23 +62,23 @@ FFMPEG = Probe(
     """
     import subprocess, imageio_ffmpeg
     program = imageio_ffmpeg.get_ffmpeg_exe()
-    said = subprocess.run([program, "-version"], capture_output=True, text=True, check=True).stdout.split()
-    print(said[2], program)
+    words = subprocess.run([program, "-version"], capture_output=True, text=True, check=True).stdout.split()
+    print(words[2], program)
     """,
-    "pip install imageio-ffmpeg (videos cannot be read; made tasks such as waves can)",
+    "pip install imageio-ffmpeg (without it no video can be read; synthetic tasks such as waves need none)",
 )
 MEMORY = Probe(
     "memory",
     """
     import os
-    page, free, all = (os.sysconf(f"SC_{name}") for name in ("PAGE_SIZE", "AVPHYS_PAGES", "PHYS_PAGES"))
+    page, free, total = (os.sysconf(f"SC_{name}") for name in ("PAGE_SIZE", "AVPHYS_PAGES", "PHYS_PAGES"))
     try:
-        told = next(line for line in open("/proc/meminfo") if line.startswith("MemAvailable"))
-        free = 1024 * int(told.split()[1]) // page
+        available = next(line for line in open("/proc/meminfo") if line.startswith("MemAvailable"))
+        free = 1024 * int(available.split()[1]) // page
     except (OSError, StopIteration):
         pass
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    print(f"{page * free / 1e9:.1f} GB free of {page * all / 1e9:.1f} GB; {cores} core(s)")
+    print(f"{page * free / 1e9:.1f} GB free of {page * total / 1e9:.1f} GB; {cores} core(s)")
     """,
     "",
 )
@@ -92,7 +92,7 @@ DRIVER = Probe(
     assert code == 0, f"cuDriverGetVersion says error {code}"
     print(f"for CUDA up to {version.value // 1000}.{version.value % 1000 // 10}")
     """,
-    "install NVIDIA's driver, where there is a GPU",
+    "install NVIDIA's driver if the machine has a GPU",
 )
 GPUS = Probe(
     "GPUs",
@@ -102,9 +102,9 @@ GPUS = Probe(
     assert count, "none"
     for number in range(count):
         cupy.cuda.Device(number).use()
-        free, all = cupy.cuda.Device(number).mem_info
+        free, total = cupy.cuda.Device(number).mem_info
         name = cupy.cuda.runtime.getDeviceProperties(number)["name"].decode()
-        print(f"{number}: {name}, {free / 1e9:.1f} GB free of {all / 1e9:.1f} GB")
+        print(f"{number}: {name}, {free / 1e9:.1f} GB free of {total / 1e9:.1f} GB")
     """,
     "needs a GPU, its driver and CuPy; check nvidia-smi",
 )
@@ -133,8 +133,8 @@ CUDA_AWARE = Probe(
     """
     from mpi4py import MPI
     from sideways.machine import cuda_aware
-    able, why = cuda_aware()
-    print("yes" if able else "no", f"({why})")
+    aware, reason = cuda_aware()
+    print("yes" if aware else "no", f"({reason})")
     """,
     "needs mpi4py",
 )
@@ -147,14 +147,14 @@ TICKS = """
     tick = rule.tick(numpy.ones((1, 2, 2, 1)), [0])
     assert numpy.isfinite(sideways.to_host(tick.loss)), "the loss is no number"
     warnings.simplefilter("ignore")
-    import sideways.commands.main
+    import sideways.training.several
     print("a tick was trained")
 """
 TABLE = (PYTHON, NUMPY, PACKAGES, FFMPEG, MEMORY, CUPY, DRIVER, GPUS, MPI4PY, MPIRUN, CUDA_AWARE)
 
 
 def take(probe: Probe) -> tuple[bool, str]:
-    """Whether the part is there, and what was seen of it or why not."""
+    """Run a probe. Returns (the part works, the lines that the probe printed or the reason why it failed)."""
     program = textwrap.dedent(probe.program)
     try:
         done = subprocess.run(
@@ -168,50 +168,49 @@ def take(probe: Probe) -> tuple[bool, str]:
         return True, done.stdout.strip()
     if done.returncode < 0:
         return False, f"ends its process with signal {-done.returncode}"
-    said = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
+    lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
+    reason = lines[-1]
     for kind in ("ModuleNotFoundError: ", "ImportError: ", "AssertionError: ", "OSError: "):
-        said = [line.removeprefix(kind) for line in said]
-    return False, said[-1].strip()[:200]
+        reason = reason.removeprefix(kind)
+    return False, reason.strip()[:200]
 
 
 def doctor(say: Callable[[str], None] = print) -> int:
-    """Print the table and what follows from it. Exit code 0 if what is used by default can run, else 1."""
-    seen = {}
+    """Print the table and what follows from it. Returns the exit code: 0 if the default backend works, else 1."""
+    results = {}
     for probe in TABLE:
-        there, words = seen[probe.part] = take(probe)
-        first, *others = words.splitlines() or [""]
-        say(f"{probe.part:<16}{first if there else 'no: ' + first}")
+        works, text = results[probe.part] = take(probe)
+        first, *others = text.splitlines() or [""]
+        say(f"{probe.part:<16}{first if works else 'no: ' + first}")
         for line in others:
             say(f"{'':<16}{line}")
-        if not there and probe.remedy:
+        if not works and probe.remedy:
             say(f"{'':<16}→ {probe.remedy}")
     say("")
     default = os.environ.get("SIDEWAYS_BACKEND") or "numpy"
-    runs = {}
+    usable = {}
     for backend in dict.fromkeys((default, "numpy", "cupy")):
-        if backend == "cupy" != default and not seen["GPUs"][0]:
-            runs[backend] = (False, "no GPU that CuPy can use")
-        else:
-            runs[backend] = take(Probe(backend, TICKS.format(backend=backend), ""))
-        there, words = runs[backend]
-        chosen = " (the default)" if backend == default else f" (with --backend {backend})"
-        say(f"{'backend':<16}{backend}{chosen}: {'works, ' if there else 'does not work: '}{words}")
-    ranks = seen["mpi4py"][0] and seen["mpirun"][0]
-    how = "mpirun -n K python -m mpi …, in the clone" if ranks else "not before mpi4py and mpirun are there"
-    say(f"{'several ranks':<16}{how}")
-    if ranks and runs["cupy"][0]:
-        aware = seen["CUDA-aware MPI"][1].startswith("yes")
-        say(
-            f"{'GPU messages':<16}through pinned host memory"
-            + ("; --transport cuda-aware hands them to MPI as they are" if aware else "")
-        )
-    return 0 if runs[default][0] else 1
+        usable[backend], text = _try_backend(backend, backend == default, has_gpu=results["GPUs"][0])
+        option = " (the default)" if backend == default else f" (with --backend {backend})"
+        say(f"{'backend':<16}{backend}{option}: {'works, ' if usable[backend] else 'does not work: '}{text}")
+    ranks = results["mpi4py"][0] and results["mpirun"][0]
+    answer = "mpirun -n K python -m mpi …, in the clone" if ranks else "not before mpi4py and mpirun are there"
+    say(f"{'several ranks':<16}{answer}")
+    if ranks and usable["cupy"]:
+        aware = results["CUDA-aware MPI"][1].startswith("yes")
+        alternative = "; --transport cuda-aware hands them to MPI as they are" if aware else ""
+        say(f"{'GPU messages':<16}through pinned host memory{alternative}")
+    return 0 if usable[default] else 1
 
 
-def step_in() -> None:
-    """Where not even NumPy can be imported, `sideways doctor` still says what is wrong."""
+def _try_backend(backend: str, is_default: bool, has_gpu: bool) -> tuple[bool, str]:
+    """Train one tick on a backend. Returns (it works, the line to print)."""
+    if backend == "cupy" and not is_default and not has_gpu:
+        return False, "no GPU that CuPy can use"
+    return take(Probe(backend, TICKS.format(backend=backend), remedy=""))
+
+
+def run_if_asked_for() -> None:
+    """End the process with the table if the command is `sideways doctor`. Called if NumPy cannot be imported."""
     if sys.argv[1:] == ["doctor"]:
-        try:
-            import numpy  # noqa: F401
-        except Exception:
-            sys.exit(doctor())
+        sys.exit(doctor())

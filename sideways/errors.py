@@ -1,18 +1,18 @@
-"""What the command line prints as one line, without a traceback: bad input (exit code 2), divergence (1)."""
+"""The errors that the command line prints as one line without a traceback."""
 
 
 class InputError(ValueError):
-    """Bad input: the message says what is wrong, where, and what would fix it."""
+    """Bad input: the message says what is wrong, where, and what would fix it. The exit code is 2."""
 
 
 class DivergedError(ArithmeticError):
-    """Training left the numbers: the message names the unit and the step."""
+    """Training has diverged: the message names the unit and the step. The exit code is 1."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """Asked to stop: the run has written a checkpoint and ends."""
+    """A run was asked to stop, has written a checkpoint and ends. The exit code is 130."""
 
 
 def printable(name: object) -> str:
-    """A file name that can be printed and written anywhere: bytes of it that are not UTF-8 are shown as `\\xff`."""
+    """A file name that any terminal and file can take: its bytes that are not UTF-8 are written as `\\xff`."""
     return str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

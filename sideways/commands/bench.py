@@ -1,4 +1,4 @@
-"""`sideways bench …`: the options of each measurement."""
+"""`sideways bench …`: measurements of speed and memory."""
 
 from __future__ import annotations
 
@@ -6,84 +6,174 @@ import argparse
 from collections.abc import Callable, Sequence
 
 from sideways.backend import BACKENDS, default_backend
-from sideways.studies.bench.decode import decode
-from sideways.studies.bench.growth import growth
-from sideways.studies.bench.layers import layers
-from sideways.studies.bench.memory import memory
-from sideways.studies.bench.pipeline import latency, pipeline
-from sideways.studies.bench.step import step
-from sideways.training.options import above_zero, count, positive
+from sideways.validation import above_zero, count, positive
+
+HELP = "measure speed and memory, in one process and on several ranks"
 
 
-def add_benches(parser: argparse.ArgumentParser) -> None:
-    """Add one command for each thing to measure."""
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add one command for each measurement."""
     benches = parser.add_subparsers(title="what to measure", metavar="BENCH", required=True)
-    command = benches.add_parser("decode", help="frames decoded per second, beside what a training step takes")
-    command.add_argument("data", metavar="KIND:PATH")
-    command.add_argument("--workers", type=count, nargs="+", default=[0, 1, 2], metavar="N", help="default: 0 1 2")
-    _frames(command)
-    command.add_argument("--clips", type=positive, default=2, help="clips of each measurement (default: 2)")
-    _json(command)
-    command.set_defaults(run=lambda o: decode(o.data, o.workers, o.model, o.size, o.batch, o.clips, o.json))
-    command = benches.add_parser("step", help="where the time of a training step goes, unit by unit, beside PyTorch")
-    _frames(command)
-    command.add_argument("--repeats", type=positive, default=15, help="default: 15")
-    command.add_argument("--threads", type=positive, default=1, help="BLAS threads, and PyTorch's (default: 1)")
-    command.add_argument("--backend", default=default_backend(), choices=BACKENDS)
-    _json(command)
-    command.set_defaults(run=lambda o: step(o.model, o.size, o.batch, o.repeats, o.threads, o.backend, o.json))
-    command = benches.add_parser("layers", help="each layer of a model by itself; convolutions in both ways")
-    _frames(command)
-    command.add_argument("--repeats", type=positive, default=9, help="default: 9")
-    _json(command)
-    command.set_defaults(run=lambda o: layers(o.model, o.size, o.batch, o.repeats, o.json))
-    command = benches.add_parser("growth", help="the time of a tick against batch, frame size, width, depth and units")
-    command.add_argument("--repeats", type=positive, default=15, help="default: 15")
-    _json(command)
-    command.set_defaults(run=lambda o: growth(o.repeats, o.json))
-    command = benches.add_parser("memory", help="bytes that training on clips of T frames needs, with each rule")
-    _frames(command, batch=1)
-    command.add_argument(
-        "--lengths", type=positive, nargs="+", default=[16, 64, 256], metavar="T", help="default: 16 64 256"
-    )
-    _json(command)
-    command.set_defaults(run=lambda o: memory(o.model, o.size, o.batch, o.lengths, o.json))
-    for name, run, ticks, words in (
-        ("pipeline", pipeline, 10, "frames/s of Sideways and of blocked backpropagation on 1 … K ranks"),
-        ("latency", latency, 100, "what becomes of frames that arrive whether or not the learner is ready"),
+    for name, add_options, run, words in (
+        ("decode", _add_decode, run_decode, "frames decoded per second, beside what a training step takes"),
+        ("step", _add_step, run_step, "where the time of a training step goes, unit by unit, beside PyTorch"),
+        ("layers", _add_layers, run_layers, "each layer of a model by itself; convolutions by both algorithms"),
+        ("growth", _add_growth, run_growth, "the time of a tick against batch, frame size, width, depth and units"),
+        ("memory", _add_memory, run_memory, "bytes that training on clips of T frames needs, with each rule"),
+        ("pipeline", _add_pipeline, run_pipeline, "frames/s of Sideways and of blocked backpropagation on 1 … K ranks"),
+        (
+            "latency",
+            _add_latency,
+            run_latency,
+            "what becomes of frames that come whether or not the learner is ready",
+        ),
     ):
-        command = benches.add_parser(
-            name, help=words, description=f"{words[0].upper()}{words[1:]}; starts mpirun itself."
-        )
-        command.add_argument("--ranks", type=positive, nargs="+", default=[1, 2], metavar="K", help="default: 1 2")
-        _frames(command)
-        command.add_argument("--units", type=positive, help="a mlp of this many equal units instead of the model")
-        command.add_argument(
-            "--ticks", type=positive, default=ticks, help=f"ticks of each measurement (default: {ticks})"
-        )
-        command.add_argument("--placement", help="measure, estimate, or by hand such as 0-2,3-7")
-        command.add_argument("--emulate-ms", type=above_zero, help="emulate devices: each unit takes this long, idle")
-        if name == "latency":
-            command.add_argument(
-                "--period-ms", type=above_zero, default=20.0, help="a frame arrives this often (default: 20)"
-            )
-        _json(command)
-        command.set_defaults(run=lambda options, run=run: _bench(options, run))
+        bench = benches.add_parser(name, help=words)
+        if run in (run_pipeline, run_latency):
+            bench.description = f"{words[0].upper()}{words[1:]}; starts mpirun itself."
+        add_options(bench)
+        bench.add_argument("--json", metavar="FILE", help="also write the results into this file")
+        bench.set_defaults(run=run)
 
 
-def _bench(options: argparse.Namespace, run: Callable[[Sequence[int], Sequence[str], str | None], None]) -> None:
+# In one process ------------------------------------------------------------------------------------------------------
+
+
+def _add_decode(bench: argparse.ArgumentParser) -> None:
+    bench.add_argument("data", metavar="KIND:PATH", help="such as ucf101:/data/ucf101")
+    bench.add_argument(
+        "--workers", type=count, nargs="+", default=[0, 1, 2], metavar="N", help="decoding processes (default: 0 1 2)"
+    )
+    _add_network(bench)
+    bench.add_argument("--clips", type=positive, default=2, help="clips of each measurement (default: 2)")
+
+
+def run_decode(options: argparse.Namespace) -> None:
+    """Measure decoding, training, and both at once."""
+    from sideways.studies.bench.decode import decode
+
+    decode(options.data, options.workers, options.model, options.size, options.batch, options.clips, options.json)
+
+
+def _add_step(bench: argparse.ArgumentParser) -> None:
+    _add_network(bench)
+    _add_repeats(bench, default=15)
+    bench.add_argument("--threads", type=positive, default=1, help="BLAS threads, and PyTorch's (default: 1)")
+    bench.add_argument("--backend", default=default_backend(), choices=BACKENDS)
+
+
+def run_step(options: argparse.Namespace) -> None:
+    """Measure a training step, unit by unit."""
+    from sideways.studies.bench.step import step
+
+    step(
+        options.model,
+        options.size,
+        options.batch,
+        options.repeats,
+        options.threads,
+        options.backend,
+        options.json,
+    )
+
+
+def _add_layers(bench: argparse.ArgumentParser) -> None:
+    _add_network(bench)
+    _add_repeats(bench, default=9)
+
+
+def run_layers(options: argparse.Namespace) -> None:
+    """Measure each layer by itself."""
+    from sideways.studies.bench.layers import layers
+
+    layers(options.model, options.size, options.batch, options.repeats, options.json)
+
+
+def _add_growth(bench: argparse.ArgumentParser) -> None:
+    _add_repeats(bench, default=15)
+
+
+def run_growth(options: argparse.Namespace) -> None:
+    """Measure how the time of a tick grows."""
+    from sideways.studies.bench.growth import growth
+
+    growth(options.repeats, options.json)
+
+
+def _add_memory(bench: argparse.ArgumentParser) -> None:
+    _add_network(bench, batch=1)
+    bench.add_argument(
+        "--lengths",
+        type=positive,
+        nargs="+",
+        default=[16, 64, 256],
+        metavar="T",
+        help="frames of a clip (default: 16 64 256)",
+    )
+
+
+def run_memory(options: argparse.Namespace) -> None:
+    """Measure the memory that each rule needs."""
+    from sideways.studies.bench.memory import memory
+
+    memory(options.model, options.size, options.batch, options.lengths, options.json)
+
+
+# On several ranks ----------------------------------------------------------------------------------------------------
+
+
+def _add_pipeline(bench: argparse.ArgumentParser, ticks: int = 10) -> None:
+    bench.add_argument(
+        "--ranks", type=positive, nargs="+", default=[1, 2], metavar="K", help="numbers of ranks (default: 1 2)"
+    )
+    _add_network(bench)
+    bench.add_argument("--units", type=positive, help="an mlp of this many equal units instead of the model")
+    bench.add_argument("--ticks", type=positive, default=ticks, help=f"ticks of each measurement (default: {ticks})")
+    bench.add_argument("--placement", help="measure, estimate, or by hand such as 0-2,3-7")
+    bench.add_argument(
+        "--emulate-ms", type=above_zero, help="emulate devices: each unit takes this many milliseconds, idle"
+    )
+
+
+def run_pipeline(options: argparse.Namespace) -> None:
+    """Measure the throughput of ranks."""
+    from sideways.studies.bench.pipeline import pipeline
+
+    _on_ranks(options, pipeline)
+
+
+def _add_latency(bench: argparse.ArgumentParser) -> None:
+    _add_pipeline(bench, ticks=100)
+    bench.add_argument(
+        "--period-ms", type=above_zero, default=20.0, help="milliseconds from one frame to the next (default: 20)"
+    )
+
+
+def run_latency(options: argparse.Namespace) -> None:
+    """Measure what becomes of frames that do not wait."""
+    from sideways.studies.bench.pipeline import latency
+
+    _on_ranks(options, latency)
+
+
+def _on_ranks(options: argparse.Namespace, measure: Callable[[Sequence[int], Sequence[str], str | None], None]) -> None:
+    """Start a measurement, which hands the options that are set on to `python -m mpi.bench`."""
     names = ("model", "units", "size", "batch", "ticks", "placement", "emulate_ms", "period_ms")
-    given = {name: getattr(options, name, None) for name in names}
-    arguments = [part for name, value in given.items() if value for part in (f"--{name.replace('_', '-')}", str(value))]
-    run(options.ranks, arguments, options.json)
+    values = {name: getattr(options, name, None) for name in names}
+    arguments = [
+        text for name, value in values.items() if value for text in (f"--{name.replace('_', '-')}", str(value))
+    ]
+    measure(options.ranks, arguments, options.json)
 
 
-def _frames(command: argparse.ArgumentParser, batch: int = 8) -> None:
-    """What is measured: a model on frames of a size."""
-    command.add_argument("--model", default="vgg8", help="default: vgg8")
-    command.add_argument("--size", type=positive, default=112, help="height and width of a frame (default: 112)")
-    command.add_argument("--batch", type=positive, default=batch, help=f"samples of a frame (default: {batch})")
+# Options of several measurements -------------------------------------------------------------------------------------
 
 
-def _json(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--json", metavar="FILE", help="also write the results here")
+def _add_network(bench: argparse.ArgumentParser, batch: int = 8) -> None:
+    bench.add_argument("--model", default="vgg8", help="default: vgg8")
+    bench.add_argument("--size", type=positive, default=112, help="height and width of a frame (default: 112)")
+    bench.add_argument("--batch", type=positive, default=batch, help=f"samples of a frame (default: {batch})")
+
+
+def _add_repeats(bench: argparse.ArgumentParser, default: int) -> None:
+    bench.add_argument("--repeats", type=positive, default=default, help=f"repetitions (default: {default})")

@@ -4,7 +4,6 @@ from sideways.rules.backprop import Backprop, Gradients, backprop
 from sideways.rules.bptt import BPTT, bptt
 from sideways.rules.delayed import Delayed
 from sideways.rules.mailbox import Mailbox
-from sideways.rules.noisy import NoisyBackprop
 from sideways.rules.rule import Evaluation, Rule, Tick
 from sideways.rules.sideways import Sideways
 from sideways.rules.trace import Trace
@@ -16,7 +15,6 @@ __all__ = [
     "Evaluation",
     "Gradients",
     "Mailbox",
-    "NoisyBackprop",
     "Rule",
     "Sideways",
     "Tick",

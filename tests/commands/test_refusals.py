@@ -164,7 +164,7 @@ def test_videos_that_cannot_be_used_end_with_exit_code_2_and_nothing_is_written(
         (["summary", "vgg8", "--classes", "0"], "at least one class, not 0"),
         (["summary", "vgg8", "--set", "nope=1"], "model 'vgg8' has no option 'nope'"),
         (["summary", "vgg8", "--set", "name=1"], "model 'vgg8' has no option 'name'"),
-        (["summary", "vgg8", "--set", "classes=1"], "--set classes: --size and --classes say this"),
+        (["summary", "vgg8", "--set", "classes=1"], "--set classes: use --size and --classes instead"),
         (["summary", "vgg8", "--set", "nope"], "--set takes"),
         (["demo", "--out", "."], ". exists and holds no demo: choose another --out"),
         (["demo", "--processes", "none"], "invalid int value: 'none'"),

@@ -8,7 +8,8 @@ import pytest
 import sideways
 from sideways.backend import to_host
 from sideways.errors import InputError
-from sideways.rules import Backprop, NoisyBackprop, Sideways
+from sideways.rules import Backprop, Sideways
+from sideways.rules.noisy import NoisyBackprop
 from sideways.rules.diagnostics import mean_gradients
 from sideways.rules.noisy import squared
 from sideways.studies.claims.claim import recipe

@@ -13,7 +13,7 @@ from matplotlib.image import imread
 
 from sideways import Backprop, MeanSquaredError, Sideways, to_host
 from sideways.commands.main import main
-from sideways.commands.predict import Spread
+from sideways.commands.predict_video import EvenSample
 from sideways.data import FramesAhead, probe, shipped_clips, write_video
 from sideways.data.task import Task
 from sideways.models import build_model
@@ -138,11 +138,11 @@ def test_predict_writes_the_same_of_any_video_and_rolls_out(run, tmp_path, capsy
 
 @given(st.integers(1, 400))
 def test_a_few_of_many_are_evenly_spread_however_many_come(count):
-    spread = Spread()
+    sample = EvenSample()
     for number in range(count):
-        spread.take(number)
-    assert spread.kept == spread.numbers == list(range(0, count, spread.step))
-    assert min(count, 2 * SHOWN) <= len(spread.kept) <= 4 * SHOWN or count <= 4 * SHOWN
+        sample.add(number)
+    assert sample.kept == sample.numbers == list(range(0, count, sample.step))
+    assert min(count, 2 * SHOWN) <= len(sample.kept) <= 4 * SHOWN or count <= 4 * SHOWN
 
 
 @settings(max_examples=10)
@@ -163,7 +163,7 @@ def test_a_film_that_comes_frame_by_frame_is_predicted_as_a_clip_is(model, horiz
 def test_predict_keeps_no_more_of_a_film_ten_times_as_long(tmp_path, monkeypatch):
     # Frames large enough, and no figure (9 MB of matplotlib's that Python frees now or later): what Python keeps for
     # itself, some 0.1 MB more or less, would hide a film of small ones.
-    monkeypatch.setattr("sideways.commands.predict.plot_prediction", lambda *a: None)
+    monkeypatch.setattr("sideways.commands.predict_video.plot_prediction", lambda *a: None)
     arguments = ["--set", "task_options.size=64", "--clips", "1", "--batch", "1", "--evaluation-clips", "1"]
     assert main(["train", "waves-predictor-skip", *arguments, "--runs", str(tmp_path), "--name", "large"]) == 0
     peaks = []

@@ -1,0 +1,55 @@
+"""`sideways claims`: the papers' claims, each checked by an experiment."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from sideways.errors import InputError
+from sideways.tables import listed
+
+HELP = "check the papers' claims, each by an experiment with a verdict"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add which claims to check, and how thoroughly."""
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="claims to check, or 'all'; without a name they are listed"
+    )
+    effort = parser.add_mutually_exclusive_group()
+    effort.add_argument("--quick", dest="effort", action="store_const", const="quick", help="few seeds, short runs")
+    effort.add_argument("--full", dest="effort", action="store_const", const="full", help="hours; with --data, days")
+    parser.add_argument(
+        "--seeds", type=int, metavar="N", help="seeds of each run (default: each experiment's own number)"
+    )
+    parser.add_argument(
+        "--processes", type=int, default=os.cpu_count() or 1, help="runs at a time (default: one for each core)"
+    )
+    parser.add_argument(
+        "--data",
+        action="append",
+        default=[],
+        metavar="KIND:PATH",
+        help="a real data set, for the claim 'recognition'; may be repeated",
+    )
+    parser.add_argument("--out", metavar="DIR", help="the folder to write (default: runs/claims)")
+    parser.set_defaults(run=run, effort="normal")
+
+
+def run(options: argparse.Namespace) -> None:
+    """List the claims, or check some: exit code 1 if an experiment could not be run."""
+    from sideways.studies.claims.check import CLAIMS, DIRECTORY, check_claims
+    from sideways.studies.claims.verdict import NOT_RUN
+
+    if not options.names and options.effort == "normal":
+        print(listed({name: f"{claim.words} ({claim.source})" for name, claim in CLAIMS.items()}))
+        print("\nsideways claims NAME… checks some, sideways claims all, --quick or --full all of them")
+        return
+    if options.processes < 1 or (options.seeds is not None and options.seeds < 1):
+        raise InputError("--seeds and --processes must be at least 1")
+    names = [] if options.names == ["all"] else options.names
+    directory = DIRECTORY if options.out is None else Path(options.out)
+    findings = check_claims(names, directory, options.effort, options.seeds, options.processes, options.data)
+    if any(finding.verdict.word == NOT_RUN for finding in findings.values()):
+        raise SystemExit(1)

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from mpi.emulated import emulate
 from mpi.mailbox import MPIMailbox, wait
-from mpi.placement import place
+from mpi.placement import assign_units
 from mpi.ranks import Ranks
 from mpi.world import WORLD
 from sideways.balance import speed_up
@@ -69,7 +69,7 @@ class Learner:
         self.ranks = Ranks.split(WORLD, len(network.units), 1)
         if options.emulate_ms:
             emulate(network, options.emulate_ms)
-        groups, self.costs = place(network, self.ranks, options.batch, options.placement)
+        groups, self.costs = assign_units(network, self.ranks, options.batch, options.placement)
         self.allowed = speed_up(self.costs, groups)
         owner = {name: stage for stage, group in enumerate(groups) for name in group}
         self.mine = groups[self.ranks.stage]

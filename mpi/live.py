@@ -1,4 +1,4 @@
-"""A live stream for several ranks: rank 0 takes the frames as they come, and passes each on to those that need it."""
+"""A live stream for several ranks: rank 0 takes the frames, and passes each on to the ranks that need it."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from sideways.errors import InputError
 
 @contextlib.contextmanager
 def relayed(world: MPI.Comm, source: Source) -> Iterator[None]:
-    """While this lasts, every rank that needs frames of a stream gets those of rank 0, which has opened it."""
+    """While the block runs, give every rank that needs frames of a live stream those that rank 0 takes."""
     stream = source.task
     if not isinstance(stream, LiveStream):
         yield
         return
-    comm, own = world.Dup(), stream.source
+    comm, opened = world.Dup(), stream.source
     readers = [rank for rank, needs in enumerate(comm.allgather(source.decodes)) if needs and rank]
     if comm.Get_rank() == 0:
-        assert own is not None
-        stream.source = _passed_on(comm, own, readers)
+        assert opened is not None
+        stream.source = _passed_on(comm, opened, readers)
     else:
         stream.source = _received(comm, stream.frame_shape)
     try:
         yield
     finally:
-        stream.source = own
+        stream.source = opened
 
 
 def _passed_on(comm: MPI.Comm, frames: Iterator[numpy.ndarray], readers: list[int]) -> Iterator[numpy.ndarray]:

@@ -1,4 +1,4 @@
-"""Metrics on their way from the top to rank 0, and the agreement to stop, without holding up the pipeline."""
+"""The log of a rank: metrics travel to rank 0, and all ranks agree to stop, without holding up the pipeline."""
 
 from __future__ import annotations
 
@@ -10,99 +10,99 @@ import numpy
 from mpi4py import MPI
 
 from sideways.training.evaluation import METRICS, Metrics
-from sideways.training.run import Journal
+from sideways.training.log import RunLog
 
 TAG = 1
 
 
-class RankJournal:
-    """Takes the place of `sideways.training.Journal` in a rank.
+class RankLog:
+    """The `Log` of a rank.
 
-    The top of each replica sends its metrics to rank 0 in short non-blocking messages; rank 0 writes a line when it has
-    those of all replicas. After each tick the ranks also exchange whether one of them was asked to stop. The answer is
-    read some ticks later, by all at the same tick: no rank can be that far ahead of another, so it has long come.
+    The top of each replica sends its metrics to rank 0 in short non-blocking messages; rank 0 writes a line when the
+    metrics of all replicas have arrived. After each tick the ranks also exchange whether one of them was asked to stop.
+    All ranks read the result at the same later tick. That tick is further away than any two ranks can drift apart, so
+    the result has always arrived and reading it never blocks.
+
+    world: all ranks, in `stages` × `replicas`. run_log: on rank 0, the log that writes; None elsewhere.
     """
 
-    def __init__(self, world: MPI.Comm, stages: int, replicas: int, journal: Journal | None):
+    def __init__(self, world: MPI.Comm, stages: int, replicas: int, run_log: RunLog | None):
         self.comm = world.Dup()
-        self.replicas, self.journal = replicas, journal
+        self.replicas, self.run_log = replicas, run_log
         self.sent: list[tuple[MPI.Request, numpy.ndarray]] = []
-        self.came: dict[tuple[int, int], list[numpy.ndarray]] = {}  # (kind, clip) → metrics so far
-        self.expected = 0
-        self.delay = stages + 1  # ticks between a vote and its answer
-        self.votes: deque[tuple[MPI.Request, numpy.ndarray]] = deque()  # each with mine, and the largest of all
-        self.asked = 0
+        self.arrived: dict[tuple[int, int], list[numpy.ndarray]] = {}  # (kind, clip) → metrics of the replicas so far
+        self.expected = 0  # messages that rank 0 has yet to receive
+        self.delay = stages + 1  # ticks between a vote and its result
+        self.votes: deque[tuple[MPI.Request, numpy.ndarray]] = deque()  # each: this rank's vote, the largest of all
+        self.stop_asked = 0
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._ask)
+            signal.signal(number, self._ask_to_stop)
 
-    def _ask(self, number: int, frame: Any) -> None:
-        self.asked = 1
+    def _ask_to_stop(self, number: int, frame: Any) -> None:
+        self.stop_asked = 1
 
-    def stop(self, pending: int | None = None) -> bool:
-        """After each tick: whether it was the last, for all ranks. An evaluation asks after each batch of clips.
-
-        pending: how many votes may wait for their answer then; by default those of the ticks that ranks are apart.
-        """
-        vote, last = numpy.array([self.asked, 0], numpy.int32), False
+    def stop_requested(self, pending: int | None = None) -> bool:
+        vote, stop = numpy.array([self.stop_asked, 0], numpy.int32), False
         self.votes.append((self.comm.Iallreduce(vote[:1], vote[1:], MPI.MAX), vote))
         while len(self.votes) > (self.delay if pending is None else pending):
-            last = self._answer() or last
-        return last
+            stop = self._result_of_vote() or stop
+        return stop
 
-    def _answer(self) -> bool:
+    def _result_of_vote(self) -> bool:
         request, vote = self.votes.popleft()
         request.Wait()
         return bool(vote[1])
 
     def trained(self, clip: int, tick: int, metrics: Metrics) -> None:
-        self._pass_on(0, clip, tick, metrics)
+        self._send(0, clip, tick, metrics)
 
     def evaluated(self, clip: int, tick: int, metrics: Metrics) -> None:
-        self._pass_on(1, clip, tick, metrics)
+        self._send(1, clip, tick, metrics)
 
-    def measured(self, clip: int, tick: int, cosines: dict[str, float] | None) -> None:
-        if self.journal:
-            self.journal.measured(clip, tick, cosines)
+    def compared(self, clip: int, tick: int, cosines: dict[str, float] | None) -> None:
+        if self.run_log:
+            self.run_log.compared(clip, tick, cosines)
 
-    def _pass_on(self, kind: int, clip: int, tick: int, metrics: Metrics) -> None:
+    def _send(self, kind: int, clip: int, tick: int, metrics: Metrics) -> None:
+        """Send the metrics, where there are any, to rank 0; there, receive those that have arrived."""
         if metrics is not None:
             line = numpy.array([kind, clip, tick, *(metrics.get(name, numpy.nan) for name in METRICS)])
             self.sent = [(request, kept) for request, kept in self.sent if not request.Test()]
             self.sent.append((self.comm.Isend(line, 0, TAG), line))
-        if self.journal:
+        if self.run_log:
             self.expected += self.replicas
             while self.expected and self.comm.Iprobe(MPI.ANY_SOURCE, TAG):
-                self._take()
+                self._receive()
 
-    def _take(self) -> None:
-        """One message (rank 0): write the line when those of all replicas are there."""
-        assert self.journal
+    def _receive(self) -> None:
+        """Receive one message on rank 0, and write the line when the metrics of all replicas are there."""
+        assert self.run_log
         line = numpy.empty(3 + len(METRICS))
         self.comm.Recv(line, MPI.ANY_SOURCE, TAG)
         self.expected -= 1
         kind, clip, tick = (int(number) for number in line[:3])
-        lines = self.came.setdefault((kind, clip), [])
+        lines = self.arrived.setdefault((kind, clip), [])
         lines.append(line[3:])
         if len(lines) < self.replicas:
             return
-        columns = zip(METRICS, numpy.transpose(self.came.pop((kind, clip))), strict=True)
-        told = ((name, column[~numpy.isnan(column)]) for name, column in columns)  # a replica may have seen nothing
-        metrics = {name: float(numpy.mean(values)) for name, values in told if len(values)}
-        write = self.journal.evaluated if kind else self.journal.trained
+        columns = zip(METRICS, numpy.transpose(self.arrived.pop((kind, clip))), strict=True)
+        known = ((name, column[~numpy.isnan(column)]) for name, column in columns)  # a replica may have seen nothing
+        metrics = {name: float(numpy.mean(values)) for name, values in known if len(values)}
+        write = self.run_log.evaluated if kind else self.run_log.trained
         write(clip, tick, metrics)
 
-    def settle(self) -> int:
-        """Take what is still under way: bytes of metrics.jsonl (rank 0). Every rank must call it."""
-        while self.journal and self.expected:
-            self._take()
+    def flush(self) -> int:
+        """Receive what is still under way. Every rank must call it."""
+        while self.run_log and self.expected:
+            self._receive()
         for request, _ in self.sent:
             request.Wait()
         self.sent = []
-        return self.journal.settle() if self.journal else 0
+        return self.run_log.flush() if self.run_log else 0
 
     def close(self) -> None:
-        """Complete every message; every rank must call it."""
-        self.settle()
+        """Complete every message. Every rank must call it."""
+        self.flush()
         while self.votes:
-            self._answer()
+            self._result_of_vote()
         self.comm.Free()

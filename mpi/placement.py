@@ -1,4 +1,4 @@
-"""Which rank runs which units: contiguous groups in the network's order, as even as whole units allow."""
+"""Placement: which rank runs which units, in contiguous groups of the network's order."""
 
 from __future__ import annotations
 
@@ -13,8 +13,25 @@ from sideways.errors import InputError
 from sideways.network import Network
 
 
+def assign_units(network: Network, ranks: Ranks, batch: int, placement: str) -> tuple[Groups, list[float]]:
+    """The units of each stage, and the cost of each unit. Every rank must call it.
+
+    placement: `"measure"` (on rank 0, for all), `"estimate"` (multiply-adds), or groups by hand such as `"0-2,3-7"`.
+    """
+    names = list(network.units)
+    costs = numpy.array(estimated_costs(network))
+    if placement != "estimate":
+        if ranks.is_leader:
+            costs[:] = measured_costs(network, batch)
+        ranks.world.Bcast(costs)
+    listed = costs.tolist()
+    if placement in ("measure", "estimate"):
+        return balanced(names, listed, ranks.stages), listed
+    return by_hand(names, placement, ranks.stages), listed
+
+
 def by_hand(names: Sequence[str], text: str, stages: int) -> Groups:
-    """Groups written as `0-2,3-7`: unit numbers, from 0, every unit once and in order."""
+    """Read groups written as `0-2,3-7`: unit numbers, from 0, every unit once and in order."""
     groups: Groups = []
     following = 0
     for part in text.split(","):
@@ -36,17 +53,3 @@ def by_hand(names: Sequence[str], text: str, stages: int) -> Groups:
 
 def _example(units: int) -> str:
     return f"0-{units // 2 - 1},{units // 2}-{units - 1}" if units > 1 else "0"
-
-
-def place(network: Network, ranks: Ranks, batch: int, how: str) -> tuple[Groups, list[float]]:
-    """The units of each stage, and what each unit costs: measured on rank 0 for all, estimated, or placed by hand."""
-    names = list(network.units)
-    costs = numpy.array(estimated_costs(network))
-    if how != "estimate":
-        if ranks.world.Get_rank() == 0:
-            costs[:] = measured_costs(network, batch)
-        ranks.world.Bcast(costs)
-    listed = costs.tolist()
-    if how in ("measure", "estimate"):
-        return balanced(names, listed, ranks.stages), listed
-    return by_hand(names, how, ranks.stages), listed

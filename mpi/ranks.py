@@ -1,4 +1,4 @@
-"""What a rank knows of the others: its communicators, which units live where, which GPU is its own."""
+"""The ranks of a job: communicators, stages and replicas, devices; and what they do together."""
 
 from __future__ import annotations
 
@@ -18,25 +18,31 @@ from sideways.backend import use_device
 from sideways.balance import Groups, speed_up
 from sideways.errors import InputError
 from sideways.network import Network
+from sideways.tables import aligned
+from sideways.training.checkpoint import PER_SAMPLE
 
 
 @dataclass
 class Ranks:
-    """World rank = replica · stages + stage. `pipeline`: the stages of one replica; `peers`: one stage's replicas."""
+    """The ranks of a job: world rank = replica · stages + stage. They share a run: see `training.processes.Processes`.
+
+    pipeline: the stages of this rank's replica; peers: the replicas of this rank's stage.
+    """
 
     world: MPI.Comm
     stages: int
     replicas: int
     pipeline: MPI.Comm
     peers: MPI.Comm
-    local_ranks: int  # on this node
-    local_rank: int
+    ranks_on_node: int
+    rank_on_node: int
     crowded: bool  # more ranks than cores on this node: waiting must not spin
-    everyone: list[tuple[str, int]] = field(default_factory=list)  # rank → host, PID; known once the table is made
+    addresses: list[tuple[str, int]] = field(default_factory=list)  # rank → host, PID; known once the table is made
+    alone = False  # there are other processes, even if this job has one rank
 
     @classmethod
     def split(cls, world: MPI.Comm, units: int, replicas: int) -> Ranks:
-        """Communicators of our own; `InputError` for a number of ranks that does not fit."""
+        """Make the communicators. Raises `InputError` for a number of ranks that does not fit."""
         stages = check_ranks(world.Get_size(), units, replicas)
         rank = world.Get_rank()
         node = world.Split_type(MPI.COMM_TYPE_SHARED, rank)
@@ -60,73 +66,77 @@ class Ranks:
     def replica(self) -> int:
         return self.peers.Get_rank()
 
-    def gone(self) -> list[str]:
-        """The ranks of this host whose process has ended: who is to blame when a message cannot be sent."""
+    # What `Processes` asks for
+
+    @property
+    def is_leader(self) -> bool:
+        return self.world.Get_rank() == 0
+
+    def barrier(self) -> None:
+        self.world.Barrier()
+
+    def any(self, flags: numpy.ndarray) -> numpy.ndarray:
+        self.world.Allreduce(MPI.IN_PLACE, flags, MPI.LOR)
+        return flags
+
+    def gather(self, entries: dict[str, str]) -> dict[str, str]:
+        # At a checkpoint something may be pickled.
+        return {key: value for part in self.world.allgather(entries) for key, value in part.items()}
+
+    def join(self, key: str, array: numpy.ndarray) -> numpy.ndarray | None:
+        """The samples of all replicas one after the other, the mean of their losses. None but in the first replica."""
+        if self.replicas == 1:
+            return array
+        if key.startswith(PER_SAMPLE):
+            parts = self.peers.gather(array)
+            return numpy.concatenate(parts) if parts is not None else None
+        if key.startswith("loss."):
+            array = numpy.array(array)
+            self.peers.Allreduce(MPI.IN_PLACE, array)
+            array /= self.replicas
+        return array if self.replica == 0 else None
+
+    # Devices, and who is gone
+
+    def take_device(self) -> str:
+        """Compute on the GPU of this rank's place on the node. Returns the device in words."""
+        devices = use_device(self.rank_on_node)
+        if not devices:
+            return "CPU"
+        if self.ranks_on_node > devices and self.rank_on_node == 0:
+            print(f"warning: {self.ranks_on_node} ranks share {devices} GPU(s) on this node", file=sys.stderr)
+        return f"GPU {self.rank_on_node % devices}"
+
+    def ended_here(self) -> list[str]:
+        """The ranks of this host whose process has ended, in words: the reason why a message cannot be sent."""
         here = socket.gethostname()
         return [
             f"rank {rank} (PID {pid} on {host})"
-            for rank, (host, pid) in enumerate(self.everyone)
+            for rank, (host, pid) in enumerate(self.addresses)
             if host == here and not _running(pid)
         ]
 
-    def take_device(self) -> str:
-        """Compute on the GPU of this rank's place on the node; what it is, in words."""
-        devices = use_device(self.local_rank)
-        if not devices:
-            return "CPU"
-        if self.local_ranks > devices and self.local_rank == 0:
-            print(f"warning: {self.local_ranks} ranks share {devices} GPU(s) on this node", file=sys.stderr)
-        return f"GPU {self.local_rank % devices}"
-
-
-def _running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return not Path("/proc/self").exists()  # without /proc nobody is blamed
-
-
-def part_of_batch(batch: int, replicas: int) -> int:
-    """The samples of each replica, or `InputError`."""
-    if batch % replicas:
-        raise InputError(f"a batch of {batch} cannot be split over {replicas} replicas")
-    return batch // replicas
-
-
-def check_same(world: MPI.Comm, options: dict[str, object]) -> None:
-    """`InputError` on every rank if some rank was started with other options than rank 0."""
-    digest = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode()).digest()[:8]
-    mine = numpy.frombuffer(digest, numpy.int64).copy()
-    everyone = numpy.empty(world.Get_size(), numpy.int64)
-    world.Allgather(mine, everyone)
-    others = [rank for rank, value in enumerate(everyone) if value != everyone[0]]
-    if others:
-        raise InputError(f"rank(s) {', '.join(map(str, others))} were started with other options than rank 0")
-
-
-def table(ranks: Ranks, network: Network, groups: Groups, costs: Sequence[float], device: str) -> str | None:
-    """On rank 0, the table of ranks; None elsewhere. Every rank must call it."""
-    everyone = ranks.world.allgather((socket.gethostname(), os.getpid(), device))  # only here is anything pickled
-    ranks.everyone = [(host, pid) for host, pid, _ in everyone]
-    if ranks.world.Get_rank():
-        return None
-    share = dict(zip(network.units, (cost / sum(costs) for cost in costs), strict=True))
-    rows = [("rank", "host", "PID", "device", "work", "units")]
-    for rank, (host, pid, what) in enumerate(everyone):
-        group = groups[rank % ranks.stages]
-        units = group[0] if len(group) == 1 else f"{group[0]} … {group[-1]}"
-        rows.append((str(rank), host, str(pid), what, f"{sum(share[u] for u in group):.0%}", units))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-    allowed = speed_up(costs, groups)
-    lines.append(
-        f"{ranks.stages} stage(s) × {ranks.replicas} replica(s); this placement allows {allowed:.2f} × one rank"
-    )
-    return "\n".join(lines)
+    def table(self, network: Network, groups: Groups, costs: Sequence[float], device: str) -> str | None:
+        """The table of ranks on rank 0; None elsewhere. Every rank must call it."""
+        everyone = self.world.allgather((socket.gethostname(), os.getpid(), device))  # only here is anything pickled
+        self.addresses = [(host, pid) for host, pid, _ in everyone]
+        if not self.is_leader:
+            return None
+        share = dict(zip(network.units, (cost / sum(costs) for cost in costs), strict=True))
+        rows = []
+        for rank, (host, pid, rank_device) in enumerate(everyone):
+            group = groups[rank % self.stages]
+            units = group[0] if len(group) == 1 else f"{group[0]} … {group[-1]}"
+            rows.append((str(rank), host, str(pid), rank_device, f"{sum(share[u] for u in group):.0%}", units))
+        return (
+            f"{aligned(('rank', 'host', 'PID', 'device', 'work', 'units'), rows, right=False)}\n"
+            f"{self.stages} stage(s) × {self.replicas} replica(s); this placement allows {speed_up(costs, groups):.2f} "
+            "× one rank"
+        )
 
 
 def check_ranks(ranks: int, units: int, replicas: int) -> int:
-    """The number of stages, or `InputError` with the numbers of ranks that would work."""
+    """The number of stages. Raises `InputError` with the numbers of ranks that would work."""
     if replicas < 1:
         raise InputError(f"--replicas must be at least 1, not {replicas}")
     if ranks % replicas or ranks // replicas > units:
@@ -135,3 +145,28 @@ def check_ranks(ranks: int, units: int, replicas: int) -> int:
             f"{ranks} ranks cannot share {units} units in {replicas} replica(s): mpirun -n {fitting} would work"
         )
     return ranks // replicas
+
+
+def part_of_batch(batch: int, replicas: int) -> int:
+    """The samples of each replica. Raises `InputError` for a batch that cannot be split."""
+    if batch % replicas:
+        raise InputError(f"a batch of {batch} cannot be split over {replicas} replicas")
+    return batch // replicas
+
+
+def check_same(world: MPI.Comm, options: dict[str, object]) -> None:
+    """Raise `InputError` on every rank if some rank was started with other options than rank 0."""
+    digest = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode()).digest()[:8]
+    own = numpy.frombuffer(digest, numpy.int64).copy()
+    everyone = numpy.empty(world.Get_size(), numpy.int64)
+    world.Allgather(own, everyone)
+    others = [rank for rank, value in enumerate(everyone) if value != everyone[0]]
+    if others:
+        raise InputError(f"rank(s) {', '.join(map(str, others))} were started with other options than rank 0")
+
+
+def _running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return not Path("/proc/self").exists()  # without /proc nobody is blamed

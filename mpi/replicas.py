@@ -1,4 +1,4 @@
-"""The rule of one rank: the library's own tick, with a mailbox that reaches other ranks and, for replicas, a mean."""
+"""Sideways over replicas: the library's own tick, with each unit's gradient averaged over the replicas."""
 
 from __future__ import annotations
 
@@ -17,73 +17,77 @@ class ReplicatedSideways(Sideways):
     """Sideways on a part of each batch: every unit's gradient is the mean over the replicas of its rank.
 
     The sum starts as soon as the unit's gradient is there, and travels while the next units run; the updates follow at
-    the end of the tick. `peers`: the ranks that own the same units.
+    the end of the tick. peers: the ranks that own the same units. Other options as for `Sideways`.
     """
 
     def __init__(self, *arguments: Any, peers: MPI.Comm, **options: Any):
         super().__init__(*arguments, **options)
         self.peers = peers
         self.downloads, self.uploads = Downloads(), Uploads()
-        self._of_unit: dict[str, Sum] = {}
+        self._means: dict[str, GradientMean] = {}  # by unit
         self._under_way: list[tuple[Unit, dict[str, Array]]] = []
 
     def average_statistics(self) -> None:
-        """Running statistics become their mean over the replicas."""
+        """Average the running statistics over the replicas."""
         for unit in self.units:
             for array in unit.state.values():
                 first = to_host(array).copy()
                 self.peers.Bcast(first)
-                beyond = to_host(array) - first
-                self.peers.Allreduce(MPI.IN_PLACE, beyond)
-                array[...] = to_device(first + beyond / self.peers.Get_size())  # equal ones stay as they are
+                difference = to_host(array) - first
+                self.peers.Allreduce(MPI.IN_PLACE, difference)
+                # Statistics that are equal on all replicas keep their last bit: their differences are 0.
+                array[...] = to_device(first + difference / self.peers.Get_size())
 
     def apply_gradients(self, unit: Unit, gradients: dict[str, Array]) -> None:
+        """Start the sum over replicas; `finish_updates` updates the unit when the sum is there."""
         if not gradients or not self.optimizers:
             return super().apply_gradients(unit, gradients)
-        if unit.name not in self._of_unit:
+        if unit.name not in self._means:
             size = sum(gradient.size for gradient in gradients.values())
-            self._of_unit[unit.name] = Sum(self.peers, size, self.network.dtype)
-        over = self._of_unit[unit.name]
-        for part, gradient in over.parts(gradients):
+            self._means[unit.name] = GradientMean(self.peers, size, self.network.dtype)
+        mean = self._means[unit.name]
+        for part, gradient in mean.parts(gradients):
             part[...] = gradient.reshape(-1)
         self._under_way.append((unit, gradients))
-        self.downloads.start(over.flat, over.mine, over.start)
+        self.downloads.start(mean.flat, mean.own, mean.start)
         self.downloads.look()
         return None
 
     def finish_updates(self) -> None:
+        """Wait for the sums of this tick, and update each unit with its mean gradient."""
         self.downloads.finish()
         for unit, gradients in self._under_way:
-            over = self._of_unit[unit.name]
-            over.finish(self.uploads)
-            for part, gradient in over.parts(gradients):
+            mean = self._means[unit.name]
+            mean.finish(self.uploads)
+            for part, gradient in mean.parts(gradients):
                 gradient[...] = part.reshape(gradient.shape)
             super().apply_gradients(unit, gradients)
         self._under_way.clear()
 
 
-class Sum:
-    """One unit's gradients, end to end in one array, on their way to their mean over replicas.
+class GradientMean:
+    """The mean of one unit's gradients over replicas; all gradients of the unit lie end to end in one array.
 
-    flat: where the unit lives; mine, total: what is sent and what comes, in pinned memory for device arrays.
+    flat: where the unit lives; own, total: what is sent and what arrives, in pinned memory for device arrays.
     """
 
     def __init__(self, peers: MPI.Comm, size: int, dtype: str):
         self.peers = peers
-        self.flat, self.mine, self.total = buffer((size,), dtype), pinned((size,), dtype), pinned((size,), dtype)
+        self.flat, self.own, self.total = buffer((size,), dtype), pinned((size,), dtype), pinned((size,), dtype)
 
     def parts(self, gradients: dict[str, Array]) -> Iterator[tuple[Array, Array]]:
-        """The place of each gradient in `flat`."""
+        """Pairs of the part of `flat` that belongs to a gradient, and that gradient."""
         end = 0
         for gradient in gradients.values():
             start, end = end, end + gradient.size
             yield self.flat[start:end], gradient
 
     def start(self) -> None:
-        self.request = self.peers.Iallreduce(self.mine, self.total)
+        """Start the sum: `own` is filled."""
+        self.request = self.peers.Iallreduce(self.own, self.total)
 
     def finish(self, uploads: Uploads) -> None:
-        """Wait for the others; the mean is in `flat` for what is computed from now on."""
+        """Wait for the other replicas. The mean is in `flat` for what is computed from now on."""
         self.request.Wait()
         self.total /= self.peers.Get_size()
         hold_until(uploads.start(self.total, self.flat, None))

@@ -38,8 +38,8 @@ def summary(
     return "\n".join(
         [
             aligned(HEAD, rows, right=False),
-            f"{len(units)} units, depth {latency + 1}, latency {latency} ticks; {sum(parameters.values()):,} parameters, "
-            f"{work:,} multiply-adds per frame",
+            f"{len(units)} units, depth {latency + 1}, latency {latency} ticks; {sum(parameters.values()):,} "
+            f"parameters, {work:,} multiply-adds per frame",
             "forward, backward: the first tick of each; out of step: frames; + adds, ‖ concatenates channels",
         ]
     )

@@ -1,4 +1,4 @@
-"""sideways.training.build."""
+"""From a `Config` to what it names: the task, the network, the rule with its loss and optimizer."""
 
 from __future__ import annotations
 
@@ -13,25 +13,20 @@ from sideways.losses import MeanSquaredError, SoftmaxCrossEntropy
 from sideways.models import build_model
 from sideways.network import Network
 from sideways.optimizers import SGD, Adam, Optimizer
-from sideways.rules import BPTT, Backprop, Delayed, NoisyBackprop, Sideways
+from sideways.rules import BPTT, Backprop, Delayed, Sideways
+from sideways.rules.noisy import NoisyBackprop
 from sideways.training.config import Config
 from sideways.training.parameters import start_from
 from sideways.validation import check_options, check_type
 
 RULES = {"sideways": Sideways, "delayed": Delayed, "backprop": Backprop, "bptt": BPTT, "noisy": NoisyBackprop}
-
-
 TICKING = ("sideways", "delayed")  # every unit runs forward and backward at every tick
-
-
 OPTIMIZERS = {"sgd": SGD, "adam": Adam}
-
-
 SCHEDULES = {"constant": Constant, "step": Step, "cosine": Cosine}
 
 
 def build_task(config: Config) -> Task:
-    """The task that a config names, or `InputError`."""
+    """Build the task that a config names. Raises `InputError` for what does not fit."""
     options = dict(config.task_options)
     if config.task == "stream":
         if config.boundary != "stream" or config.batch != 1:
@@ -52,7 +47,7 @@ def build_task(config: Config) -> Task:
 
 
 def build_network(config: Config, frame_shape: tuple[int, ...], classes: int) -> Network:
-    """The network that a config names, for frames (H, W, C) and this many classes, or `InputError`."""
+    """Build the network that a config names, for frames (H, W, C) and so many classes."""
     width = None if config.horizon else classes
     network = build_model(config.model, frame_shape, width, config.seed, config.dtype, **config.model_options)
     if config.init:
@@ -63,16 +58,17 @@ def build_network(config: Config, frame_shape: tuple[int, ...], classes: int) ->
 def build_rule(
     config: Config, task: Task, network: Network, rules: Mapping[str, Callable[..., Any]] = RULES, **more
 ) -> Any:
-    """The `Rule` that a config names, with its loss and optimizer, for clips of this task, or `InputError`.
+    """Build the rule that a config names, with its loss and optimizer, for clips of a task.
 
-    rules: the classes to choose from. more: arguments for that class that no config holds (a mailbox).
+    rules: the classes to choose from. more: arguments of the class that no config holds (a mailbox). Raises
+    `InputError` for clips that are too short, and for settings that the rule cannot have.
     """
-    whole = config.boundary == "flush" or config.cosine_every > 0  # gradients of all units in each clip by itself
-    if config.rule in TICKING and whole and task.length < 2 * network.depth - 1:
-        other = "no --cosine-every" if config.boundary == "stream" else "--boundary stream"
+    whole_clips = config.boundary == "flush" or config.cosine_every > 0  # gradients of all units in each clip by itself
+    if config.rule in TICKING and whole_clips and task.length < 2 * network.depth - 1:
+        remedy = "no --cosine-every" if config.boundary == "stream" else "--boundary stream"
         raise InputError(
             f"clips of {task.length} frames train no bottom unit of {config.model}, depth {network.depth}: "
-            f"at least {2 * network.depth - 1} are needed (--set task_options.length=…), or {other}"
+            f"at least {2 * network.depth - 1} are needed (--set task_options.length=…), or {remedy}"
         )
     if config.rule in (*TICKING, "bptt") and task.length < network.depth:
         raise InputError(
@@ -93,7 +89,7 @@ def make_rule(
     rules: Mapping[str, Callable[..., Any]] = RULES,
     **more,
 ) -> Any:
-    """The rule itself; without an optimizer it only evaluates."""
+    """Build the rule that a config names, for clips of any length. Without an optimizer it can only evaluate."""
     if config.rule not in rules:
         raise InputError(f"unknown rule {config.rule!r}: choose one of {', '.join(rules)}")
     options: dict[str, Any] = {"update_every": config.update_every}
@@ -102,8 +98,8 @@ def make_rule(
     elif config.boundary != "flush":
         raise InputError(f"rule {config.rule!r} trains on clips: boundary 'flush', not {config.boundary!r}")
     if config.rule in (*TICKING, "bptt"):
-        ahead = 0 if config.horizon else None  # the frame ahead is counted from the newest frame
-        options["target_delay"] = ahead if config.target_delay is None else config.target_delay
+        default = 0 if config.horizon else None  # the frame ahead is counted from the newest frame
+        options["target_delay"] = default if config.target_delay is None else config.target_delay
     elif config.target_delay:
         raise InputError(f"rule {config.rule!r} answers every frame at once: no target_delay {config.target_delay}")
     loss = MeanSquaredError() if config.horizon else SoftmaxCrossEntropy(config.label_smoothing)
@@ -120,7 +116,7 @@ def _optimizer(config: Config, ticks: int) -> Optimizer:
 
 
 def _schedule(config: Config, ticks: int) -> Callable[[int], float]:
-    """The schedule of a run of this many ticks; `warm_up` (ticks) goes before any of them."""
+    """The learning-rate schedule of a run of so many ticks; `warm_up` (ticks) goes before any schedule."""
     options = dict(config.schedule)
     name, warm_up = options.pop("name", "constant"), options.pop("warm_up", 0)
     if not isinstance(name, str) or name not in SCHEDULES:
@@ -134,5 +130,5 @@ def _schedule(config: Config, ticks: int) -> Callable[[int], float]:
 
 
 def option(task: type[Task], options: Mapping[str, Any], name: str) -> Any:
-    """What an option of a task is, given or by default."""
+    """The value of an option of a task: from the options, or the default of the task's class."""
     return options.get(name, inspect.signature(task).parameters[name].default)

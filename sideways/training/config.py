@@ -1,4 +1,4 @@
-"""All that is needed to repeat a run: one `Config`, read from a recipe, changed by options, written as config.json."""
+"""The settings of a run: read from a recipe, changed by options, written as config.json."""
 
 from __future__ import annotations
 
@@ -11,11 +11,17 @@ from sideways.errors import InputError
 from sideways.validation import check_type
 
 MOST_THREADS = 1024
+OWNERS = {  # options of models and tasks that follow from other settings
+    "input_shape": "it follows from the task's frames",
+    "classes": "they follow from the task",
+    "seed": "set `seed` at the top level of the recipe",
+    "dtype": "set `dtype` at the top level of the recipe",
+}
 
 
 @dataclass
 class Config:
-    """One run. The tables `optimizer` and `schedule` hold a `name` and that class's own options.
+    """All that is needed to repeat a run. The tables `optimizer` and `schedule` hold a `name` and its options.
 
     clips: how many batches of clips to train on; batch: samples in each. A tick is one frame of all samples.
     evaluation_clips: batches of held-out clips for each evaluation; evaluate_every: clips between evaluations while
@@ -61,13 +67,10 @@ class Config:
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self)).items():
             check_type(name, getattr(self, name), hint)
-        for table, given in (
-            ("model_options", ("input_shape", "classes", "seed", "dtype")),
-            ("task_options", ("seed",)),
-        ):
-            for key in given:
+        for table, keys in (("model_options", OWNERS), ("task_options", ("seed",))):
+            for key in keys:
                 if key in getattr(self, table):
-                    raise InputError(f"{table} has no option {key!r}: the run as a whole says it")
+                    raise InputError(f"{table} has no option {key!r}: {OWNERS[key]}")
         for name in ("clips", "batch", "threads", "keep_checkpoints"):
             if (value := getattr(self, name)) < 1:
                 raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")
@@ -82,7 +85,7 @@ class Config:
 
     @classmethod
     def from_tables(cls, tables: dict[str, Any], source: str) -> Config:
-        """A config from a recipe's tables; `source` names them in errors."""
+        """Make a config from the tables of a recipe. source: names them in errors."""
         known = {entry.name: entry for entry in dataclasses.fields(cls)}
         for key, value in tables.items():
             if key not in known:

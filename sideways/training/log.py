@@ -1,4 +1,4 @@
-"""What is written while training: metrics.jsonl, and the progress that a person sees. And the wish to stop."""
+"""The training log: writes metrics.jsonl, shows how far the run is, and records a request to stop (Ctrl-C)."""
 
 from __future__ import annotations
 
@@ -9,84 +9,107 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from sideways.training.checkpoint import Progress
 from sideways.training.evaluation import Metrics
+from sideways.training.progress import Progress
 
-ShowProgress = Callable[[int, str], None]  # (clips done since the last call, a line on how it goes)
+ShowProgress = Callable[[int, str], None]  # (clips done since the last call, a line that says how the run goes)
 
 
-class Journal:
-    """Of one run. The first Ctrl-C (or SIGTERM) asks for a stop after the tick; the second ends at once."""
+class Log(Protocol):
+    """What the training loop tells: `RunLog` in one process, `mpi.log.RankLog` in a rank."""
 
-    def __init__(self, directory: Path, progress: ShowProgress, position: Progress):
+    def trained(self, clip: int, tick: int, metrics: Metrics) -> None:
+        """Log a training clip. metrics: None in a process that does not own the top, or saw no output."""
+
+    def evaluated(self, clip: int, tick: int, metrics: Metrics) -> None:
+        """Log an evaluation. metrics: None in a process that does not own the top."""
+
+    def compared(self, clip: int, tick: int, cosines: dict[str, float] | None) -> None:
+        """Log the cosine of each unit's pseudo-gradient to the exact gradient, before this clip."""
+
+    def stop_requested(self, pending: int | None = None) -> bool:
+        """Say whether the run is to stop now; asked after each tick, and after each batch of an evaluation.
+
+        pending: how many earlier answers of other ranks may still be under way; None: as many as ranks are apart.
+        """
+
+    def flush(self) -> int:
+        """Write all metrics so far to the disk. Returns the bytes of metrics.jsonl (0 on other ranks)."""
+
+
+class RunLog:
+    """The log of a run in one process. The first Ctrl-C (or SIGTERM) asks for a stop after the tick; the second ends
+    the process at once.
+
+    directory: of the run; metrics.jsonl continues where `progress` says that the checkpoint was taken.
+    """
+
+    def __init__(self, directory: Path, show: ShowProgress, progress: Progress):
         path = directory / "metrics.jsonl"
-        size = _whole_lines(path, position.metrics_bytes)
+        size = _size_to_continue_at(path, progress.metrics_bytes)
         self.file = path.open("r+b" if path.exists() else "wb")
         self.file.truncate(size)  # lines after the checkpoint are written again
         self.file.seek(size)
-        self.progress = progress
-        if position.clip:
-            progress(position.clip, "resumed")
-        self.asked = False
-        self._before: dict[int, Any] = {}
+        self.show = show
+        if progress.clip:
+            show(progress.clip, "resumed")
+        self.stop_asked = False
+        self._handlers_before: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+            signals = (signal.SIGINT, signal.SIGTERM)
+            self._handlers_before = {number: signal.signal(number, self._ask_to_stop) for number in signals}
 
-    def _ask(self, number: int, frame: Any) -> None:
-        if self.asked:
+    def _ask_to_stop(self, number: int, frame: Any) -> None:
+        if self.stop_asked:
             raise KeyboardInterrupt
-        self.asked = True
+        self.stop_asked = True
 
-    def stop(self, pending: int = 0) -> bool:
-        """Asked after each tick, and each batch of an evaluation: whether it was the last."""
-        return self.asked
+    def stop_requested(self, pending: int | None = None) -> bool:
+        return self.stop_asked
 
     def trained(self, clip: int, tick: int, metrics: Metrics) -> None:
-        """One training clip is over; metrics is None in a process that does not own the top."""
         if metrics:
             self.write(kind="train", clip=clip, tick=tick, **metrics)
             score = f"  accuracy {metrics['accuracy']:.2f}" if "accuracy" in metrics else ""
-            self.progress(1, f"loss {metrics['loss']:.3f}{score}")
+            self.show(1, f"loss {metrics['loss']:.3f}{score}")
 
     def evaluated(self, clip: int, tick: int, metrics: Metrics) -> None:
-        """An evaluation is over; metrics as above."""
         if metrics:
             self.write(kind="evaluation", clip=clip, tick=tick, **metrics)
 
-    def measured(self, clip: int, tick: int, cosines: dict[str, float] | None) -> None:
-        """The cosine of each unit's pseudo-gradient to the exact gradient, before this clip."""
+    def compared(self, clip: int, tick: int, cosines: dict[str, float] | None) -> None:
         if cosines:
             self.write(kind="cosine", clip=clip, tick=tick, cosines=cosines)
 
     def write(self, **line: Any) -> None:
+        """Append a line to metrics.jsonl."""
         self.file.write(json.dumps(line).encode() + b"\n")
         self.file.flush()
 
-    def settle(self) -> int:
-        """Bytes of metrics.jsonl, once all that was measured so far is in it, and on the disk."""
+    def flush(self) -> int:
         os.fsync(self.file.fileno())
         return self.file.tell()
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> RunLog:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.file.close()
-        for number, handler in self._before.items():
+        for number, handler in self._handlers_before.items():
             signal.signal(number, handler)
 
 
-def _whole_lines(path: Path, size: int) -> int:
-    """This size, which a checkpoint tells; of a file that is shorter, that of its whole lines."""
-    there = path.stat().st_size if path.exists() else 0
-    if there >= size:
+def _size_to_continue_at(path: Path, size: int) -> int:
+    """`size`, the length that the checkpoint recorded; after the last complete line if the file is shorter."""
+    size_now = path.stat().st_size if path.exists() else 0
+    if size_now >= size:
         return size
-    whole = path.read_bytes().rfind(b"\n") + 1 if there else 0
+    complete = path.read_bytes().rfind(b"\n") + 1 if size_now else 0
     print(
-        f"sideways: warning: {path} has {there} bytes, the checkpoint tells of {size}: it goes on after its last whole "
-        "line",
+        f"sideways: warning: {path} has {size_now} bytes, the checkpoint tells of {size}: it goes on after its last "
+        "whole line",
         file=sys.stderr,
     )
-    return whole
+    return complete

@@ -1,145 +1,148 @@
-"""sideways.training.loop."""
+"""The training loop: clips in, ticks, metrics out; evaluations and checkpoints in between."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy
 
 from sideways.backend import synchronise, to_host
-from sideways.data import LiveStream, Source
+from sideways.data import Source
 from sideways.data.live import StreamEndedError
 from sideways.data.task import Frames
 from sideways.errors import DivergedError, Interrupted
 from sideways.losses import SoftmaxCrossEntropy
 from sideways.rules import Rule
 from sideways.rules.diagnostics import cosines
-from sideways.training.checkpoint import Checkpoints, Progress
+from sideways.training.checkpoint import Checkpoints
 from sideways.training.config import Config
 from sideways.training.evaluation import NOTHING, Meter, Metrics, Scores, evaluate
-from sideways.training.log import Journal
+from sideways.training.log import Log
 from sideways.training.prefetch import Prefetch
+from sideways.training.progress import Progress
 
 
-def learn(
-    rule: Rule,
-    source: Source,
-    config: Config,
-    journal: Journal,
-    checkpoints: Checkpoints,
-    position: Progress,
-    measure: Callable[..., dict[str, float] | None] = cosines,
-) -> Scores | None:
-    """The loop, from a position on: all training clips, evaluations in between, and the last one, which it returns.
+class Trainer:
+    """A run in this process: what learns, from what, and how far it has come.
 
-    The end of a stream ends the training.
+    run()           all clips that are left: for each  train_clip(), perhaps evaluate();  at last save(), evaluate()
+    train_clip()    all ticks that are left; after each, a checkpoint or the end, if they are due
     """
-    prefetch = Prefetch(rule, ahead=not isinstance(source.task, LiveStream))
-    for index in range(position.clip, config.clips):
-        if position.evaluate:
-            held_out(rule, source, config, journal, checkpoints, position)
-        frames, targets = source.clip("train", index)
-        if config.cosine_every and index % config.cosine_every == 0 and position.tick == 0:
-            journal.measured(index, rule.ticks, measure(rule, frames, targets))
+
+    def __init__(
+        self, rule: Rule, source: Source, config: Config, log: Log, checkpoints: Checkpoints, progress: Progress
+    ):
+        self.rule, self.source, self.config = rule, source, config
+        self.log, self.checkpoints, self.progress = log, checkpoints, progress
+        self.prefetch = Prefetch(rule, ahead=not source.task.live)
+
+    def run(self) -> Scores | None:
+        """Train on all clips that are left, and evaluate. Returns the last evaluation, None where the top is elsewhere.
+
+        The end of a stream ends the training. Raises `DivergedError` where a loss is no number, `Interrupted` once a
+        stop was asked for and a checkpoint is written.
+        """
+        rule, config, progress = self.rule, self.config, self.progress
+        for index in range(progress.clip, config.clips):
+            if progress.evaluate:
+                self.evaluate()
+            frames, targets = self.source.clip("train", index)
+            if config.cosine_every and index % config.cosine_every == 0 and progress.tick == 0:
+                self.log.compared(index, rule.ticks, self.cosines(frames, targets))
+            try:
+                metrics = self.train_clip(frames, targets)
+            except StreamEndedError as end:
+                if not rule.ticks:
+                    raise
+                print(f"sideways: {end}: training is over after {rule.ticks} ticks", file=sys.stderr)
+                break
+            progress.given = self.source.task.given
+            done = index + 1
+            progress.evaluate = bool(
+                config.evaluate_every and done % config.evaluate_every == 0 and done < config.clips
+            )
+            if metrics:
+                self._stop_if_diverged(metrics["loss"], done)
+            self.log.trained(done, rule.ticks, metrics)
+            if progress.evaluate:
+                self.evaluate()
+            self._between_ticks()
+        self.save()
+        scores = self.evaluate()
+        if scores and scores.metrics:
+            self._stop_if_diverged(scores.metrics["loss"], config.clips)
+        return scores
+
+    def train_clip(self, frames: Frames, targets: Frames) -> Metrics:
+        """Train on the ticks of a clip that are left, and leave the progress at the start of the next clip.
+
+        Returns the mean loss, and the accuracy of the mean probabilities; None where the top is elsewhere.
+        """
+        rule, progress = self.rule, self.progress
+        meter = Meter(isinstance(rule.loss, SoftmaxCrossEntropy), progress.losses, progress.outputs)
+        start = time.perf_counter()
+        for t, frame, target in self.prefetch.pairs(frames, targets, progress.tick):
+            meter.add(rule.tick(frame, target, self.prefetch.fetch))
+            progress.tick = t + 1
+            if progress.tick < len(frames) and not rule.whole_clips:  # the last tick is over when the clip is
+                self._between_ticks()
+        rule.end_clip()
+        synchronise()
+        progress.seconds += time.perf_counter() - start
+        progress.clip, progress.tick, progress.losses, progress.outputs = progress.clip + 1, 0, [], []
+        return meter.metrics(targets)
+
+    def evaluate(self) -> Scores | None:
+        """Evaluate after the clips so far. An evaluation that is interrupted is made anew when the run is resumed."""
+        scores: Scores | None = NOTHING
+        clips = self.config.evaluation_clips
+        self.rule.average_statistics()
         try:
-            metrics = train_on(rule, prefetch, frames, targets, journal, checkpoints, position)
+            scores = evaluate(self.rule, self.source, clips, self.checkpoints.processes, self.log.stop_requested)
+        except Interrupted:
+            raise self._interrupted() from None
         except StreamEndedError as end:
-            if not rule.ticks:
-                raise
-            print(f"sideways: {end}: training is over after {rule.ticks} ticks", file=sys.stderr)
-            break
-        position.given = source.task.given
-        position.evaluate = bool(
-            config.evaluate_every and (index + 1) % config.evaluate_every == 0 and index + 1 < config.clips
+            print(f"sideways: {end}: there is nothing to evaluate on", file=sys.stderr)
+        self.log.evaluated(self.progress.clip, self.rule.ticks, scores.metrics if scores else None)
+        self.progress.evaluate, self.progress.given = False, self.source.task.given
+        return scores
+
+    def cosines(self, frames: Frames, targets: Frames) -> dict[str, float] | None:
+        """The cosine of each unit's pseudo-gradient over a clip to the exact gradient; None where another rank says."""
+        return cosines(self.rule, frames, targets)
+
+    def save(self) -> Path:
+        """Write a checkpoint, once all metrics so far are on the disk."""
+        self.rule.average_statistics()
+        self.progress.metrics_bytes = self.log.flush()
+        return self.checkpoints.save(self.rule, self.progress)
+
+    def _between_ticks(self) -> None:
+        """Write a checkpoint, or end the run, if that is due."""
+        if self.checkpoints.due(self.rule):
+            self.save()
+        if self.log.stop_requested():
+            raise self._interrupted()
+
+    def _interrupted(self) -> Interrupted:
+        return Interrupted(f"interrupted; to go on: --resume {self.save()}")
+
+    def _stop_if_diverged(self, loss: float, clip: int) -> None:
+        if numpy.isfinite(loss):
+            return
+        units = self.rule.network.units
+        broken = [
+            name
+            for name in self.rule.owned
+            if not all(numpy.isfinite(to_host(array)).all() for array in units[name].parameters.values())
+        ]
+        reason = (
+            f"the parameters of {', '.join(broken)} are not finite"
+            if broken
+            else f"unit {self.rule.network.top.name!r} overflows"
         )
-        if metrics:
-            _stop_if_diverged(rule, metrics["loss"], index)
-        journal.trained(index + 1, rule.ticks, metrics)
-        if position.evaluate:
-            held_out(rule, source, config, journal, checkpoints, position)
-        _between_ticks(rule, journal, checkpoints, position)
-    save(rule, journal, checkpoints, position)
-    scores = held_out(rule, source, config, journal, checkpoints, position)
-    if scores and scores.metrics:
-        _stop_if_diverged(rule, scores.metrics["loss"], config.clips - 1)
-    return scores
-
-
-def held_out(
-    rule: Rule, source: Source, config: Config, journal: Journal, checkpoints: Checkpoints, position: Progress
-) -> Scores | None:
-    """An evaluation after the clips so far. One that is interrupted is made anew when the run goes on."""
-    scores: Scores | None = NOTHING
-    rule.average_statistics()
-    try:
-        scores = evaluate(rule, source, config.evaluation_clips, journal.stop)
-    except Interrupted:
-        path = save(rule, journal, checkpoints, position)
-        raise Interrupted(f"interrupted; to go on: --resume {path}") from None
-    except StreamEndedError as end:
-        print(f"sideways: {end}: there is nothing to evaluate on", file=sys.stderr)
-    journal.evaluated(position.clip, rule.ticks, scores.metrics if scores else None)
-    position.evaluate, position.given = False, source.task.given
-    return scores
-
-
-def train_on(
-    rule: Rule,
-    prefetch: Prefetch,
-    frames: Frames,
-    targets: Frames,
-    journal: Journal,
-    checkpoints: Checkpoints,
-    position: Progress,
-) -> Metrics:
-    """One clip, tick by tick, from where the position says: its mean loss, and the accuracy of its mean probabilities.
-
-    Leaves the position at the start of the next clip.
-    """
-    meter = Meter(isinstance(rule.loss, SoftmaxCrossEntropy), position.losses, position.outputs)
-    start = time.perf_counter()
-    for t, frame, target in prefetch.pairs(frames, targets, position.tick):
-        meter.add(rule.tick(frame, target, prefetch.fetch))
-        position.tick = t + 1
-        if position.tick < len(frames) and not rule.whole_clips:  # the last tick is over when the clip is
-            _between_ticks(rule, journal, checkpoints, position)
-    rule.end_clip()
-    synchronise()
-    position.seconds += time.perf_counter() - start
-    position.clip, position.tick, position.losses, position.outputs = position.clip + 1, 0, [], []
-    return meter.metrics(targets)
-
-
-def _between_ticks(rule: Rule, journal: Journal, checkpoints: Checkpoints, position: Progress) -> None:
-    """After each tick, or each clip for a rule that is saved between clips only: a checkpoint, or the end, if due."""
-    if checkpoints.due(rule):
-        save(rule, journal, checkpoints, position)
-    if journal.stop():
-        path = save(rule, journal, checkpoints, position)
-        raise Interrupted(f"interrupted; to go on: --resume {path}")
-
-
-def save(rule: Rule, journal: Journal, checkpoints: Checkpoints, position: Progress) -> Path:
-    """A checkpoint, once all metrics so far are written."""
-    rule.average_statistics()
-    position.metrics_bytes = journal.settle()
-    return checkpoints.save(rule, position)
-
-
-def _stop_if_diverged(rule: Rule, loss: float, index: int) -> None:
-    if numpy.isfinite(loss):
-        return
-    broken = [
-        name
-        for name in rule.owned
-        if not all(numpy.isfinite(to_host(array)).all() for array in rule.network.units[name].parameters.values())
-    ]
-    what = (
-        f"the parameters of {', '.join(broken)} are not finite"
-        if broken
-        else f"unit {rule.network.top.name!r} overflows"
-    )
-    raise DivergedError(f"the loss is {loss} in clip {index + 1} (step {rule.ticks}): {what}; lower the learning rate")
+        raise DivergedError(
+            f"the loss is {loss} in clip {clip} (step {self.rule.ticks}): {reason}; lower the learning rate"
+        )

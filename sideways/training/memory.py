@@ -1,8 +1,8 @@
-"""How many bytes training needs: counted unit by unit, and measured over a clip.
+"""The memory that training needs, in bytes: counted unit by unit, and measured over a clip.
 
-saved      what forward keeps for backward
-messages   activations and gradients between units, this tick's and the last's
-scratch    all else: columns, tiles, padded images, arrays that live for a moment
+saved      what a forward pass keeps for the backward pass
+messages   activations and gradients between units, of this tick and of the last
+scratch    everything else: im2col columns, tiles, padded images, arrays that live for a moment
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 import numpy
 
 from sideways.backend import memory_pool, to_device
-from sideways.network import FRAME, Network, Unit
+from sideways.network import Network, Unit
 from sideways.rules import BPTT, Rule, Sideways
 
 
 def peak(work: Callable[[], Any]) -> int:
-    """Bytes that some work needs beyond what is there before: tracemalloc's peak, recycling turned off."""
+    """The bytes that some work needs beyond what is allocated before: tracemalloc's peak, without recycling."""
     memory_pool.recycling = False
     tracemalloc.start()
     try:
@@ -32,7 +32,7 @@ def peak(work: Callable[[], Any]) -> int:
 
 
 def peak_of_clip(rule: Rule, frames: Iterable[Any], targets: Iterable[Any]) -> int:
-    """That of training on a clip: activations, scratch and messages. Runs on a copy of the rule."""
+    """The peak bytes of training on a clip: activations, scratch and messages. Runs on a copy of the rule."""
     rule = copy.deepcopy(rule)
 
     def run() -> None:
@@ -40,14 +40,14 @@ def peak_of_clip(rule: Rule, frames: Iterable[Any], targets: Iterable[Any]) -> i
             rule.tick(frame, target)
         rule.end_clip()
 
-    run()  # the optimizer's memory is there from now on
+    run()  # from now on the optimizer's memory is allocated
     return peak(run)
 
 
 def of_clip(rule: Rule, frames: Iterable[Any], targets: Iterable[Any]) -> dict[str, int]:
-    """Peak bytes of training on a clip, and what they are: saved, messages, scratch."""
+    """The peak bytes of training on a clip, by kind: saved, messages, scratch."""
     network, batch = rule.network, len(next(iter(targets)))
-    whole = peak_of_clip(rule, frames, targets)
+    total = peak_of_clip(rule, frames, targets)
     units = {name: of_unit(network, unit, batch) for name, unit in network.units.items()}
     messages = 0
     if isinstance(rule, BPTT):  # activations are inputs of what is stored
@@ -61,33 +61,31 @@ def of_clip(rule: Rule, frames: Iterable[Any], targets: Iterable[Any]) -> dict[s
         messages = sum(unit["messages"] for unit in units.values())
     else:
         saved = sum(unit["saved"] + unit["output"] for unit in units.values())
-    return {"saved": saved, "messages": messages, "scratch": max(whole - saved - messages, 0), "peak": whole}
+    return {"saved": saved, "messages": messages, "scratch": max(total - saved - messages, 0), "peak": total}
 
 
 def of_unit(network: Network, unit: Unit, batch: int) -> dict[str, int]:
-    """Bytes of one unit's turn: saved (without its input), scratch, the output, and its messages (twice: two ticks)."""
-    shapes = {FRAME: network.input_shape} | {name: other.output_shape for name, other in network.units.items()}
-    inputs = {j: _zeros(network, batch, shapes[j]) for j in unit.inputs}
+    """The bytes of one unit's turn: saved (without its input), scratch, the output, and its messages of two ticks."""
+    inputs = {j: _zeros(network, batch, network.shapes[j]) for j in unit.inputs}
     gradient = _zeros(network, batch, unit.output_shape)
-    found = {}
+    sizes = {}
 
     def turn() -> None:
         activation, saved = unit.forward(inputs)
         inside = {key: nbytes for key, nbytes in buffers(saved) if key not in dict(buffers(inputs))}
         outside = dict(buffers(activation))
-        found["saved"] = sum(nbytes for key, nbytes in inside.items() if key not in outside)
+        sizes["saved"] = sum(nbytes for key, nbytes in inside.items() if key not in outside)
         messages, gradients = unit.backward(gradient, saved)
-        found["kept"] = found["saved"] + activation.nbytes + size(messages) + size(gradients)
-        found["output"] = activation.nbytes
-        found["messages"] = 2 * (activation.nbytes + size(messages))
+        sizes["kept"] = sizes["saved"] + activation.nbytes + size(messages) + size(gradients)
+        sizes["output"] = activation.nbytes
+        sizes["messages"] = 2 * (activation.nbytes + size(messages))
 
-    whole = peak(turn)
-    scratch = max(whole - found.pop("kept"), 0)
-    return found | {"scratch": scratch}
+    scratch = max(peak(turn) - sizes.pop("kept"), 0)
+    return sizes | {"scratch": scratch}
 
 
 def table(network: Network, batch: int = 1) -> list[tuple[str, ...]]:
-    """Rows of megabytes, a unit each: saved, scratch, messages."""
+    """The rows of a table, one for each unit: its name, and megabytes saved, of scratch, and of messages."""
     return [
         (name, *(f"{count[part] / 1e6:.2f}" for part in ("saved", "scratch", "messages")))
         for name, unit in network.units.items()
@@ -95,20 +93,20 @@ def table(network: Network, batch: int = 1) -> list[tuple[str, ...]]:
     ]
 
 
-def size(held: Any) -> int:
-    """Bytes of all arrays in nested tuples, lists and dicts, each once."""
-    return sum(dict(buffers(held)).values())
+def size(nested: Any) -> int:
+    """The bytes of all arrays in nested tuples, lists and dicts, each buffer once."""
+    return sum(dict(buffers(nested)).values())
 
 
-def buffers(held: Any) -> Iterator[tuple[int, int]]:
-    """(what tells a buffer from another, its bytes) of all arrays in nested tuples, lists and dicts."""
-    if isinstance(held, numpy.ndarray):
-        base = held
+def buffers(nested: Any) -> Iterator[tuple[int, int]]:
+    """The buffers of all arrays in nested tuples, lists and dicts: (an identity, bytes)."""
+    if isinstance(nested, numpy.ndarray):
+        base = nested
         while isinstance(base.base, numpy.ndarray):
             base = base.base
         yield id(base), base.nbytes
-    elif isinstance(held, dict | list | tuple):
-        for part in held.values() if isinstance(held, dict) else held:
+    elif isinstance(nested, dict | list | tuple):
+        for part in nested.values() if isinstance(nested, dict) else nested:
             yield from buffers(part)
 
 

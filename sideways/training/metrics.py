@@ -1,4 +1,4 @@
-"""What a run is judged by: class probabilities of clips, accuracies, their spread over seeds. Host arrays only."""
+"""Metrics: class probabilities and accuracies, their spread over seeds; PSNR and SSIM of frames. Host arrays only."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ def softmax(logits: numpy.ndarray) -> numpy.ndarray:
 
 
 def clip_probabilities(outputs: Sequence[Array]) -> numpy.ndarray:
-    """(N, K): the mean over ticks of the softmax of each tick's logits (N, K)."""
+    """The mean over ticks of the softmax of each tick's logits (N, K): (N, K)."""
     return numpy.mean([softmax(to_host(output)) for output in outputs], axis=0)
 
 
 def accuracy(probabilities: numpy.ndarray, labels: numpy.ndarray) -> float:
-    """The part of the samples whose most probable class is the right one; probabilities (N, K), labels (N,)."""
+    """The fraction of samples whose most probable class is the right one. probabilities (N, K), labels (N,)."""
     return float((probabilities.argmax(axis=-1) == labels).mean())
 
 
 def top(k: int, probabilities: numpy.ndarray, labels: numpy.ndarray) -> float:
-    """The part of the samples whose right class is among the k most probable."""
+    """The fraction of samples whose right class is among the k most probable."""
     best = numpy.argsort(-probabilities, axis=-1, kind="stable")[:, :k]
     return float((best == labels[:, None]).any(axis=-1).mean())
 
 
 def confusion(probabilities: numpy.ndarray, labels: numpy.ndarray) -> numpy.ndarray:
-    """(K, K) counts: rows are the right classes, columns the most probable ones."""
+    """The counts (K, K): rows are the right classes, columns the most probable ones."""
     classes = probabilities.shape[-1]
     pairs = labels * classes + probabilities.argmax(axis=-1)
     return numpy.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
 def standard_error(accuracy: float, samples: int) -> float:
-    """Of an accuracy measured on this many independent samples: √(p (1-p) / n)."""
+    """The standard error of an accuracy p that was measured on n independent samples: √(p (1-p) / n)."""
     return (accuracy * (1 - accuracy) / samples) ** 0.5
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
-    """The mean, and the standard deviation over seeds (0 for a single one)."""
+    """The mean, and the standard deviation over seeds (0 for a single seed)."""
     return float(numpy.mean(values)), float(numpy.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
@@ -59,12 +59,12 @@ SMALLEST = 11  # pixels: the window of SSIM
 
 
 def psnr(truth: numpy.ndarray, guess: numpy.ndarray, span: Span) -> numpy.ndarray:
-    """Peak signal-to-noise ratio of each frame, in dB: scikit-video's, on luminance; frames (T, H, W, C) → (T,)."""
+    """The peak signal-to-noise ratio of each frame in dB, by scikit-video, on luminance: (T, H, W, C) → (T,)."""
     return scikit_video().measure.psnr(_grey(truth, span), _grey(guess, span))
 
 
 def ssim(truth: numpy.ndarray, guess: numpy.ndarray, span: Span) -> numpy.ndarray:
-    """Structural similarity of each frame (Wang et al., 2004), 1 for equal ones: scikit-video's, on luminance.
+    """The structural similarity of each frame (Wang et al., 2004), 1 for equal frames, by scikit-video, on luminance.
 
     NaN for frames smaller than its window of 11 × 11 pixels.
     """
@@ -74,6 +74,6 @@ def ssim(truth: numpy.ndarray, guess: numpy.ndarray, span: Span) -> numpy.ndarra
 
 
 def _grey(frames: numpy.ndarray, span: Span) -> numpy.ndarray:
-    """(T, H, W, 1), 0 … 255, not rounded: the scale on which scikit-video's measures work."""
+    """Luminance (T, H, W, 1) from 0 to 255, not rounded: the scale on which scikit-video's measures work."""
     grey = frames @ LUMINANCE if frames.shape[-1] == 3 else frames[..., 0]
     return numpy.clip((grey.astype(float) - span[0]) * (255 / (span[1] - span[0])), 0, 255)[..., None]

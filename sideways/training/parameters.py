@@ -1,4 +1,4 @@
-"""sideways.training.parameters."""
+"""Parameters in files: what `sideways export` writes, and what `--init` starts from."""
 
 from __future__ import annotations
 
@@ -15,34 +15,37 @@ EMPTY = numpy.empty(0)
 
 
 def start_from(network: Network, path: str) -> None:
-    """Parameters and running statistics from a file of `sideways export`; where its top differs, the top stays new."""
-    given = read_arrays(Path(path), f"--init {path}: not a file of parameters")
+    """Write the parameters and running statistics of a file into a network. A top of another shape stays as it is.
+
+    Raises `InputError` if another unit than the top differs.
+    """
+    arrays = read_arrays(Path(path), f"--init {path}: not a file of parameters")
     for name, unit in network.units.items():
         own = unit.parameters | unit.state
-        wrong = [key for key, array in own.items() if given.get(f"{name}/{key}", EMPTY).shape != array.shape]
+        wrong = [key for key, array in own.items() if arrays.get(f"{name}/{key}", EMPTY).shape != array.shape]
         if wrong and unit is not network.top:
-            there = given.get(f"{name}/{wrong[0]}")
+            found = arrays.get(f"{name}/{wrong[0]}")
             raise InputError(
-                f"--init {path}: {name}/{wrong[0]} {'is missing' if there is None else f'has shape {there.shape}'}, "
+                f"--init {path}: {name}/{wrong[0]} {'is missing' if found is None else f'has shape {found.shape}'}, "
                 f"wanted is {own[wrong[0]].shape}; only the top, {network.top.name!r}, may differ"
             )
         if not wrong:
             for key, array in own.items():
-                array[...] = to_device(given[f"{name}/{key}"], array.dtype)
+                array[...] = to_device(arrays[f"{name}/{key}"], array.dtype)
 
 
-def read_arrays(path: Path, else_: str) -> dict[str, numpy.ndarray]:
-    """The arrays of an .npz, or `InputError` with these words and the reason."""
+def read_arrays(path: Path, refusal: str) -> dict[str, numpy.ndarray]:
+    """Read the arrays of an .npz. Raises `InputError`: the refusal, and the reason in brackets."""
     try:
         with numpy.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
-    except Exception as error:  # a damaged file makes NumPy, or a module that it reads with, raise whatever comes
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"{else_} ({why})") from None
+    except Exception as error:  # a damaged file makes NumPy, or a module that it reads with, raise anything
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"{refusal} ({reason})") from None
 
 
 def save_parameters(network: Network, path: Path) -> None:
-    """Parameters and running statistics as `"<unit>/<key>"` → array."""
+    """Write parameters and running statistics to an .npz, as `"<unit>/<key>"` → array."""
     arrays = network.parameters, network.state
     values: dict[str, Any] = {f"{u}/{key}": to_host(a) for part in arrays for u in part for key, a in part[u].items()}
     numpy.savez(path, **values)

@@ -1,9 +1,9 @@
 """Frames and targets on their way to the device, one tick ahead: uploaded from pinned memory while it computes.
 
-    tick t     all its work is given to the device;  meanwhile x[t+1] is made, checked and uploaded beside it
+    tick t     all its work is queued on the device; meanwhile x[t+1] is made, checked and uploaded beside it
     tick t+1   waits, on the device, for x[t+1]
 
-With NumPy frames pass as they are. The training loop calls it.
+With NumPy frames pass as they are. The training loop uses it.
 """
 
 from __future__ import annotations
@@ -21,33 +21,35 @@ from sideways.rules.inputs import check_frame
 
 
 class Prefetch:
-    """For the clips of one rule. ahead: whether the next frame may be asked for before this tick is over (a live stream
-    would make the tick wait)."""
+    """Uploads the frames and targets of a rule's clips.
+
+    ahead: whether the next frame may be asked for before this tick is over; a live stream would make the tick wait.
+    """
 
     def __init__(self, rule: Rule, ahead: bool = True):
         self.rule, self.ahead = rule, ahead
         self.uploads = Uploads()
         self.frames, self.targets = Ring(2), Ring(rule.network.latency + 2)  # a target is kept for the latency
-        self.before: Any = None  # happens when the device is done with the tick before this one
+        self.last_tick: Any = None  # an event: the device is done with the tick before this one
         self.ready: tuple[Any, Any, Any] | None = None  # frame and target of the next tick, and the event of both
 
     def pairs(self, frames: Frames, targets: Frames, first: int = 0) -> Iterator[tuple[int, Any, Any]]:
-        """(t, frame, target) of each tick of a clip from the first on. Call `fetch` of this clip during each."""
+        """Yield (t, frame, target) for each tick of a clip from the first on. Call `fetch` during each."""
         self.clip, self.t = (frames, targets), first
         for t in range(first, len(frames)):
             self.t = t
-            frame, target, event = self.ready or self._taken(t)
+            frame, target, event = self.ready or self._take(t)
             self.ready = None
             hold_until(event)
             yield t, frame, target
 
     def fetch(self) -> None:
-        """Meanwhile: the frame of the next tick."""
+        """Upload the frame of the next tick, once the work of this one is queued on the device."""
         if on_device() and self.ahead and self.t + 1 < len(self.clip[0]):
-            self.ready = self._taken(self.t + 1)
-        self.before = mark()
+            self.ready = self._take(self.t + 1)
+        self.last_tick = mark()
 
-    def _taken(self, t: int) -> tuple[Any, Any, Any]:
+    def _take(self, t: int) -> tuple[Any, Any, Any]:
         frame, target = self.clip[0][t], self.clip[1][t]
         if not on_device():
             return frame, target, None
@@ -61,32 +63,32 @@ class Prefetch:
         return frame, target, event
 
     def _upload(self, ring: Ring, values: numpy.ndarray, dtype: Any) -> tuple[Array, Any]:
-        """The device array, and the event of its being there."""
-        place, staged = ring.place(values.shape, dtype), ring.staging(values.shape, dtype)
+        """Start an upload: (the device array, the event that says when it is there)."""
+        array, staged = ring.next_buffer(values.shape, dtype), ring.staging(values.shape, dtype)
         staged[...] = values
-        event = self.uploads.start(staged, place, self.before)  # the tick before has read what lay in this place
+        event = self.uploads.start(staged, array, self.last_tick)  # the last tick has read what the buffer held
         ring.busy.append((event, staged))
-        return place, event
+        return array, event
 
 
 class Ring:
     """Device arrays that are written in turn, and pinned memory, which is used again when it has been copied.
 
-    The host never waits for a copy: where it is ahead of the device it takes more pinned memory, as many arrays as the
-    ticks of a clip at most, since at the end of a clip its losses are read.
+    The host never waits for a copy: if it is ahead of the device it takes more pinned memory, at most one array per
+    tick of a clip, since the host waits for the losses at the end of a clip.
     """
 
     def __init__(self, size: int):
         self.size, self.turn = size, 0
-        self.places: dict[tuple[int, Shape, str], Array] = {}
+        self.buffers: dict[tuple[int, Shape, str], Array] = {}
         self.busy: list[tuple[Any, numpy.ndarray]] = []
 
-    def place(self, shape: Shape, dtype: Any) -> Array:
+    def next_buffer(self, shape: Shape, dtype: Any) -> Array:
         self.turn = (self.turn + 1) % self.size
         key = (self.turn, shape, str(dtype))
-        if key not in self.places:
-            self.places[key] = buffer(shape, dtype)
-        return self.places[key]
+        if key not in self.buffers:
+            self.buffers[key] = buffer(shape, dtype)
+        return self.buffers[key]
 
     def staging(self, shape: Shape, dtype: Any) -> numpy.ndarray:
         for index, (event, staged) in enumerate(self.busy):

@@ -1,10 +1,10 @@
-"""The loop: clips in, ticks, metrics out; the evaluation; and the run directory `runs/<name>/`."""
+"""A run: train a network, evaluate it, and write the run directory `runs/<name>/`."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,18 +12,18 @@ import numpy
 from threadpoolctl import threadpool_limits
 
 from sideways.backend import use_backend
-from sideways.data import LiveStream, Source, Task, VideoClips
+from sideways.data import Source, Task
 from sideways.errors import InputError
-from sideways.network import Network
 from sideways.training.build import build_network, build_rule, build_task, make_rule
-from sideways.training.checkpoint import Checkpoints, Progress
+from sideways.training.checkpoint import Checkpoints
 from sideways.training.config import Config
 from sideways.training.evaluation import Scores, batches
-from sideways.training.log import Journal, ShowProgress
-from sideways.training.loop import learn
+from sideways.training.log import RunLog, ShowProgress
+from sideways.training.loop import Trainer
 from sideways.training.memory import peak_of_clip
 from sideways.training.metrics import standard_error
 from sideways.training.parameters import save_parameters
+from sideways.training.progress import Progress
 from sideways.training.report.frames_ahead import predictions_of_run
 from sideways.training.report.plots import plot_confusion, plot_run
 from sideways.training.report.report import write_report
@@ -32,20 +32,21 @@ from sideways.training.report.result import Result
 
 @contextlib.contextmanager
 def session(config: Config) -> Iterator[None]:
-    """Where a run computes: its backend, its BLAS threads, and no warnings about overflow, which `learn` reports."""
+    """Compute on the run's backend and BLAS threads, without NumPy's warnings of overflow: the loop reports it."""
     with threadpool_limits(config.threads, user_api="blas"), numpy.errstate(all="ignore"):
         use_backend(config.backend)
         yield
 
 
 def train(
-    config: Config, directory: Path, progress: ShowProgress = lambda clips, line: None, resume: Path | None = None
+    config: Config, directory: Path, show: ShowProgress = lambda clips, line: None, resume: Path | None = None
 ) -> Result:
     """Train, evaluate on held-out clips, and write the run directory, which must not exist yet.
 
     Writes config.json, metrics.jsonl (one object per clip, and one per evaluation), checkpoints/, plots/*.png,
-    parameters.npz, results.json and report.md. resume: a checkpoint of this run to go on from. Raises `InputError`
-    before anything is written, `DivergedError` where the loss is no number, `Interrupted` after Ctrl-C.
+    parameters.npz, results.json and report.md. show: told how far the run is. resume: a checkpoint of this run to go on
+    from. Raises `InputError` before anything is written, `DivergedError` where the loss is no number, `Interrupted`
+    after Ctrl-C.
     """
     with session(config), contextlib.closing(build_task(config)) as task:
         network = build_network(config, task.frame_shape, len(task.classes))
@@ -53,16 +54,19 @@ def train(
         with Source(task, config.batch, workers=config.workers, limits=limits(config, task)) as source:
             source.open()  # refuses videos that cannot be read before anything is written
             checkpoints = Checkpoints(directory, config, source)
-            position = checkpoints.load(resume, rule) if resume else Progress()
+            progress = checkpoints.load(resume, rule) if resume else Progress()
             if not resume:
                 create_directory(directory, config)
-            with Journal(directory, progress, position) as journal:
-                found = learn(rule, source, config, journal, checkpoints, position)
+            with RunLog(directory, show, progress) as log:
+                trainer = Trainer(rule, source, config, log, checkpoints, progress)
+                scores = trainer.run()
             skipped = source.skipped
-        made = not isinstance(task, VideoClips | LiveStream)  # others would have to decode once more, or wait
-        clip = task.clip("train", 0, config.batch) if made else None
-        memory = peak_of_clip(rule, clip.frames, clip.targets) if clip else None
-        return finish(config, task, network, directory, found, position.seconds, position.clip, memory, skipped)
+        memory = None  # measured where a clip can be had again at no cost: files would have to be decoded once more
+        if not task.stored and not task.live:
+            clip = task.clip("train", 0, config.batch)
+            memory = peak_of_clip(rule, clip.frames, clip.targets)
+        assert scores is not None  # this process owns the top
+        return finish(trainer, scores, skipped, memory)
 
 
 def limits(config: Config, task: Task) -> dict[str, int]:
@@ -70,54 +74,49 @@ def limits(config: Config, task: Task) -> dict[str, int]:
     return {"train": config.clips, "test": batches(task, config.batch, config.evaluation_clips)}
 
 
-def finish(
-    config: Config,
-    task: Task,
-    network: Network,
-    directory: Path,
-    scores: Scores | None,
-    seconds: float,
-    clips: int,
-    memory: int | None,
-    skipped: dict[str, str],
-) -> Result:
-    """What is written when training is over: parameters, plots, results and the report.
+def finish(trainer: Trainer, scores: Scores, skipped: Mapping[str, str], memory: int | None) -> Result:
+    """Write what is left when training is over: parameters, plots, results and the report.
 
-    seconds: of training, for so many clips.
+    skipped: files that could not be used, and why. memory: bytes, the peak of training on a clip.
     """
-    assert scores is not None
+    config, task, network = trainer.config, trainer.source.task, trainer.rule.network
+    directory = trainer.checkpoints.directory
     save_parameters(network, directory / "parameters.npz")
-    samples, metrics = len(scores.items), scores.metrics
-    right = metrics.get("accuracy")
-    result = Result(
-        accuracy=right,
-        accuracy_error=None if right is None else standard_error(right, samples),
-        top5=metrics.get("top5"),
-        loss=metrics.get("loss"),
-        chance=None if right is None else 1 / len(task.classes),
-        samples=samples,
-        held_out=task.held_out_items(),
-        milliseconds_per_frame=1e3 * seconds / (max(clips, 1) * task.length * config.batch),
-        activation_megabytes=None if memory is None else memory / 1e6,
-        skipped_files=len(skipped),
-        directory=str(directory),
-    )
+    result = _result(trainer, scores, len(skipped), memory)
     (directory / "results.json").write_text(json.dumps(asdict(result), indent=2) + "\n")
     plot_run(directory, None if config.horizon else 1 / len(task.classes))
     predictions: Sequence[dict[str, str]] = []
     if scores.probabilities is not None:
         plot_confusion(directory / "plots" / "confusion.png", scores, task.classes)
-    elif samples:
-        rule = make_rule(config, network)
-        predictions = predictions_of_run(
-            rule, task, config.horizon, config.batch, limits(config, task)["test"], set(scores.items), directory
-        )
+    elif len(scores.items):
+        rule, clips = make_rule(config, network), limits(config, task)["test"]
+        items = set(scores.items)
+        predictions = predictions_of_run(rule, task, config.horizon, config.batch, clips, items, directory)
     write_report(directory, config, task, result, scores, skipped, predictions)
     return result
 
 
+def _result(trainer: Trainer, scores: Scores, skipped_files: int, memory: int | None) -> Result:
+    config, task, progress = trainer.config, trainer.source.task, trainer.progress
+    samples, metrics = len(scores.items), scores.metrics
+    accuracy = metrics.get("accuracy")
+    return Result(
+        accuracy=accuracy,
+        accuracy_error=None if accuracy is None else standard_error(accuracy, samples),
+        top5=metrics.get("top5"),
+        loss=metrics.get("loss"),
+        chance=None if accuracy is None else 1 / len(task.classes),
+        samples=samples,
+        held_out=task.held_out_items(),
+        milliseconds_per_frame=1e3 * progress.seconds / (max(progress.clip, 1) * task.length * config.batch),
+        activation_megabytes=None if memory is None else memory / 1e6,
+        skipped_files=skipped_files,
+        directory=str(trainer.checkpoints.directory),
+    )
+
+
 def create_directory(directory: Path, config: Config) -> None:
-    """The run directory with its config.json, or `InputError`."""
+    """Make the run directory, with its config.json. Raises `InputError` if that cannot be."""
     try:
         (directory / "plots").mkdir(parents=True)
     except FileExistsError:

@@ -1,4 +1,4 @@
-"""Several runs side by side: seeds, splits, the rules of a demo."""
+"""Several runs side by side, in processes of their own: seeds, splits, the rules of a demo."""
 
 from __future__ import annotations
 
@@ -23,95 +23,90 @@ from tqdm import tqdm
 from sideways.errors import DivergedError, InputError, Interrupted
 from sideways.training.checkpoint import find, is_run, listed
 from sideways.training.config import Config
-from sideways.training.report.result import Result
-from sideways.training.run import ShowProgress, train
+from sideways.training.log import ShowProgress
+from sideways.training.report.result import Result, read_result
+from sideways.training.run import train
 
 Job = tuple[Config, Path]
 T = TypeVar("T")
 
 
 def train_many(
-    jobs: list[Job], processes: int, title: str, resume: Path | None = None, going: dict[Path, Path] | None = None
+    jobs: list[Job], processes: int, title: str, resume: Path | None = None, starts: dict[Path, Path] | None = None
 ) -> list[Result]:
-    """Runs in several processes, under one progress bar; results in the order of the jobs. The first error ends all.
+    """Train the jobs in several processes, under one progress bar; results in their order. The first error ends all.
 
-    resume: a checkpoint of the only job. going: run directory → the checkpoint from which that run goes on.
+    resume: a checkpoint of the only job. starts: run directory → the checkpoint from which that run goes on.
     """
-    return _many(train, jobs, processes, title, {jobs[0][1]: resume} if resume else dict(going or {}))
+    return _run_all(train, jobs, processes, title, {jobs[0][1]: resume} if resume else dict(starts or {}))
 
 
 def try_many(jobs: list[Job], processes: int, title: str) -> list[Result | DivergedError]:
-    """As `train_many`, but what a run that diverged raises is its result, and ends no other."""
-    return _many(_try, jobs, processes, title, {})
+    """Train like `train_many`, but the error of a run that diverged is its result, and ends no other run."""
+    return _run_all(_try, jobs, processes, title, {})
 
 
-def _try(config: Config, directory: Path, progress: ShowProgress, resume: Path | None = None) -> Result | DivergedError:
+def _try(config: Config, directory: Path, show: ShowProgress, resume: Path | None = None) -> Result | DivergedError:
     try:
-        return train(config, directory, progress, resume)
+        return train(config, directory, show, resume)
     except DivergedError as error:
         return error
 
 
-def _many(work: Callable[..., T], jobs: list[Job], processes: int, title: str, starts: dict[Path, Path]) -> list[T]:
+def _run_all(work: Callable[..., T], jobs: list[Job], processes: int, title: str, starts: dict[Path, Path]) -> list[T]:
     clips = sum(config.clips for config, _ in jobs)
     with tqdm(total=clips, unit="clip", desc=title, dynamic_ncols=True, disable=None) as bar:
 
-        def progress(done: int, line: str) -> None:
+        def show(done: int, line: str) -> None:
             bar.update(done)
             bar.set_postfix_str(line)
 
         if len(jobs) == 1 or processes == 1:
-            return [work(config, directory, progress, starts.get(directory)) for config, directory in jobs]
-        return _side_by_side(work, jobs, starts, processes, progress)
+            return [work(config, directory, show, starts.get(directory)) for config, directory in jobs]
+        return _side_by_side(work, jobs, starts, processes, show)
 
 
-def go_on(jobs: list[Job], processes: int, directory: Path) -> list[Result]:
-    """Those of these runs in the directory that have not ended: from their newest checkpoints, or from their start."""
-    ended: dict[Path, Result] = {}
-    going: dict[Path, Path] = {}
+def resume_several(jobs: list[Job], processes: int, directory: Path) -> list[Result]:
+    """Resume the runs that have not finished, each from its newest checkpoint, or from scratch if it has none."""
+    finished: dict[Path, Result] = {}
+    starts: dict[Path, Path] = {}
     for config, place in jobs:
         if not place.exists():
             continue
         if not is_run(place) or json.loads((place / "config.json").read_text()) != config.to_tables():
             raise InputError(f"{place} exists already, with other settings: choose another --name, or remove it")
         if (place / "results.json").exists():
-            ended[place] = _result(place / "results.json")
+            finished[place] = read_result(place / "results.json")
         elif listed(place):
-            going[place] = find(place)
+            starts[place] = find(place)
         else:
             shutil.rmtree(place)  # it was stopped before its first checkpoint
-    missing = [job for job in jobs if job[1] not in ended]
+    missing = [job for job in jobs if job[1] not in finished]
     if missing:
-        results = train_many(missing, processes, directory.name, going=going)
-        ended |= {place: result for (_, place), result in zip(missing, results, strict=True)}
-    return [ended[place] for _, place in jobs]
-
-
-def _result(path: Path) -> Result:
-    try:
-        return Result(**json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: not a result of this version ({error})") from None
+        results = train_many(missing, processes, directory.name, starts=starts)
+        finished |= {place: result for (_, place), result in zip(missing, results, strict=True)}
+    return [finished[place] for _, place in jobs]
 
 
 def _side_by_side(
-    work: Callable[..., T], jobs: list[Job], starts: dict[Path, Path], processes: int, progress: ShowProgress
+    work: Callable[..., T], jobs: list[Job], starts: dict[Path, Path], processes: int, show: ShowProgress
 ) -> list[T]:
     context = get_context("spawn")
     lines = context.Queue()
     with (
         _interrupted_by_sigterm(),
-        ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(lines,)) as executor,
+        ProcessPoolExecutor(processes, context, initializer=_start_worker, initargs=(lines,)) as executor,
     ):
         others = set(active_children())
         futures: list[Future[T]] = [
-            executor.submit(_elsewhere, work, config, directory, starts.get(directory)) for config, directory in jobs
+            executor.submit(_run_in_worker, work, config, directory, starts.get(directory))
+            for config, directory in jobs
         ]
         workers = set(active_children()) - others
         try:
             while not all(future.done() for future in futures) or not lines.empty():
                 with contextlib.suppress(Empty):
-                    progress(*lines.get(timeout=0.2))
+                    show(*lines.get(timeout=0.2))
                 for future in futures:
                     if future.done():
                         future.result()
@@ -126,10 +121,10 @@ def _side_by_side(
 
 
 def _stop(executor: ProcessPoolExecutor, workers: set[BaseProcess], futures: list[Future[T]]) -> None:
-    """Runs that wait are not begun; those under way write their checkpoints. A second Ctrl-C ends them at once."""
+    """Begin no further run, and let the runs under way write their checkpoints. A second Ctrl-C ends them at once."""
     executor.shutdown(wait=False, cancel_futures=True)
     for worker in workers:
-        worker.terminate()  # what `Journal` takes as the wish to stop
+        worker.terminate()  # `RunLog` takes it as a request to stop
     try:
         wait(futures, timeout=60)
     finally:
@@ -139,7 +134,7 @@ def _stop(executor: ProcessPoolExecutor, workers: set[BaseProcess], futures: lis
 
 @contextlib.contextmanager
 def _interrupted_by_sigterm() -> Iterator[None]:
-    """SIGTERM is as Ctrl-C: the runs must not go on without the process that started them."""
+    """Treat SIGTERM like Ctrl-C: the runs must not go on without the process that started them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -150,46 +145,46 @@ def _interrupted_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-# In the other processes -----------------------------------------------------------------------------------------------
+# In the worker processes ----------------------------------------------------------------------------------------------
 
 PR_SET_PDEATHSIG = 1  # Linux: the signal that a child gets when its parent dies
 
 
-class _Here:
-    """What a process that trains for another knows."""
+class _Worker:
+    """What a worker process knows."""
 
-    lines: Any = None  # where progress is told
-    asked = False  # to stop: no run is begun any more
+    lines: Any = None  # the queue that progress goes to
+    stop_asked = False  # if so, no further run is begun
 
 
-def _begin(lines: Any) -> None:
-    """Ctrl-C in a terminal goes to the process that started this one alone, which then tells each run to stop.
+def _start_worker(lines: Any) -> None:
+    """Run in a process group of its own, so that only the parent receives Ctrl-C and can stop the runs one by one.
 
-    Where that process is killed, so is this one.
+    If the parent is killed, the kernel kills this process too.
     """
-    _Here.lines = lines
+    _Worker.lines = lines
     os.setpgid(0, 0)
-    signal.signal(signal.SIGTERM, _asked)
+    signal.signal(signal.SIGTERM, _on_sigterm)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _asked(number: int, frame: Any) -> None:
-    """No run is under way yet that could be asked."""
-    _Here.asked = True
+def _on_sigterm(number: int, frame: Any) -> None:
+    """Remember the request to stop: no run is under way yet that could be asked."""
+    _Worker.stop_asked = True
 
 
-def _elsewhere(work: Callable[..., T], config: Config, directory: Path, start: Path | None) -> T:
-    if _Here.asked:
+def _run_in_worker(work: Callable[..., T], config: Config, directory: Path, start: Path | None) -> T:
+    if _Worker.stop_asked:
         raise Interrupted
     try:
-        return work(config, directory, _progress, start)
+        return work(config, directory, _show, start)
     except KeyboardInterrupt:
-        _Here.asked = True
+        _Worker.stop_asked = True
         raise
 
 
-def _progress(clips: int, line: str) -> None:
-    _Here.lines.put((clips, line))
-    if _Here.asked and clips:
+def _show(clips: int, line: str) -> None:
+    _Worker.lines.put((clips, line))
+    if _Worker.stop_asked and clips:
         os.kill(os.getpid(), signal.SIGTERM)  # the run takes it now, after its first clip

@@ -13,7 +13,7 @@ import sideways as sw
 from double.clock import clock
 from sideways.training.checkpoint import find
 from sideways.training.config import Config
-from sideways.training.log import Journal
+from sideways.training.log import RunLog
 from sideways.training.prefetch import Prefetch
 from sideways.training.run import train
 
@@ -95,11 +95,11 @@ def test_a_run_its_losses_and_its_resumption_are_numpys_to_the_last_bit(tmp_path
 def test_a_tick_uploads_its_frame_and_target_and_the_host_neither_waits_nor_reads(tmp_path, monkeypatch, rule):
     seen = []
 
-    def stop(journal, *pending):  # asked after each tick; evaluations ask too
+    def stop(log, *pending):  # asked after each tick; evaluations ask too
         seen.extend([dict(clock.counts)] * (not pending))
         return False
 
-    monkeypatch.setattr(Journal, "stop", stop)
+    monkeypatch.setattr(RunLog, "stop_requested", stop)
     monkeypatch.setattr(clock, "advances", False)  # a device as slow as can be: every wait shows
     config = replace(RUN, rule=rule, backend="cupy", evaluate_every=0, task_options={"length": 12, "size": 8})
     train(config, tmp_path / "run")

@@ -22,7 +22,7 @@ from sideways.commands.main import main
 from sideways.errors import Interrupted
 from sideways.training.checkpoint import Checkpoints, find, listed, load_trained
 from sideways.training.config import Config
-from sideways.training.log import Journal
+from sideways.training.log import RunLog
 from sideways.training.run import train
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -160,13 +160,13 @@ def test_with_resume_only_workers_may_change(tmp_path, capsys):
 def test_ctrl_c_leaves_a_checkpoint_after_the_tick_and_a_second_one_ends_at_once(tmp_path, monkeypatch):
     ticks = []
 
-    def stop(journal, *pending):
+    def stop(log, *pending):
         ticks.extend([1] * (not pending))  # evaluations ask too
         if len(ticks) == 25:
             os.kill(os.getpid(), signal.SIGINT)
-        return journal.asked
+        return log.stop_asked
 
-    monkeypatch.setattr(Journal, "stop", stop)
+    monkeypatch.setattr(RunLog, "stop_requested", stop)
     with pytest.raises(Interrupted, match=r"to go on: --resume .*step-00000025"):
         train(replace(RUN, checkpoint_every=0), tmp_path / "run")
     monkeypatch.undo()
@@ -346,11 +346,11 @@ def test_an_interrupted_evaluation_is_made_anew_when_the_run_goes_on(tmp_path, m
     for moment in (1, 3, 4):  # batches of the evaluations after clip 2, clip 4 and at the end
         run, asked = tmp_path / f"run{moment}", []
 
-        def stop(journal, *pending, asked=asked, moment=moment):
+        def stop(log, *pending, asked=asked, moment=moment):
             asked.extend(pending)
             return len(asked) == moment
 
-        monkeypatch.setattr(Journal, "stop", stop)
+        monkeypatch.setattr(RunLog, "stop_requested", stop)
         with pytest.raises(Interrupted, match=r"interrupted; to go on: --resume .*/step-\d+"):
             train(config, run)
         monkeypatch.undo()

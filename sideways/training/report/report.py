@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy
 
-from sideways.data import LiveStream, Task
+from sideways.data import Task
 from sideways.machine import machine
 from sideways.tables import markdown
 from sideways.training.config import Config
 from sideways.training.evaluation import Scores
 from sideways.training.metrics import confusion
-from sideways.training.report.result import shown
+from sideways.training.report.result import evaluated
 
 if TYPE_CHECKING:
     from sideways.training.report.result import Result
@@ -63,8 +63,9 @@ def _what(config: Config, task: Task) -> str:
     }
     if config.horizon:
         rows["target"] = f"the frame {config.horizon} ticks ahead"
-    if isinstance(task, LiveStream):
-        rows["stream"] = f"{task.taken} frames taken, {task.dropped} dropped (they came while the learner was busy)"
+    if task.live:
+        taken, dropped = task.counters()["taken"], task.counters()["dropped"]
+        rows["stream"] = f"{taken} frames taken, {dropped} dropped (they came while the learner was busy)"
     if count := task.count("train"):
         rows["videos"] = f"{count} to train on, {task.count('test')} held-out clips, {len(task.classes)} classes"
     return "## What was run\n\n" + markdown([{"": key, " ": value} for key, value in rows.items()])
@@ -79,7 +80,7 @@ def _results(config: Config, result: Result, predictions: Sequence[Mapping[str, 
     rows = {"held-out loss": "there was nothing to evaluate on" if result.loss is None else f"{result.loss:.4f}"}
     if result.accuracy is not None:
         error, chance = result.accuracy_error, result.chance
-        rows["held-out accuracy"] = f"{result.accuracy:.3f} ± {error:.3f} on {shown(result)} (chance {chance:.3f})"
+        rows["held-out accuracy"] = f"{result.accuracy:.3f} ± {error:.3f} on {evaluated(result)} (chance {chance:.3f})"
     if result.top5 is not None:
         rows["held-out top-5 accuracy"] = f"{result.top5:.3f}"
     rows["training time per frame of one sample"] = f"{result.milliseconds_per_frame:.3f} ms"

@@ -1,38 +1,50 @@
-"""sideways.training.report.result."""
+"""What a run came to: results.json, and the same in a line of words."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
-
-def shown(result: Result) -> str:
-    """How many held-out clips or videos were evaluated, and of how many."""
-    return str(result.samples) if result.held_out is None else f"{result.samples} of {result.held_out}"
+from sideways.errors import InputError
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a run came to. `accuracy_error`: the standard error of the held-out accuracy over its samples."""
+    """The results of a run. accuracy_error: the standard error of the held-out accuracy over its samples."""
 
-    accuracy: float | None  # None, as for chance and top5, where frames are predicted
+    accuracy: float | None  # held-out; None, like chance and top5, where frames are predicted
     accuracy_error: float | None
-    top5: float | None  # None up to five classes
-    loss: float | None  # held-out; None where nothing was there to evaluate on
+    top5: float | None  # None for up to five classes
+    loss: float | None  # held-out; None if there was nothing to evaluate on
     chance: float | None
     samples: int  # held-out clips, or videos, that were evaluated
-    held_out: int | None  # that there are; None where clips are made without end
+    held_out: int | None  # how many there are; None if clips are made without end
     milliseconds_per_frame: float  # training: forward, backward and update of one frame of one sample
     activation_megabytes: float | None  # 10⁶ bytes: the peak of a training clip above what is there between clips
     skipped_files: int
     directory: str
 
 
+def read_result(path: Path) -> Result:
+    """Read results.json. Raises `InputError` for a file of another version."""
+    try:
+        return Result(**json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: not a result of this version ({error})") from None
+
+
+def evaluated(result: Result) -> str:
+    """The number of held-out clips or videos that were evaluated, and of how many."""
+    return str(result.samples) if result.held_out is None else f"{result.samples} of {result.held_out}"
+
+
 def in_words(result: Result) -> str:
-    """A result in one line."""
+    """Say a result in one line."""
     memory = result.activation_megabytes
     score = "nothing to evaluate on" if result.loss is None else f"held-out loss {result.loss:.4f}"
     if result.accuracy is not None:
-        score = f"held-out accuracy {result.accuracy:.3f} ± {result.accuracy_error:.3f} on {shown(result)} clips "
+        score = f"held-out accuracy {result.accuracy:.3f} ± {result.accuracy_error:.3f} on {evaluated(result)} clips "
         score += f"(chance {result.chance:.2f})"
     return f"{score}, {result.milliseconds_per_frame:.3f} ms per frame" + (
         f", {memory:.1f} MB of activations" if memory is not None else ""

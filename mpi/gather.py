@@ -1,0 +1,52 @@
+"""What ranks do together outside the tick: take a step or refuse it, and bring parameters to rank 0."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+from mpi4py import MPI
+
+from mpi.ranks import Ranks
+from mpi.world import RANK, WORLD
+from sideways.backend import to_device, to_host
+from sideways.errors import InputError
+from sideways.network import Network
+
+T = TypeVar("T")
+
+
+class RefusedError(Exception):
+    """Some rank has refused bad input, and said why."""
+
+
+def on_all_ranks(step: Callable[[], T]) -> T:
+    """Take a step on every rank. If it is refused on some, the first of them says why, and `RefusedError` is raised on
+    all: a rank that refused alone would leave the others waiting in the next collective call."""
+    error: InputError | OSError | None = None
+    try:
+        result = step()
+    except (InputError, OSError) as refusal:
+        error = refusal
+    first = WORLD.allreduce(RANK if error else WORLD.Get_size(), MPI.MIN)
+    if first == RANK:
+        print(f"sideways: {error}", file=sys.stderr, flush=True)
+    if first < WORLD.Get_size():
+        raise RefusedError
+    return result
+
+
+def gather_parameters(network: Network, ranks: Ranks, owned: set[str]) -> None:
+    """Bring every unit's parameters and running statistics to rank 0."""
+    comm = ranks.pipeline
+    rank = comm.Get_rank()
+    for tag, (name, unit) in enumerate(network.units.items()):
+        owner = comm.allreduce(rank if name in owned else 0, MPI.MAX)
+        for array in (unit.parameters | unit.state).values():
+            values = to_host(array).copy()
+            if rank == owner and owner != 0:
+                comm.Send(values, 0, tag)
+            elif rank == 0 and owner != 0:
+                comm.Recv(values, owner, tag)
+            array[...] = to_device(values)

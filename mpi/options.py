@@ -1,0 +1,62 @@
+"""The command line of a rank: the options of `sideways train`, and those of several ranks."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import time
+
+from mpi.world import RANK
+from sideways.errors import InputError
+from sideways.training.config import Config
+from sideways.training.options import add_run_options, config_of
+from sideways.validation import Parser
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line. Where it is wrong, rank 0 says so, and every rank ends with exit code 2."""
+    parser = Parser(
+        prog="mpirun -n K python -m mpi",
+        description="Train as `sideways train` does, with the network's units spread over K ranks (or K = R · stages).",
+        epilog="Example: mpirun -n 2 python -m mpi pan-skip --clips 100",
+    )
+    add_run_options(parser)
+    parser.add_argument("--replicas", type=int, default=1, help="copies of the network, each on a part of every batch")
+    parser.add_argument(
+        "--placement",
+        default="measure",
+        help="measure (default), estimate (multiply-adds), or by hand, such as 0-2,3-7",
+    )
+    parser.add_argument(
+        "--transport",
+        default="auto",
+        choices=("auto", "host", "cuda-aware"),
+        help="how GPU arrays travel: host (through pinned buffers) or cuda-aware (MPI takes them as they are); "
+        "auto (default): cuda-aware where MPI says that it can",
+    )
+    parser.add_argument(
+        "--emulate-ms", type=float, default=0.0, help="emulate devices: each unit takes this long per tick, idle"
+    )
+    with contextlib.nullcontext() if RANK == 0 else contextlib.redirect_stderr(io.StringIO()):  # one rank complains
+        try:
+            return parser.parse_args()
+        except SystemExit:
+            time.sleep(0.5 if RANK else 0.0)  # the launcher ends all ranks as soon as one has ended with an error
+            raise
+
+
+def config_of_ranks(options: argparse.Namespace) -> Config:
+    """The config of a run over several ranks. Raises `InputError` for what only one process can do."""
+    if options.split == "all":
+        raise InputError(
+            "over several ranks run the splits one by one (--split 1 --name splits-1, …), then sideways compare them"
+        )
+    config = config_of(options)
+    if config.rule != "sideways":
+        raise InputError(f"only rule 'sideways' runs over several ranks, not {config.rule!r}; sideways train runs it")
+    if config.cosine_every and config.task == "stream":
+        raise InputError("--cosine-every needs a clip twice; over several ranks a live stream passes but once")
+    if not 0 <= options.emulate_ms < float("inf"):
+        raise InputError(f"--emulate-ms must be a time in milliseconds, not {options.emulate_ms}")
+    return config

@@ -1,0 +1,94 @@
+"""What a rank needs to train: its units on its device, its mailbox, its rule and its source of frames."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import Any
+
+from mpi4py import MPI
+
+from mpi.emulated import emulate
+from mpi.gather import on_all_ranks
+from mpi.mailbox import MPIMailbox
+from mpi.placement import assign_units
+from mpi.ranks import Ranks, check_same, part_of_batch
+from mpi.replicas import ReplicatedSideways
+from mpi.world import WORLD
+from sideways.data import Source, Task
+from sideways.errors import InputError
+from sideways.machine import cuda_aware
+from sideways.network import FRAME, Network
+from sideways.rules import Sideways
+from sideways.training.build import build_network, build_rule, build_task
+from sideways.training.config import Config
+from sideways.training.run import limits
+
+
+@dataclass
+class Rank:
+    """A rank that is ready to train."""
+
+    ranks: Ranks
+    rule: Sideways
+    source: Source
+    mailbox: MPIMailbox
+
+
+def set_up(options: argparse.Namespace, config: Config) -> Rank:
+    """Make everything that a rank needs to train, and print the table of ranks. Every rank must call it."""
+    on_all_ranks(lambda: check_same(WORLD, vars(options) | config.to_tables()))
+    task = on_all_ranks(lambda: build_task(config))
+    network = on_all_ranks(lambda: build_network(config, task.frame_shape, len(task.classes)))
+    ranks = on_all_ranks(lambda: Ranks.split(WORLD, len(network.units), options.replicas))
+    batch = on_all_ranks(lambda: part_of_batch(config.batch, ranks.replicas))
+    device = on_all_ranks(ranks.take_device)
+    if options.emulate_ms:
+        emulate(network, options.emulate_ms)
+    groups, costs = on_all_ranks(lambda: assign_units(network, ranks, batch, options.placement))
+    owner = {name: stage for stage, group in enumerate(groups) for name in group}
+    in_place = on_all_ranks(lambda: _in_place(config, options.transport))
+    mailbox = MPIMailbox(network, owner, batch, ranks.pipeline.Dup(), ranks.pipeline.Dup(), in_place, ranks.crowded)
+    units = groups[ranks.stage]
+    rule = on_all_ranks(lambda: _rule(config, task, network, ranks, batch, mailbox, units))
+    source = on_all_ranks(lambda: _source(config, task, network, ranks, batch, units))
+    if table := ranks.table(network, groups, costs, device):
+        print(table, flush=True)
+        if config.backend != "numpy":
+            print(f"GPU arrays travel {'as they are' if in_place else 'through pinned host buffers'}", flush=True)
+        if options.emulate_ms:
+            print(f"compute is emulated: each unit takes {options.emulate_ms:g} ms per tick, spent idle", flush=True)
+    return Rank(ranks, rule, source, mailbox)
+
+
+def _rule(
+    config: Config, task: Task, network: Network, ranks: Ranks, batch: int, mailbox: MPIMailbox, units: list[str]
+) -> Sideways:
+    options: dict[str, Any] = {"mailbox": mailbox, "units": units, "first_sample": ranks.replica * batch}
+    if ranks.replicas == 1:
+        return build_rule(config, task, network, **options)
+    return build_rule(config, task, network, {"sideways": ReplicatedSideways}, **options, peers=ranks.peers.Dup())
+
+
+def _source(config: Config, task: Task, network: Network, ranks: Ranks, batch: int, units: list[str]) -> Source:
+    return Source(
+        task,
+        config.batch,
+        frames=any(FRAME in network.units[name].inputs for name in units),
+        targets=network.top.name in units,
+        part=slice(ranks.replica * batch, (ranks.replica + 1) * batch),
+        workers=config.workers,
+        limits=limits(config, task),
+    )
+
+
+def _in_place(config: Config, transport: str) -> bool:
+    """Whether MPI gets arrays where they are, on the device too; otherwise those of the device pass pinned buffers."""
+    if config.backend == "numpy":
+        if transport == "cuda-aware":
+            raise InputError("--transport cuda-aware hands GPU arrays to MPI: it goes with --backend cupy")
+        return True
+    able, reason = cuda_aware()
+    if transport == "cuda-aware" and able is False:
+        raise InputError(f"--transport cuda-aware: this MPI is not ({reason}); leave it out, or choose host")
+    return transport == "cuda-aware" or (transport == "auto" and WORLD.allreduce(bool(able), MPI.LAND))

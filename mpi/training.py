@@ -1,0 +1,164 @@
+"""One rank's life: set up, train, bring the results together, end; and how an error in any rank ends them all."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from mpi4py import MPI
+from tqdm import tqdm
+
+from mpi.gather import RefusedError, gather_parameters, on_all_ranks
+from mpi.live import relayed
+from mpi.log import RankLog
+from mpi.options import config_of_ranks, parse
+from mpi.ranks import Ranks
+from mpi.setup import Rank, set_up
+from mpi.world import RANK, WORLD
+from sideways.data.task import Frames
+from sideways.errors import DivergedError, InputError, Interrupted
+from sideways.rules.diagnostics import cosines
+from sideways.training.checkpoint import Checkpoints
+from sideways.training.config import Config
+from sideways.training.evaluation import Scores, merged
+from sideways.training.log import RunLog
+from sideways.training.loop import Trainer
+from sideways.training.options import run_directory
+from sideways.training.progress import Progress
+from sideways.training.report.result import in_words
+from sideways.training.run import create_directory, finish, session
+
+
+class RankTrainer(Trainer):
+    """A rank's part of a run: the same loop, but the cosines need the parameters of all ranks."""
+
+    ranks: Ranks
+
+    def cosines(self, frames: Frames, targets: Frames) -> dict[str, float] | None:
+        """As in one process, on rank 0, with all parameters and the whole clip at hand; None elsewhere."""
+        gather_parameters(self.rule.network, self.ranks, set(self.rule.owned))
+        if RANK:
+            return None
+        clip = self.source.task.clip("train", self.progress.clip, self.config.batch)
+        return cosines(self.rule, clip.frames, clip.targets)
+
+
+class Job:
+    """The job of this rank, from the command line to the exit code."""
+
+    def __init__(self) -> None:
+        self.rank: Rank | None = None  # once it is set up; an error report then says which unit was running
+
+    def run(self) -> int:
+        """Run this rank. An error in any rank ends them all, and says where it was."""
+        options = parse()
+        try:
+            return self._train(options)
+        except (DivergedError, InputError) as error:  # an `InputError` at this point: a camera was unplugged, say
+            if self.rank:
+                time.sleep(0.3 * self.rank.ranks.replica)  # all replicas see the same: the first one says it
+            end_all(f"sideways: {error}")
+        except KeyboardInterrupt:  # before the training: from then on a `RankLog` records it as a request to stop
+            if RANK == 0:
+                print("sideways: interrupted", file=sys.stderr, flush=True)
+            end_all("", code=130)
+        except BaseException:
+            end_all(f"sideways: {self._where()}:\n{traceback.format_exc()}")
+        return 1
+
+    def _where(self) -> str:
+        where = f"rank {RANK} on {MPI.Get_processor_name()}"
+        if self.rank:
+            where += f", unit {self.rank.rule.running}, tick {self.rank.rule.ticks}"
+            time.sleep(0.2)  # the launcher may need a moment to see that a process has ended
+            where += "".join(f"; {other} is gone" for other in self.rank.ranks.ended_here())
+        return where
+
+    def _train(self, options: argparse.Namespace) -> int:
+        with contextlib.ExitStack() as stack:
+            try:
+                config = on_all_ranks(lambda: config_of_ranks(options))
+                on_all_ranks(lambda: stack.enter_context(session(config)))
+                rank = set_up(options, config)
+                source = rank.source
+                stack.enter_context(contextlib.closing(source.task))
+                stack.enter_context(source)
+                directory = on_all_ranks(lambda: run_directory(options))
+                # Rank 0 opens a live stream, and passes its frames on.
+                on_all_ranks(lambda: None if source.task.live and RANK else source.open())
+                checkpoints = Checkpoints(directory, config, source, rank.ranks)
+                progress = Progress()
+                if options.resume is not None:
+                    progress = on_all_ranks(lambda: checkpoints.load(options.resume, rank.rule, source.part))
+                else:
+                    on_all_ranks(lambda: create_directory(directory, config) if RANK == 0 else None)
+            except RefusedError:
+                MPI.Finalize()
+                return 2
+            self.rank = rank
+            bar = _progress_bar(config, directory)
+
+            def show(clips: int, line: str) -> None:
+                bar.update(clips)
+                bar.set_postfix_str(line)
+
+            run_log = stack.enter_context(RunLog(directory, show, progress)) if RANK == 0 else None
+            log = RankLog(WORLD, rank.ranks.stages, rank.ranks.replicas, run_log)
+            trainer = RankTrainer(rank.rule, source, config, log, checkpoints, progress)
+            trainer.ranks = rank.ranks
+            return _run_and_finish(trainer, rank, log, bar)
+
+
+def _run_and_finish(trainer: RankTrainer, rank: Rank, log: RankLog, bar: tqdm) -> int:
+    """Run the loop, and write what is left on rank 0. Returns the exit code."""
+    try:
+        with relayed(WORLD, trainer.source):
+            scores = trainer.run()
+    except Interrupted as stopped:
+        _end_messages(rank, log)
+        bar.close()
+        if RANK == 0:
+            print(f"sideways: {stopped}", file=sys.stderr, flush=True)
+        WORLD.Barrier()  # the launcher ends all ranks as soon as one ends with this code
+        MPI.Finalize()
+        return 130
+    _end_messages(rank, log)
+    bar.close()
+    gather_parameters(trainer.rule.network, rank.ranks, set(trainer.rule.owned))
+    trainer.progress.seconds = WORLD.allreduce(trainer.progress.seconds, MPI.MAX)  # of the slowest rank
+    parts = WORLD.gather((scores, trainer.source.skipped))  # once, at the end: here something may be pickled
+    if parts is not None:
+        print(_finish_on_rank_0(trainer, parts))
+    MPI.Finalize()
+    return 0
+
+
+def _finish_on_rank_0(trainer: Trainer, parts: list[tuple[Scores | None, dict[str, str]]]) -> str:
+    scores = merged([scores for scores, _ in parts if scores])
+    skipped = {path: reason for _, paths in parts for path, reason in paths.items()}
+    result = finish(trainer, scores, skipped, None)
+    return f"{in_words(result)}\nwritten to {trainer.checkpoints.directory}"
+
+
+def _end_messages(rank: Rank, log: RankLog) -> None:
+    """Complete every message under way, and free what MPI holds for them. Every rank must call it."""
+    log.close()
+    rank.mailbox.clear()
+    rank.mailbox.free()
+
+
+def _progress_bar(config: Config, directory: Path) -> tqdm:
+    disable = None if RANK == 0 else True  # None: where the output is no terminal
+    return tqdm(total=config.clips, unit="clip", desc=directory.name, dynamic_ncols=True, disable=disable)
+
+
+def end_all(reason: str, code: int = 1) -> None:
+    """Say why, and end every rank."""
+    if reason:
+        print(reason, file=sys.stderr, flush=True)
+    time.sleep(0.5)  # the launcher passes the line on, or else may end before it has
+    WORLD.Abort(code)

@@ -1,4 +1,8 @@
-"""How long each unit takes, one at a time, on made-up activations: for the benchmarks, and to place units on ranks."""
+"""Balance: measure what each unit of a network costs, and cut the network into stages of about equal cost.
+
+A stage is a group of neighbouring units that share a rank. The launcher places units on ranks with it (`mpi/`); the
+benchmarks time units with it. Torchgpipe keeps the same two things in `balance/profile.py` and `blockpartition.py`.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,14 @@ from dataclasses import dataclass, field
 
 import numpy
 
-from sideways.backend import Array, synchronise, to_device
-from sideways.network import FRAME, Network, Unit
+from sideways.backend import Array, Shape, synchronise, to_device
+from sideways.network.network import Network
+from sideways.network.unit import Unit
 from sideways.optimizers import Optimizer
+
+Groups = list[list[str]]  # stage → names of its units
+
+# Costs ---------------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -23,51 +32,54 @@ class Times:
 
 
 class UnitTimer:
-    """One unit with inputs and a gradient for it, to be run again and again."""
+    """Times one unit by itself, on random inputs and a random gradient.
+
+    batch: samples of an input. optimizer: a template for the update, which is left out without one.
+    """
 
     def __init__(self, network: Network, unit: Unit, batch: int, optimizer: Optimizer | None = None):
         random = numpy.random.default_rng(0)
-        shapes = {FRAME: network.input_shape} | {name: other.output_shape for name, other in network.units.items()}
 
-        def made(shape: tuple[int, ...]) -> Array:
+        def draw(shape: Shape) -> Array:
             return to_device(random.normal(size=(batch, *shape)), network.dtype)
 
         self.unit, self.optimizer = unit, optimizer.for_unit(unit.name) if optimizer else None
-        self.inputs, self.gradient = {j: made(shapes[j]) for j in unit.inputs}, made(unit.output_shape)
-        self.gradient *= 1e-3  # so that many updates change little
+        self.inputs = {j: draw(network.shapes[j]) for j in unit.inputs}
+        self.gradient = draw(unit.output_shape)
+        self.gradient *= 1e-3  # small steps keep the parameters finite over many updates
         self.times = Times()
 
     def run(self) -> None:
-        """Forward, backward and update once, each timed."""
+        """Run forward, backward and update once, and append their seconds to `times`."""
         unit, times = self.unit, self.times
-        marks = [_now()]
+        moments = [_now()]
         _, saved = unit.forward(self.inputs)
-        marks.append(_now())
+        moments.append(_now())
         _, gradients = unit.backward(self.gradient, saved)
-        marks.append(_now())
+        moments.append(_now())
         if self.optimizer:
             self.optimizer.update(unit.parameters, gradients, 0)
-        marks.append(_now())
-        for part, start, end in zip((times.forward, times.backward, times.update), marks, marks[1:], strict=False):
-            part.append(end - start)
+        moments.append(_now())
+        for seconds, start, end in zip(
+            (times.forward, times.backward, times.update), moments, moments[1:], strict=False
+        ):
+            seconds.append(end - start)
 
 
 def _now() -> float:
+    """The time in seconds, once the device has done all its work."""
     synchronise()
     return time.perf_counter()
 
 
-Groups = list[list[str]]  # stage → names of its units
-
-
 def measured_costs(network: Network, batch: int, repeats: int = 3) -> list[float]:
-    """Seconds of forward and backward of each unit: the best of some repeats, on made-up activations."""
+    """Seconds of forward and backward together, for each unit: the fastest of `repeats` runs on random inputs."""
     costs = []
     for unit in network.units.values():
-        runs = UnitTimer(network, unit, batch)
+        timer = UnitTimer(network, unit, batch)
         for _ in range(repeats):
-            runs.run()
-        costs.append(min(map(sum, zip(runs.times.forward, runs.times.backward, strict=True))))
+            timer.run()
+        costs.append(min(map(sum, zip(timer.times.forward, timer.times.backward, strict=True))))
     return costs
 
 
@@ -76,25 +88,30 @@ def estimated_costs(network: Network) -> list[float]:
     return [float(max(unit.multiply_adds, 1)) for unit in network.units.values()]
 
 
-def balanced(names: Sequence[str], costs: Sequence[float], stages: int) -> Groups:
-    """Contiguous, non-empty groups whose dearest is as cheap as can be.
+# Stages --------------------------------------------------------------------------------------------------------------
 
-    best[k][i]: the cheapest dearest group when the first i units form k groups; each last group j … i-1 is tried.
+
+def balanced(names: Sequence[str], costs: Sequence[float], stages: int) -> Groups:
+    """Cut the units into contiguous, non-empty groups, so that the most expensive group costs as little as possible.
+
+    names, costs: of the units, in the network's order. Dynamic programming over the cost of the most expensive group:
+
+        best[k][i] = min over j < i of max(best[k-1][j], cost of units j … i-1)       first i units, k groups
     """
     n = len(names)
-    before = [0.0]
+    total = [0.0]  # total[i]: cost of the first i units
     for cost in costs:
-        before.append(before[-1] + cost)
+        total.append(total[-1] + cost)
     infinity = float("inf")
     best = [[infinity] * (n + 1) for _ in range(stages + 1)]
-    cut = [[0] * (n + 1) for _ in range(stages + 1)]
+    cut = [[0] * (n + 1) for _ in range(stages + 1)]  # the j of the minimum
     best[0][0] = 0.0
     for k in range(1, stages + 1):
         for i in range(k, n + 1):
             for j in range(k - 1, i):
-                dearest = max(best[k - 1][j], before[i] - before[j])
-                if dearest < best[k][i]:
-                    best[k][i], cut[k][i] = dearest, j
+                most_expensive = max(best[k - 1][j], total[i] - total[j])
+                if most_expensive < best[k][i]:
+                    best[k][i], cut[k][i] = most_expensive, j
     groups: Groups = []
     end = n
     for k in range(stages, 0, -1):
@@ -104,7 +121,7 @@ def balanced(names: Sequence[str], costs: Sequence[float], stages: int) -> Group
 
 
 def speed_up(costs: Sequence[float], groups: Groups) -> float:
-    """The speed-up over one rank that a placement allows: all work over the work of the dearest group."""
+    """The speed-up over one rank that a placement allows: the cost of all units over that of the costliest group."""
     remaining = iter(costs)
-    shares = [sum(next(remaining) for _ in group) for group in groups]
-    return sum(shares) / max(shares)
+    group_costs = [sum(next(remaining) for _ in group) for group in groups]
+    return sum(group_costs) / max(group_costs)

@@ -1,4 +1,4 @@
-"""What a benchmark ran on: printed above every table, and kept in its JSON."""
+"""The machine that a measurement ran on, as benchmarks and reports state it, and the abilities of its MPI."""
 
 from __future__ import annotations
 
@@ -15,13 +15,11 @@ from sideways.backend import gpu
 
 
 def machine() -> dict[str, Any]:
-    """CPU, cores that may be used, NumPy and its BLAS; the GPU, where one computes."""
-    loaded = [library for library in threadpool_info() if library["user_api"] == "blas"]
-    blas: dict[str, Any] = next(
-        (library for library in loaded if "numpy" in library["filepath"]), {}
-    )  # SciPy has one too
+    """The processor, the number of cores this process may use, NumPy, its BLAS, and the GPU (None on the CPU)."""
+    libraries = [library for library in threadpool_info() if library["user_api"] == "blas"]
+    blas: dict[str, Any] = next((library for library in libraries if "numpy" in library["filepath"]), {})  # not SciPy's
     return {
-        "cpu": _cpu(),
+        "cpu": _processor(),
         "cores": len(os.sched_getaffinity(0)),
         "numpy": numpy.__version__,
         "blas": " ".join(str(blas.get(key, "?")) for key in ("internal_api", "version", "architecture")),
@@ -29,7 +27,8 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _cpu() -> str:
+def _processor() -> str:
+    """The processor's model name on Linux; elsewhere what Python knows of it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -38,7 +37,10 @@ def _cpu() -> str:
 
 
 def cuda_aware() -> tuple[bool | None, str]:
-    """Whether the MPI that this process has loaded takes device arrays (None: it does not say), and who says so."""
+    """Ask the MPI library of this process if it sends arrays on the GPU. Returns (its answer, the reason for it).
+
+    The answer is None if the library cannot be asked. mpi4py must have been imported, so that the library is loaded.
+    """
     try:
         paths = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "/libmpi" in line}
         libraries = [ctypes.CDLL(path) for path in sorted(paths)]

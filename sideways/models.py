@@ -1,7 +1,8 @@
 """Networks by name: `build_model("vgg8-skip", input_shape, classes)`.
 
-A model is a list of stages, one after the other. `…-skip` adds edges that jump over stages, so that frames of different
-ticks meet; `…-shortcut` is the control: the same kind of path, but inside each unit, where no tick passes.
+A model is a list of stages, one after the other; each stage becomes a unit. `…-skip` adds edges that jump over units,
+so that frames of different ticks meet. `…-shortcut` is the control: it has an identity path inside each unit, where no
+tick passes.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sideways.backend import Shape
 from sideways.errors import InputError
@@ -36,10 +38,13 @@ ACTIVATIONS: dict[str, Callable[[], Layer]] = {"relu": ReLU, "tanh": Tanh, "squa
 
 @dataclass(frozen=True)
 class Stage:
-    """A unit to be: its name, and its layers once the shape of its merged input is known."""
+    """A unit before it is built: its name, and a function that makes its layers for the shape of its merged input."""
 
     name: str
     layers: Callable[[Shape], list[Layer]]
+
+
+# Families ------------------------------------------------------------------------------------------------------------
 
 
 def mlp(
@@ -47,8 +52,8 @@ def mlp(
 ) -> list[Stage]:
     """Dense layers on the flattened frame and a classifier: a unit each."""
 
-    def layers(width: int) -> Callable[[Shape], list[Layer]]:
-        def build(shape: Shape) -> list[Layer]:
+    def hidden_layers(width: int) -> Callable[[Shape], list[Layer]]:
+        def layers(shape: Shape) -> list[Layer]:
             flat = [Flatten()] if len(shape) > 1 else []
             inputs = Flatten().output_shape(shape)[0]
             dense: Layer = Dense(inputs, width)
@@ -56,9 +61,9 @@ def mlp(
                 dense = Shortcut([dense], [] if inputs == width else [Dense(inputs, width)])
             return [*flat, dense, _activation(activation)]
 
-        return build
+        return layers
 
-    stages = [Stage(f"dense{i + 1}", layers(width)) for i, width in enumerate(hidden)]
+    stages = [Stage(f"dense{i + 1}", hidden_layers(width)) for i, width in enumerate(hidden)]
     return [*stages, _classifier(classes)]
 
 
@@ -73,14 +78,17 @@ def vgg5(
 ) -> list[Stage]:
     """Four 3×3 convolutions and a dense classifier: five units, for frames of 16 to 32 pixels.
 
-    conv1 (max-pooled), conv2, conv3: `width` channels; conv4: twice as many, and the activation `merging` where the
-    skip edge of vgg5-skip ends: `"square"` makes products of two moments (motion energy), `"relu"` does not.
-    middle: units between conv1 and the merging one; with another number than 2 its name, and so `skip`, changes.
+    conv1 (max-pooled by `pool`), conv2 and conv3 have `width` channels, conv4 has twice as many.
+    norm: batch normalisation after every convolution.
+    merging: the activation of conv4, where the skip edge of vgg5-skip ends: `"square"` makes products of two moments
+        (motion energy), `"relu"` does not.
+    middle: units between conv1 and conv4. Any number but 2 changes the name of the merging unit, and so its skip edge.
+    shortcut: an identity path around the convolution of each unit.
     """
-    between = [Stage(f"conv{i + 2}", _convolution(width, norm, "relu", 1, shortcut)) for i in range(middle)]
+    middle_stages = [Stage(f"conv{i + 2}", _convolution(width, norm, "relu", 1, shortcut)) for i in range(middle)]
     return [
         Stage("conv1", _convolution(width, norm, "relu", pool, shortcut)),
-        *between,
+        *middle_stages,
         Stage(f"conv{middle + 2}", _convolution(2 * width, norm, merging, 1, shortcut)),
         _classifier(classes, name="head"),
     ]
@@ -89,8 +97,8 @@ def vgg5(
 def vgg8(classes: int, width: int = 64, norm: bool = False, shortcut: bool = False) -> list[Stage]:
     """Five 3×3 convolutions, two dense layers and a classifier: eight units.
 
-    For width 64: 64-128-256-256-512 channels, max-pooling after the first four, global average pooling after the fifth,
-    dense layers of 512.
+    For width 64 the convolutions have 64, 128, 256, 256 and 512 channels. A max-pool follows each of the first four, a
+    global average pool the fifth. The dense layers have 512 features.
     """
     channels = [width, 2 * width, 4 * width, 4 * width, 8 * width]
     stages = [
@@ -108,8 +116,9 @@ def vgg8(classes: int, width: int = 64, norm: bool = False, shortcut: bool = Fal
 def predictor(channels: int, width: int = 16) -> list[Stage]:
     """An encoder-decoder that outputs a frame: encode, bottleneck, decode, predict; for even heights and widths.
 
-    encode halves the resolution, decode doubles it again. A chain sees one frame at a time, three ticks old; in
-    predictor-skip the skip edges bring younger moments to `predict`, where a 5×5 and a 3×3 convolution compare them.
+    The unit encode halves the resolution, decode doubles it again. The top of the chain sees one frame at a time, three
+    ticks old. In predictor-skip, skip edges bring younger frames to the unit predict, where a 5×5 and a 3×3 convolution
+    compare them.
     """
 
     def convolution(outputs: int, kernel: int = 3) -> Callable[[Shape], list[Layer]]:
@@ -131,32 +140,32 @@ def predictor(channels: int, width: int = 16) -> list[Stage]:
 def _convolution(
     outputs: int, norm: bool, activation: str, pool: int, shortcut: bool
 ) -> Callable[[Shape], list[Layer]]:
-    """A 3×3 convolution, normalised or not, its activation, and a pool (0: a global average).
+    """The layers of a convolutional unit: a 3×3 convolution, batch normalisation if `norm`, activation and pooling.
 
-    A max-pool goes before a monotone activation: to the last bit the same function and gradients, at a quarter of the
-    activation's cost.
+    pool: the size of a max-pool; 1 for none, 0 for a global average.
+    The max-pool stands before a monotone activation: function and gradients stay the same to the last bit, and a 2×2
+    pool leaves the activation a quarter of the work.
     """
 
-    def build(shape: Shape) -> list[Layer]:
+    def layers(shape: Shape) -> list[Layer]:
         inputs = shape[-1]
         linear: list[Layer] = [Conv2D(inputs, outputs, kernel=3), *([BatchNorm(outputs)] if norm else [])]
         if shortcut:
             linear = [Shortcut(linear, [] if inputs == outputs else [Conv2D(inputs, outputs, kernel=1)])]
         pooling: list[Layer] = [GlobalAveragePool()] if pool == 0 else [MaxPool2D(pool)] if pool > 1 else []
-        monotone = pool > 1 and activation != "square"
-        return (
-            [*linear, *pooling, _activation(activation)] if monotone else [*linear, _activation(activation), *pooling]
-        )
+        if pool > 1 and activation != "square":
+            return [*linear, *pooling, _activation(activation)]
+        return [*linear, _activation(activation), *pooling]
 
-    return build
+    return layers
 
 
 def _classifier(classes: int, name: str = "classifier") -> Stage:
-    def build(shape: Shape) -> list[Layer]:
+    def layers(shape: Shape) -> list[Layer]:
         average = [GlobalAveragePool()] if len(shape) == 3 else []
         return [*average, Dense(shape[-1], classes, init="glorot")]
 
-    return Stage(name, build)
+    return Stage(name, layers)
 
 
 def _activation(name: str) -> Layer:
@@ -165,50 +174,58 @@ def _activation(name: str) -> Layer:
     return ACTIVATIONS[name]()
 
 
-# The names -----------------------------------------------------------------------------------------------------------
+# Names ---------------------------------------------------------------------------------------------------------------
 
 FAMILIES: dict[str, Callable[..., list[Stage]]] = {"mlp": mlp, "vgg5": vgg5, "vgg8": vgg8, "predictor": predictor}
-PREDICTORS = ("predictor",)  # their output is a frame
+PREDICTORS = ("predictor",)  # families whose output is a frame
 DEFAULT_SKIPS = {
     "mlp": ("dense1>dense3",),
     "vgg5": ("conv1>conv4",),
     "vgg8": ("conv1>conv4",),
     "predictor": ("encode>decode", "frame>predict"),
 }
-MODELS = {
-    name: words
-    for base, family in FAMILIES.items()
-    for name, words in (
-        (base, (inspect.getdoc(family) or "").splitlines()[0]),
-        (f"{base}-skip", f"{base} with the skip edges {', '.join(DEFAULT_SKIPS[base])} (other edges, merge: options)"),
-        (f"{base}-shortcut", f"{base} with a shortcut inside each unit: the control, no temporal integration"),
-    )
-    if not (base in PREDICTORS and name.endswith("-shortcut"))
+VARIANTS: dict[str, Callable[[str], str]] = {
+    "": lambda base: (inspect.getdoc(FAMILIES[base]) or "").splitlines()[0],
+    "-skip": lambda base: f"{base} with the skip edges {', '.join(DEFAULT_SKIPS[base])} (other edges, merge: options)",
+    "-shortcut": lambda base: f"{base} with a shortcut inside each unit: the control, no temporal integration",
+}
+MODELS = {  # name → description
+    base + variant: describe(base)
+    for base in FAMILIES
+    for variant, describe in VARIANTS.items()
+    if not (base in PREDICTORS and variant == "-shortcut")
 }
 
 
 def build_model(
     name: str, /, input_shape: Shape, classes: int | None, seed: int = 0, dtype: str = "float32", **options
 ) -> Network:
-    """The network of this name.
+    """Build the network of this name.
 
     input_shape: one frame (H, W, C). classes: the width of the output; None for a predictor, whose output is a frame.
-    options: those of the family (`mlp`, `vgg5`, `vgg8`, `predictor`); for `…-skip` also
+    options: the arguments of the family (`mlp`, `vgg5`, `vgg8`, `predictor`); for `…-skip` also
         skip: edges, as `["conv1>conv4", "frame>conv3"]` or one string with commas;
         merge: `"concat"` (the default) or `"add"`.
-    Where shapes differ, a skip edge passes a max-pool, and for "add" a 1×1 convolution.
-    Raises `InputError` for unknown names and options, and for edges that cannot be.
+    If shapes differ, a skip edge passes a max-pool, and for "add" a 1×1 convolution.
+    Raises `InputError` for unknown names and options, and for edges that are not upward over at least one unit.
     """
     if name not in MODELS:
         raise InputError(f"unknown model {name!r}: choose one of {', '.join(MODELS)}")
     base, _, variant = name.partition("-")
-    family = FAMILIES[base]
+    _check_model(name, base, variant, classes, options)
     skips, merge = [], "concat"
-    also = {"skip": str | Sequence[str], "merge": str} if variant == "skip" else {}
-    check_options(f"model {name!r}", family, options, also, besides=("classes", "channels", "shortcut"))
     if variant == "skip":
         skips = _edges(options.pop("skip", DEFAULT_SKIPS[base]))
         merge = options.pop("merge", merge)
+    outputs = tuple(input_shape)[-1] if classes is None else classes
+    stages = FAMILIES[base](outputs, **options, **({"shortcut": True} if variant == "shortcut" else {}))
+    return Network(_wired(stages, tuple(input_shape), skips, merge), input_shape, seed, dtype)
+
+
+def _check_model(name: str, base: str, variant: str, classes: int | None, options: dict[str, Any]) -> None:
+    """Raise `InputError` for options that the model does not have, and for an output that does not suit it."""
+    also = {"skip": str | Sequence[str], "merge": str} if variant == "skip" else {}
+    check_options(f"model {name!r}", FAMILIES[base], options, also, besides=("classes", "channels", "shortcut"))
     if base in PREDICTORS and classes is not None:
         raise InputError(f"model {name!r} outputs frames: it needs a horizon of at least 1 (--horizon), no classes")
     if base not in PREDICTORS and classes is None:
@@ -219,24 +236,24 @@ def build_model(
         raise InputError(f"model {name!r}: pool must be at least 1 (no pooling), not {options['pool']}")
     if classes is not None and classes < 1:
         raise InputError(f"a model needs at least one class, not {classes}")
-    outputs = tuple(input_shape)[-1] if classes is None else classes
-    stages = family(outputs, **options, **({"shortcut": True} if variant == "shortcut" else {}))
-    return Network(_wired(stages, tuple(input_shape), skips, merge), input_shape, seed, dtype)
 
 
 def _edges(skip: str | Sequence[str]) -> list[tuple[str, str]]:
-    listed = skip.split(",") if isinstance(skip, str) else skip
-    edges = [tuple(part.strip() for part in edge.split(">")) for edge in listed]
-    for edge in edges:
-        if len(edge) != 2:
-            raise InputError(f"a skip edge is written 'conv1>conv4', not {'>'.join(edge)!r}")
-        if edges.count(edge) > 1:
-            raise InputError(f"skip edge {'>'.join(edge)} is listed twice")
-    return edges  # type: ignore[return-value]
+    """Read skip edges, written as `"source>consumer"` in a list or with commas."""
+    edges: list[tuple[str, str]] = []
+    for text in skip.split(",") if isinstance(skip, str) else skip:
+        parts = [part.strip() for part in text.split(">")]
+        if len(parts) != 2:
+            raise InputError(f"a skip edge is written 'conv1>conv4', not {'>'.join(parts)!r}")
+        source, consumer = parts
+        if (source, consumer) in edges:
+            raise InputError(f"skip edge {source}>{consumer} is listed twice")
+        edges.append((source, consumer))
+    return edges
 
 
 def _wired(stages: list[Stage], input_shape: Shape, skips: list[tuple[str, str]], merge: str) -> list[Unit]:
-    """The stages as units: each reads the one before it and what the skip edges bring."""
+    """The stages as units: each reads the unit before it, and the sources of the skip edges that end in it."""
     names = [FRAME, *(stage.name for stage in stages)]
     for source, consumer in skips:
         if source not in names or consumer not in names or names.index(consumer) - names.index(source) < 2:
@@ -246,11 +263,10 @@ def _wired(stages: list[Stage], input_shape: Shape, skips: list[tuple[str, str]]
     shapes, units = {FRAME: input_shape}, []
     for previous, stage in zip(names, stages, strict=False):
         sources = [previous, *(source for source, consumer in skips if consumer == stage.name)]
-        wanted = shapes[previous]
-        adapters = {source: _adapter(shapes[source], wanted, merge) for source in sources}
+        adapters = {source: _adapter(shapes[source], shapes[previous], merge) for source in sources}
         adapted = [Sequential(adapters[source]).output_shape(shapes[source]) for source in sources]
-        channels = sum(shape[-1] for shape in adapted) if merge == "concat" else wanted[-1]
-        merged = (*wanted[:-1], channels)
+        channels = sum(shape[-1] for shape in adapted) if merge == "concat" else shapes[previous][-1]
+        merged = (*shapes[previous][:-1], channels)
         try:
             unit = Unit(stage.name, stage.layers(merged), adapters, merge)
             shapes[stage.name] = unit.body.output_shape(merged)
@@ -260,15 +276,15 @@ def _wired(stages: list[Stage], input_shape: Shape, skips: list[tuple[str, str]]
     return units
 
 
-def _adapter(shape: Shape, wanted: Shape, merge: str) -> list[Layer]:
-    """Layers that make an activation of one shape fit to be merged into another."""
+def _adapter(shape: Shape, target: Shape, merge: str) -> list[Layer]:
+    """The layers that bring an activation to the shape that it is merged with."""
     layers: list[Layer] = []
-    if len(shape) == 3 and len(wanted) == 1:
+    if len(shape) == 3 and len(target) == 1:
         layers.append(GlobalAveragePool())
-    elif shape[:-1] != wanted[:-1]:
-        factors = (shape[0] // wanted[0], shape[1] // wanted[1])
+    elif shape[:-1] != target[:-1]:
+        factors = (shape[0] // target[0], shape[1] // target[1])
         layers.append(MaxPool2D(factors))
-    if merge == "add" and shape[-1] != wanted[-1]:
-        project: Layer = Conv2D(shape[-1], wanted[-1], kernel=1) if len(wanted) == 3 else Dense(shape[-1], wanted[-1])
+    if merge == "add" and shape[-1] != target[-1]:
+        project: Layer = Conv2D(shape[-1], target[-1], kernel=1) if len(target) == 3 else Dense(shape[-1], target[-1])
         layers.append(project)
     return layers

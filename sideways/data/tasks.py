@@ -1,4 +1,4 @@
-"""The tasks by name: `make_task("pan", speed=2)`."""
+"""All tasks by name: `make_task("pan", speed=2)`. The setting `task` of a recipe is a name in `TASKS`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TASKS: dict[str, type[Task]] = {
 
 
 def make_task(name: str, /, seed: int = 0, **options) -> Task:
-    """The task of this name. Raises `InputError` for unknown names and options."""
+    """Make the task of this name. Raises `InputError` for an unknown name, and for options the task does not take."""
     if name not in TASKS:
         raise InputError(f"unknown task {name!r}: choose one of {', '.join(TASKS)}")
     check_options(f"task {name!r}", TASKS[name], options, besides=("seed",))

@@ -1,1 +1,1 @@
-"""Videos: reading files and data sets, and decoding clips ahead of the tick."""
+"""Video files: data sets and their official lists, single files, and clips decoded ahead of the tick."""

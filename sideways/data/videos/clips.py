@@ -1,4 +1,4 @@
-"""Clips of the videos of a data set, as a task: which video, from when on, cut and coloured how, each by its number."""
+"""Clips of a data set's videos, as a task. The number of a clip decides its videos, start times, crops and colours."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from sideways.data.videos.datasets import Video, VideoSet, open_set
 from sideways.data.videos.decoder import Augmentation, Decoder, Order, Sample
 from sideways.errors import InputError, printable
 
-ATTEMPTS = 5  # videos of a class that are tried before a training clip is shown grey
+ATTEMPTS = 5  # videos of a class to try for a training clip; if none can be read, the clip is grey
 
 
 class Normalised(Sequence):
-    """Frames kept as bytes, (T, N, H, W, C) uint8; each is made float32, (x / 255 - mean) / deviation, when asked for.
+    """Frames stored as bytes x, (T, N, H, W, C) uint8. Indexing makes a frame (x / 255 - mean) / deviation, float32.
 
-    A quarter of the memory of the clip that it stands for.
+    The bytes take a quarter of the memory of the float32 clip.
     """
 
     def __init__(self, values: numpy.ndarray, mean: float, deviation: float):
@@ -39,20 +39,23 @@ class Normalised(Sequence):
 class VideoClips(Task):
     """Clips of a data set's videos.
 
-    data: where it is, `"ucf101:/path"`; split: the number of the official split.
-    length: frames T of a clip, `stride` frames of `fps` apart; videos of any rate are resampled, short ones looped.
-    short_side: pixels to which the shorter side is scaled; size: height and width of the crop from it (at random when
-        training, in the middle when evaluating). grey: one channel.
-    flip: mirror half of the training clips; not where left and right tell classes apart.
-    jitter: brightness, contrast and saturation of each training clip change by up to this part.
-    views: evenly spread clips of each video in an evaluation; its class probabilities are their mean.
+    data: kind and folder of the data set, such as `"ucf101:/path"`. split: the number of the official split.
+    length: frames T of a clip, `stride` frames apart at `fps` frames per second. Videos of any rate are resampled, and
+        short ones are looped.
+    short_side: pixels to which the shorter side is scaled. size: height and width of the crop from the scaled frame, at
+        a random position in training and in the middle in evaluation. grey: whether to make frames of one channel.
+    flip: whether to mirror half of the training clips; wrong if left and right tell classes apart.
+    jitter: the largest relative change of brightness, contrast and saturation of a training clip.
+    views: the number of clips of each video in an evaluation, evenly spread; their class probabilities are averaged.
     mean, deviation: frames are (x / 255 - mean) / deviation.
 
-    Training goes through the videos in a new random order in each epoch: sample n of a run depends on (seed, n) alone.
-    A training video that cannot be read is replaced by another of its class, so that labels are known without decoding;
-    in an evaluation it does not count. An evaluation goes through the videos in one random order, the same for every
-    run: the official lists are sorted by class, and the first part of that order is a fair sample of them all.
+    Training goes through the videos in a new random order in each epoch; sample n of a run depends on (seed, n) alone.
+    An unreadable video is replaced by another of its class in training, so that labels are known without decoding; in
+    an evaluation it does not count. All evaluations of all runs go through the videos in one random order: the official
+    lists are sorted by class, and an evaluation of the first few videos should be a fair sample of all classes.
     """
+
+    stored = True
 
     def __init__(
         self,
@@ -83,11 +86,11 @@ class VideoClips(Task):
             raise InputError("no videos named: --data ucf101:/path (or hmdb51:, kinetics600:, folder:)")
         self.videos: VideoSet = open_set(data, split)
         self.classes, self.fingerprint = self.videos.classes, self.videos.fingerprint
-        there = {"train": self.videos.train, "test": self.videos.test}
-        self.listed = {split: [video for video in videos if video.path] for split, videos in there.items()}
+        lists = {"train": self.videos.train, "test": self.videos.test}
+        self.listed = {split: [video for video in videos if video.path] for split, videos in lists.items()}
         held_out = self.listed["test"]
         self.listed["test"] = [held_out[i] for i in numpy.random.default_rng(0).permutation(len(held_out))]
-        self.of_class: dict[int, list[str]] = {}  # training videos that may take each other's place
+        self.of_class: dict[int, list[str]] = {}  # label → paths of training videos, which can replace each other
         for video in self.listed["train"]:
             self.of_class.setdefault(video.label, []).append(str(video.path))
         self.decoder = Decoder(length, fps / stride, size, short_side, grey)
@@ -95,47 +98,55 @@ class VideoClips(Task):
         self.flip, self.jitter, self.views = flip, jitter, views
         self.mean, self.deviation = mean, deviation
         self.span = (-mean / deviation, (1 - mean) / deviation)
-        self._order: tuple[int, numpy.ndarray] = (-1, numpy.empty(0, int))  # the last epoch asked for, and its order
+        self._epoch, self._permutation = -1, numpy.empty(0, int)  # the last epoch asked for, and its order of videos
 
     def open(self, splits: Sequence[str] = SPLITS) -> None:
-        """Decode until one video of each of these splits works, or `InputError`: on grey alone nothing is learnt."""
+        """Decode videos of each of these splits until one works.
+
+        Raises `InputError` if none does: all clips would be grey, and teach nothing.
+        """
         for split in splits:
             verb = {"train": "train", "test": "evaluate"}[split]
             self.videos.require(split, verb)
-            why = ""
+            reason = ""
             for video in self.listed[split]:
                 sample = self.decoder.sample(Order((str(video.path),)))
                 if sample.usable:
                     break
-                why = why or next(iter(sample.skipped.values()))
+                reason = reason or next(iter(sample.skipped.values()))
             else:
                 raise InputError(
                     f"data {printable(self.videos.root)}: nothing usable to {verb} on: none of "
-                    f"{len(self.listed[split])} videos can be read, such as {self.listed[split][0].name}: {why}"
+                    f"{len(self.listed[split])} videos can be read, such as {self.listed[split][0].name}: {reason}"
                 )
 
-    # What sample n of a split is
+    # Samples by their numbers
 
     def count(self, split: str) -> int:
-        """Samples of a split: all videos once (train), or all their views (test)."""
+        """Count the samples of a split: one per video (train), or one per view of each video (test)."""
         return len(self.listed[split]) * (self.views if split == "test" else 1)
 
     def held_out_items(self) -> int:
         return len(self.listed["test"])
 
+    def held_out_item(self, n: int) -> tuple[int, int]:
+        """(item, view): the number of the video that sample n of the test split shows, and which view of it."""
+        return divmod(n % self.count("test"), self.views)
+
     def video(self, split: str, n: int) -> tuple[Video, int]:
-        """The video of sample n, and which view of it."""
+        """(video, view): the video that sample n shows, and which view of it."""
         videos = self.listed[split]
         if split == "test":
-            number, view = divmod(n % self.count("test"), self.views)
-            return videos[number], view
-        epoch, place = divmod(n, len(videos))
-        if epoch != self._order[0]:
-            self._order = epoch, numpy.random.default_rng([self.seed, epoch]).permutation(len(videos))
-        return videos[self._order[1][place]], 0
+            item, view = self.held_out_item(n)
+            return videos[item], view
+        epoch, position = divmod(n, len(videos))
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._permutation = numpy.random.default_rng([self.seed, epoch]).permutation(len(videos))
+        return videos[self._permutation[position]], 0
 
     def order(self, split: str, n: int) -> Order:
-        """What sample n is, for the decoder."""
+        """Describe sample n for the decoder."""
         video, view = self.video(split, n)
         path = str(video.path)
         if split == "test":
@@ -150,10 +161,10 @@ class VideoClips(Task):
         """Decode sample n."""
         return self.decoder.sample(self.order(split, n))
 
-    # Batches of them
+    # Batches
 
     def numbers(self, index: int, batch: int, part: slice = slice(None)) -> list[int]:
-        """The samples n of clip number `index`."""
+        """The numbers n of the samples in clip number `index`."""
         return list(range(index * batch, (index + 1) * batch))[part]
 
     def items(self, split: str, index: int, batch: int, part: slice = slice(None)) -> numpy.ndarray:
@@ -169,6 +180,6 @@ class VideoClips(Task):
         return self.assemble(numpy.stack(samples), self.targets(split, index, batch, part))
 
     def assemble(self, samples: numpy.ndarray, targets: numpy.ndarray) -> Clip:
-        """A clip of decoded samples (N, T, H, W, C)."""
+        """Make a clip of decoded samples (N, T, H, W, C) uint8."""
         frames = numpy.ascontiguousarray(samples.swapaxes(0, 1))
         return Clip(Normalised(frames, self.mean, self.deviation), targets)

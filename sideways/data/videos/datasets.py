@@ -1,6 +1,6 @@
-"""Data sets as their authors' archives extract: which videos their official lists name, and where each file lies.
+"""Data sets in the layouts of their authors' archives: the videos their official lists name, and where the files are.
 
-`open_set("ucf101:/path", split=1)` reads the lists and looks at the folders once; no video is opened.
+`open_set("ucf101:/path", split=1)` reads the lists and the folders once; no video is opened.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sideways.data.videos.files import Files, first, inside, is_video, lines_of, text_of
+from sideways.data.videos.files import Files, entries, first_folder, is_video, lines_of, text_of
 from sideways.errors import InputError, printable
 
 
 @dataclass(frozen=True)
 class Video:
-    """An entry of a list."""
+    """A video that a list names."""
 
-    name: str  # as the list names it, printable
+    name: str  # as in the list, made printable
     label: int  # index into the classes
-    path: Path | None  # None: there is no such file
+    path: Path | None  # None if there is no such file
 
 
 @dataclass(frozen=True)
 class VideoSet:
-    """A data set, one of its official splits. `train` and `test` hold all that the lists name, missing files too.
+    """One official split of a data set. `train` and `test` hold all videos that the lists name, even missing ones.
 
-    Kinetics-600 is tested on its validation list; `spare` is its test list beside that, label -1 where it tells none.
+    Kinetics-600 is tested on its validation list; `spare` is then its test list, with label -1 for unlabelled videos.
     """
 
     kind: str
@@ -40,24 +40,24 @@ class VideoSet:
     train: tuple[Video, ...]
     test: tuple[Video, ...]
     unlisted: int  # video files in the folders that no list of this split names
-    unreadable: dict[str, str] = field(default_factory=dict)  # folders that could not be looked into, and why
+    unreadable: dict[str, str] = field(default_factory=dict)  # folders that cannot be read, with reasons
     spare: tuple[Video, ...] = ()
 
     @property
     def missing(self) -> dict[str, str]:
-        """Listed videos without a file, and folders that could not be looked into, each with why."""
+        """The listed videos without a file, and the folders that cannot be read, with reasons."""
         listed = {video.name: "no such file" for video in (*self.train, *self.test) if video.path is None}
         return self.unreadable | listed
 
     @property
     def fingerprint(self) -> int:
-        """A checksum of what the lists name, in which class, and whether it is there."""
+        """A checksum of the listed names, their classes, and whether each file is there."""
         parts = (("train", self.train), ("test", self.test))
-        told = (f"{part}\0{v.name}\0{v.label}\0{v.path is not None}\n" for part, videos in parts for v in videos)
-        return zlib.crc32("".join(told).encode())
+        lines = (f"{part}\0{v.name}\0{v.label}\0{v.path is not None}\n" for part, videos in parts for v in videos)
+        return zlib.crc32("".join(lines).encode())
 
     def require(self, part: str, verb: str) -> None:
-        """`InputError` unless a video of this part, `"train"` or `"test"`, is there."""
+        """Raise `InputError` unless at least one video of this part, `"train"` or `"test"`, is there."""
         videos = self.train if part == "train" else self.test
         if not any(video.path for video in videos):
             example = f", such as {videos[0].name}" if videos else ""
@@ -67,42 +67,42 @@ class VideoSet:
             )
 
 
-def open_set(place: str, split: int = 1) -> VideoSet:
-    """The data set at `"KIND:FOLDER"`. Raises `InputError` where lists or files are not as expected.
+def open_set(data: str, split: int = 1) -> VideoSet:
+    """Read the lists of the data set at `"KIND:FOLDER"`. Raises `InputError` where lists or files are not as expected.
 
-    That one of the videos is there is for those who use them to ask: `VideoSet.require`.
+    All videos may be missing: code that needs one calls `VideoSet.require`.
     """
-    kind, colon, folder = place.partition(":")
-    if not colon or kind not in SETS:
-        raise InputError(f"data {place!r}: write KIND:FOLDER, with one of {', '.join(SETS)} as the kind")
-    root, splits = Path(folder).expanduser(), splits_of(place)
+    kind, colon, folder = data.partition(":")
+    if not colon or kind not in DATA_SETS:
+        raise InputError(f"data {data!r}: write KIND:FOLDER, with one of {', '.join(DATA_SETS)} as the kind")
+    root, splits = Path(folder).expanduser(), splits_of(data)
     if not root.is_dir():
-        raise InputError(f"data {place!r}: there is no folder {root}")
+        raise InputError(f"data {data!r}: there is no folder {root}")
     if split not in splits:
-        raise InputError(f"data {place!r}: there is no split {split}; choose 1 … {len(splits)}")
+        raise InputError(f"data {data!r}: there is no split {split}; choose 1 … {len(splits)}")
     try:
-        return SETS[kind][0](root, split)
+        return DATA_SETS[kind][0](root, split)
     except OSError as error:
         raise InputError(f"{printable(error.filename or root)}: cannot be read ({error.strerror})") from None
 
 
-def splits_of(place: str) -> range:
-    """The numbers of the official splits of a data set."""
-    kind = place.partition(":")[0]
-    if kind not in SETS:
-        raise InputError(f"data {place!r}: write KIND:FOLDER, with one of {', '.join(SETS)} as the kind")
-    return range(1, SETS[kind][1] + 1)
+def splits_of(data: str) -> range:
+    """The numbers of the official splits of the data set at `"KIND:FOLDER"`, from 1."""
+    kind = data.partition(":")[0]
+    if kind not in DATA_SETS:
+        raise InputError(f"data {data!r}: write KIND:FOLDER, with one of {', '.join(DATA_SETS)} as the kind")
+    return range(1, DATA_SETS[kind][1] + 1)
 
 
 # UCF101 ---------------------------------------------------------------------------------------------------------------
 
 
 def _ucf101(root: Path, split: int) -> VideoSet:
-    """UCF-101/<Class>/v_<Class>_g08_c01.avi and ucfTrainTestlist/{classInd,trainlist01,testlist01}.txt.
+    """Read UCF-101/<Class>/v_<Class>_g08_c01.avi and ucfTrainTestlist/{classInd,trainlist01,testlist01}.txt.
 
-    The files of class HandstandPushups are spelt v_HandStandPushups_…, so names are compared without regard to case.
+    The files of class HandstandPushups are spelt v_HandStandPushups_…, so names are compared regardless of case.
     """
-    lists = first(root, ("ucfTrainTestlist", "."), "classInd.txt", "the lists of UCF101")
+    lists = first_folder(root, ("ucfTrainTestlist", "."), "classInd.txt", "the lists of UCF101")
     classes: dict[str, int] = {}
     for line, text in lines_of(lists / "classInd.txt"):
         number, _, name = text.partition(" ")
@@ -112,7 +112,7 @@ def _ucf101(root: Path, split: int) -> VideoSet:
             )
         classes[name.strip().casefold()] = len(classes)
     names = [printable(text.partition(" ")[2].strip()) for _, text in lines_of(lists / "classInd.txt")]
-    files = Files(first(root, ("UCF-101", "UCF101", "."), None, "the videos of UCF101"))
+    files = Files(first_folder(root, ("UCF-101", "UCF101", "."), None, "the videos of UCF101"))
 
     def read(path: Path) -> Iterator[Video]:
         for line, text in lines_of(path):
@@ -125,7 +125,7 @@ def _ucf101(root: Path, split: int) -> VideoSet:
             yield Video(printable(match[1]), classes[folder], files.find(match[1]))
 
     train, test = (tuple(read(lists / f"{part}list{split:02d}.txt")) for part in ("train", "test"))
-    unlisted = files.besides(v.path for v in (*train, *test))
+    unlisted = files.unlisted(v.path for v in (*train, *test))
     return VideoSet("ucf101", root, split, tuple(names), train, test, unlisted, files.unreadable)
 
 
@@ -133,11 +133,11 @@ def _ucf101(root: Path, split: int) -> VideoSet:
 
 
 def _hmdb51(root: Path, split: int) -> VideoSet:
-    """<class>/<name>.avi and <class>_test_split1.txt: `name.avi 1` to train on, 2 to test on, 0 for neither."""
+    """Read <class>/<name>.avi and <class>_test_split1.txt: `name.avi 1` to train on, 2 to test on, 0 for neither."""
     folders = ("testTrainMulti_7030_splits", "test_train_splits", "splits", ".")
     ending = f"_test_split{split}.txt"
-    lists = first(root, folders, f"*{ending}", "the split files of HMDB51")
-    files = Files(first(root, ("hmdb51_org", "hmdb51", "videos", "."), None, "the videos of HMDB51"))
+    lists = first_folder(root, folders, f"*{ending}", "the split files of HMDB51")
+    files = Files(first_folder(root, ("hmdb51_org", "hmdb51", "videos", "."), None, "the videos of HMDB51"))
     paths = sorted(path for path in lists.glob(f"*{ending}") if not path.name.startswith("."))
     classes = tuple(path.name.removesuffix(ending) for path in paths)
     parts: dict[str, list[Video]] = {"0": [], "1": [], "2": []}
@@ -146,10 +146,10 @@ def _hmdb51(root: Path, split: int) -> VideoSet:
             match = re.fullmatch(r"(.+?)\s+([012])", text)
             if not match:
                 raise InputError(f"{path}, line {line}: expected 'name.avi' and 0, 1 or 2, not {text!r}")
-            place = f"{name}/{match[1]}"
-            parts[match[2]].append(Video(printable(place), label, files.find(place)))
+            video = f"{name}/{match[1]}"
+            parts[match[2]].append(Video(printable(video), label, files.find(video)))
     train, test = tuple(parts["1"]), tuple(parts["2"])
-    unlisted = files.besides(v.path for v in (*train, *test, *parts["0"]))
+    unlisted = files.unlisted(v.path for v in (*train, *test, *parts["0"]))
     return VideoSet("hmdb51", root, split, tuple(map(printable, classes)), train, test, unlisted, files.unreadable)
 
 
@@ -157,14 +157,14 @@ def _hmdb51(root: Path, split: int) -> VideoSet:
 
 
 def _kinetics600(root: Path, split: int) -> VideoSet:
-    """train.csv, val.csv (label, youtube_id, time_start, time_end) beside <split>/<label>/<id>_000010_000020.mp4.
+    """Read train.csv, val.csv (label, youtube_id, time_start, time_end) beside <split>/<label>/<id>_000010_000020.mp4.
 
-    Files may also lie flat, or in folders of labels alone, with spaces or underscores: an id and its times name a clip.
+    Only the file names count, which are made of an id and two times: files may lie in any folder, or in none.
     """
     files = Files(root)
-    by_clip = {path.stem: path for path in files.paths}  # ids differ by the case of letters alone
+    by_clip = {path.stem: path for path in files.paths}  # case counts: some ids differ in nothing else
     rows = {part: list(_csv(root, part)) for part in ("train", "val", "test")}
-    tested = "val" if any(label for label, _ in rows["val"]) else "test"  # the test list may tell no labels
+    tested = "val" if any(label for label, _ in rows["val"]) else "test"  # the test list may have no labels
     if not any(label for part in ("train", tested) for label, _ in rows[part]):
         raise InputError(
             f"{root}: no train.csv or val.csv with labels (looked for train.csv, kinetics_600_train.csv, …)"
@@ -178,15 +178,15 @@ def _kinetics600(root: Path, split: int) -> VideoSet:
 
     train, test = (tuple(video for video in videos(part) if video.label >= 0) for part in ("train", tested))
     spare = tuple(videos("test")) if tested == "val" else ()
-    unlisted = files.besides(v.path for v in (*train, *test, *spare))
+    unlisted = files.unlisted(v.path for v in (*train, *test, *spare))
     return VideoSet("kinetics600", root, split, classes, train, test, unlisted, files.unreadable, spare)
 
 
 def _csv(root: Path, part: str) -> Iterator[tuple[str, str]]:
-    """(label, `<id>_<start>_<end>`) of each row; an empty label where there is none."""
-    names = [f"{before}{name}.csv" for name in ALSO[part] for before in KINETICS]
-    places = [folder / name for folder in (root, root / "annotations") for name in names]
-    path = next((place for place in places if place.exists()), None)
+    """Yield (label, `<id>_<start>_<end>`) for each row of a list, with an empty label if the row has none."""
+    names = [f"{prefix}{name}.csv" for name in CSV_NAMES[part] for prefix in CSV_PREFIXES]
+    candidates = [folder / name for folder in (root, root / "annotations") for name in names]
+    path = next((candidate for candidate in candidates if candidate.exists()), None)
     if path is None:
         return
     try:
@@ -202,41 +202,41 @@ def _csv(root: Path, part: str) -> Iterator[tuple[str, str]]:
             except (TypeError, ValueError, AttributeError, OverflowError):
                 raise InputError(f"{path}, line {rows.line_num}: id or times are not readable") from None
     except csv.Error as error:
-        raise InputError(f"{path}: not a table of commas ({error})") from None
+        raise InputError(f"{path}: not a comma-separated table ({error})") from None
 
 
-KINETICS = ("", "kinetics_600_", "kinetics600_", "kinetics-600_", "kinetics-600-", "kinetics_")
-ALSO = {"train": ("train",), "val": ("val", "validate", "validation"), "test": ("test",)}
+CSV_PREFIXES = ("", "kinetics_600_", "kinetics600_", "kinetics-600_", "kinetics-600-", "kinetics_")
+CSV_NAMES = {"train": ("train",), "val": ("val", "validate", "validation"), "test": ("test",)}
 
 
 # Any folder -----------------------------------------------------------------------------------------------------------
 
 
 def _folder(root: Path, split: int) -> VideoSet:
-    """train/<class>/ and test/<class>/ with videos, or one of the two alone."""
+    """Read train/<class>/ and test/<class>/ with videos, or one of the two alone."""
     parts = [part for part in ("train", "test") if (root / part).is_dir()]
     if not parts:
         raise InputError(f"{root}: looked for train/<class>/ and test/<class>/ with videos; there is neither")
     unreadable: dict[str, str] = {}
-    folders = {part: inside(root / part, Path.is_dir, unreadable) for part in parts}
+    folders = {part: entries(root / part, Path.is_dir, unreadable) for part in parts}
     classes = [path.name for path in folders[parts[0]]]
     if not classes:
         raise InputError(f"{root / parts[0]}: looked for a folder of videos for each class; there is none")
     if unknown := {path.name for path in folders[parts[-1]]} - set(classes):
         raise InputError(f"{root / 'test'}: class {min(unknown)!r} is not in train/")
-    found: dict[str, tuple[Video, ...]] = {
+    videos: dict[str, tuple[Video, ...]] = {
         part: tuple(
             Video(printable(f"{part}/{folder.name}/{path.name}"), classes.index(folder.name), path)
             for folder in folders[part]
-            for path in inside(folder, is_video, unreadable)
+            for path in entries(folder, is_video, unreadable)
         )
         for part in parts
     }
-    train, test = found.get("train", ()), found.get("test", ())
+    train, test = videos.get("train", ()), videos.get("test", ())
     return VideoSet("folder", root, split, tuple(map(printable, classes)), train, test, 0, unreadable)
 
 
-SETS: dict[str, tuple[Callable[[Path, int], VideoSet], int]] = {  # kind → how it is read, number of splits
+DATA_SETS: dict[str, tuple[Callable[[Path, int], VideoSet], int]] = {  # kind → (its reader, number of splits)
     "ucf101": (_ucf101, 3),
     "hmdb51": (_hmdb51, 3),
     "kinetics600": (_kinetics600, 1),

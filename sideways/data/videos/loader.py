@@ -1,11 +1,11 @@
 """Decoding ahead of the tick, in other processes: `Loader` asks for samples early and hands out clips in order.
 
     this process                       worker (`worker.py`)
-    job, order, slot  ── pipe ──▶      decoder.sample(order), into slot of the shared memory
-    the clip's frames ◀── pipe ──      job, files skipped, whether there was one to show
+    job, order, slot  ── pipe ──▶      decoder.sample(order), into a slot of the shared memory
+    clip from slots   ◀── pipe ──      job, skipped files, usable or grey
 
-What a sample is depends on its number alone, so the number of workers changes nothing. A worker that dies, or takes too
-long, is replaced, and its samples are asked for again; a sample that ends two workers is shown grey and reported.
+A sample depends on its number alone, so the number of workers changes nothing. A worker that dies, or takes too long,
+is replaced, and its samples are asked for again; a sample that ends two workers becomes grey and is reported.
 """
 
 from __future__ import annotations
@@ -30,29 +30,30 @@ from sideways.data.videos.decoder import GREY, Decoder, Order
 from sideways.errors import InputError, printable
 
 SHARED_MEMORY = "/dev/shm"
-AHEAD = 2  # clips that are decoded before they are needed
+AHEAD = 2  # clips to decode before they are needed
 PATIENCE = 120.0  # seconds for one sample
-DEATHS = 3  # of workers without a sample in between: then this process decodes for itself
+MAX_DEATHS = 3  # deaths of workers without a sample in between; after one more, no worker is replaced
 
 Job = tuple[str, int]  # split, number of the sample
 
 
 class Loader:
-    """Clips of a `VideoClips` task, decoded by worker processes (none: by this one, when asked).
+    """Clips of a `VideoClips` task, decoded ahead by worker processes, or on demand by this process if `workers` is 0.
 
-    batch, part: as for `Task.clip`. limits: split → clips that will be asked for; nothing is decoded beyond them.
-    `skipped` tells which files could not be used, and why; `unusable` the samples that are grey.
+    batch, part: as for `Task.clip`.
+    limits: split → number of clips that will be asked for; no clip beyond them is decoded ahead.
+    `skipped`: the files that could not be used, with reasons. `unusable`: the samples that are grey.
     """
 
     def __init__(self, task: VideoClips, batch: int, part: slice, workers: int, limits: dict[str, int]):
         self.task, self.batch, self.part, self.limits = task, batch, part, limits
         self.skipped: dict[str, str] = {}
         self.unusable: set[Job] = set()
-        slots = len(range(batch)[part]) * (AHEAD + 2)  # while one split is evaluated, clips of the other wait
+        slots = len(range(batch)[part]) * (AHEAD + 2)  # an evaluation starts while training clips still wait in theirs
         self.free = deque(range(slots))
-        self.slots: dict[Job, int] = {}  # where each sample that was asked for goes
+        self.slots: dict[Job, int] = {}  # the slot of each sample that was asked for
         self.done: set[Job] = set()
-        self.ended: dict[Job, int] = {}  # workers that died on a sample
+        self.workers_ended: dict[Job, int] = {}  # how many workers each sample has ended
         self.deaths = 0
         self.workers: list[Worker] = []
         if workers:
@@ -62,14 +63,14 @@ class Loader:
             self.workers = [Worker(task.decoder, self.file.fileno(), size) for _ in range(workers)]
 
     def clip(self, split: str, index: int) -> Clip:
-        """Clip number `index` of a split, as `task.clip` gives it; the next ones are decoded meanwhile."""
+        """Return clip number `index` of a split, equal to `task.clip`'s, and have the next ones decoded meanwhile."""
         jobs = self._jobs(split, index)
         targets = self.task.targets(split, index, self.batch, self.part)
         for following in range(index, max(index + 1, min(index + 1 + AHEAD, self.limits[split]))):
             for job in self._jobs(split, following):
-                self._ask(job)
+                self._request(job)
         while self.workers and not self.done.issuperset(job for job in jobs if job in self.slots):
-            self._listen()
+            self._receive()
         return self.task.assemble(numpy.stack([self._take(job) for job in jobs]), targets)
 
     def close(self) -> None:
@@ -81,28 +82,28 @@ class Loader:
     def _jobs(self, split: str, index: int) -> list[Job]:
         return [(split, n) for n in self.task.numbers(index, self.batch, self.part)]
 
-    def _ask(self, job: Job) -> None:
+    def _request(self, job: Job) -> None:
         if self.workers and job not in self.slots and self.free:
             self.slots[job] = self.free.popleft()
-            self._give(job)
+            self._assign(job)
 
-    def _give(self, job: Job) -> None:
+    def _assign(self, job: Job) -> None:
         worker = min(self.workers, key=lambda worker: len(worker.jobs))
-        worker.give(job, self.task.order(*job), self.slots[job])
+        worker.assign(job, self.task.order(*job), self.slots[job])
 
     def _take(self, job: Job) -> numpy.ndarray:
-        """The frames of a sample: a copy, so that its slot is free again."""
-        if job not in self.done:  # no workers, or no slot was free
+        """Return the frames of a sample, copied so that its slot can be used again."""
+        if job not in self.done:  # there are no workers, or no slot was free
             sample = self.task.sample(*job)
-            self._note(job, sample.skipped, sample.usable)
+            self._record(job, sample.skipped, sample.usable)
             return sample.frames
         slot = self.slots.pop(job)
         self.done.remove(job)
         self.free.append(slot)
         return self.memory[slot].copy()
 
-    def _listen(self) -> None:
-        """Wait for news of any worker: samples that are done, a death, or nothing for too long."""
+    def _receive(self) -> None:
+        """Wait until a worker has finished a sample, and replace workers that have died or take too long."""
         by_pipe = {worker.pipe: worker for worker in self.workers}
         for pipe in wait(by_pipe, timeout=1.0):
             worker = by_pipe[pipe]  # type: ignore[index]
@@ -111,40 +112,40 @@ class Loader:
             except (EOFError, OSError):
                 self._replace(worker)
             else:
-                worker.ended(job)
+                worker.finish(job)
                 self.deaths = 0
                 self.done.add(job)
-                self._note(job, skipped, usable)
+                self._record(job, skipped, usable)
         for worker in self.workers:
             if worker.jobs and time.monotonic() - worker.since > PATIENCE:
                 self._replace(worker)
 
-    def _note(self, job: Job, skipped: dict[str, str], usable: bool) -> None:
+    def _record(self, job: Job, skipped: dict[str, str], usable: bool) -> None:
         self.skipped |= skipped
         if not usable:
             self.unusable.add(job)
 
     def _replace(self, worker: Worker) -> None:
-        """A worker died or hangs: another takes over its samples, but for one that has ended two."""
+        """Replace a worker that died or hangs. Its samples go to other workers, except one that has ended two."""
         worker.end()
         self.workers.remove(worker)
         self.deaths += 1
         jobs = list(worker.jobs)
         if jobs:
-            self.ended[jobs[0]] = self.ended.get(jobs[0], 0) + 1
-            if self.ended[jobs[0]] == 2:
+            self.workers_ended[jobs[0]] = self.workers_ended.get(jobs[0], 0) + 1
+            if self.workers_ended[jobs[0]] == 2:
                 broken = jobs.pop(0)
                 self.memory[self.slots[broken]] = GREY
                 self.done.add(broken)
                 path = printable(self.task.video(*broken)[0].path)
-                self._note(broken, {path: "ends or hangs the process that decodes it"}, False)
-        if self.deaths <= DEATHS:
+                self._record(broken, {path: "ends or hangs the process that decodes it"}, False)
+        if self.deaths <= MAX_DEATHS:
             self.workers.append(Worker(self.task.decoder, self.file.fileno(), self.memory.size))
         elif not self.workers:
             print("sideways: the decoding processes keep dying; decoding in this one", file=sys.stderr)
         for job in jobs:
             if self.workers:
-                self._give(job)
+                self._assign(job)
             else:
                 self.free.append(self.slots.pop(job))
 
@@ -152,55 +153,59 @@ class Loader:
 class Worker:
     """One decoding process, and the samples it was asked for, oldest first.
 
-    Its pipe takes only so many orders. What it has no room for waits here: to write to a pipe that is full would be to
-    wait for a process that may hang.
+    Orders that its pipe has no room for wait in this process: writing to a full pipe would block until the worker
+    reads, and the worker may hang.
     """
 
     def __init__(self, decoder: Decoder, memory: int, size: int):
         self.jobs: deque[Job] = deque()
-        self.waiting: deque[tuple[Job, Order, int]] = deque()  # those of them that are still to be sent
-        self.since = time.monotonic()  # when it began with the oldest
-        self.pipe, theirs = Pipe()
-        command = [sys.executable, "-m", "sideways.data.videos.worker", str(theirs.fileno()), str(memory), str(size)]
-        self.process = subprocess.Popen(command, pass_fds=(theirs.fileno(), memory), stdin=subprocess.DEVNULL)
-        theirs.close()
+        self.waiting: deque[tuple[Job, Order, int]] = deque()  # the orders of those jobs that are still to be sent
+        self.since = time.monotonic()  # seconds: when the worker began with its oldest job
+        self.pipe, its_end = Pipe()
+        command = [sys.executable, "-m", "sideways.data.videos.worker", str(its_end.fileno()), str(memory), str(size)]
+        self.process = subprocess.Popen(command, pass_fds=(its_end.fileno(), memory), stdin=subprocess.DEVNULL)
+        its_end.close()
         self._send(decoder)
 
-    def give(self, job: Job, order: Order, slot: int) -> None:
+    def assign(self, job: Job, order: Order, slot: int) -> None:
+        """Ask the worker to decode a sample into a slot of the shared memory."""
         if not self.jobs:
             self.since = time.monotonic()
         self.jobs.append(job)
         self.waiting.append((job, order, slot))
         self._feed()
 
-    def ended(self, job: Job) -> None:
-        """The sample is done."""
+    def finish(self, job: Job) -> None:
+        """Take note that the worker has finished a sample, and send it waiting orders."""
         self.jobs.remove(job)
         self.since = time.monotonic()
         self._feed()
 
     def _feed(self) -> None:
+        """Send waiting orders while the pipe has room."""
         room = select.poll()
         room.register(self.pipe.fileno(), select.POLLOUT)
         while self.waiting and room.poll(0):
             self._send(self.waiting.popleft())
 
-    def _send(self, what: Any) -> None:
+    def _send(self, message: Any) -> None:
         try:
-            self.pipe.send(what)
+            self.pipe.send(message)
         except OSError:
-            return  # it is dead: the next look at its pipe tells
+            return  # the worker is dead, and the loader will find out when it next reads from the pipe
 
     def end(self) -> None:
+        """Kill the process, and wait for its end."""
         self.pipe.close()
         self.process.kill()
         self.process.wait()
 
 
 def shared_file(size: int) -> IO[bytes]:
-    """A file of this many bytes, in memory if they fit, else in the folder of temporary files; `InputError` if nowhere.
+    """Create a file of this many bytes, in memory if they fit there, else in the folder of temporary files.
 
-    All its bytes are taken at once: one that is found missing when it is written ends the process (SIGBUS).
+    All bytes are allocated at once, since writing to a page that cannot be allocated later would end the process
+    (SIGBUS). Raises `InputError` if neither folder has room.
     """
     folders = [folder for folder in (SHARED_MEMORY, tempfile.gettempdir()) if os.path.isdir(folder)]
     for folder in folders:
@@ -218,5 +223,5 @@ def shared_file(size: int) -> IO[bytes]:
 
 
 def memory_of(file: int, size: int) -> numpy.ndarray:
-    """The bytes of a file, shared by all processes that ask for them."""
+    """Map a file into memory, as bytes that all processes mapping it share."""
     return numpy.frombuffer(mmap.mmap(file, size), numpy.uint8)

@@ -1,8 +1,9 @@
-"""Makes scikit-video 1.1.11 (2018, the newest on PyPI) read video on today's NumPy, with the ffmpeg that pip installed.
+"""Make scikit-video 1.1.11 (2018, the newest on PyPI) read video on today's NumPy, with the ffmpeg that pip installed.
 
-Its modules get the type names that NumPy 1.24 removed (the global `numpy` is left alone), its paths point at
-imageio-ffmpeg's program, and its `ffprobe`, a program that imageio-ffmpeg does not bring, becomes a function that asks
-imageio-ffmpeg. scikit-video 1.2 and later need none of this for NumPy, and have it left out.
+- The modules of scikit-video get back the type names that NumPy 1.24 removed; the global `numpy` is left alone.
+  scikit-video 1.2 and later do not need these names, and do not get them.
+- The paths of scikit-video point to the ffmpeg program of imageio-ffmpeg.
+- The program `ffprobe`, which imageio-ffmpeg does not contain, is replaced by a function that asks imageio-ffmpeg.
 """
 
 from __future__ import annotations
@@ -15,10 +16,9 @@ import sys
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import imageio_ffmpeg
 import numpy
 
-# It warns of every rotated video that width and height differ from the file's own; they are meant to.
+# imageio-ffmpeg warns that the width and height of a rotated video differ from those in the file, as they should.
 logging.getLogger("imageio_ffmpeg").setLevel(logging.ERROR)
 
 
@@ -32,26 +32,28 @@ class _OldNumPy(SimpleNamespace):
 
 
 def _probe(filename: str) -> dict[str, dict[str, str]]:
-    """What scikit-video asks of ffprobe, from imageio-ffmpeg; no frame count, so that it reads to the end."""
-    about = metadata(filename)
-    width, height = about["size"]
+    """Answer in place of ffprobe. The frame count is 0, which makes scikit-video read to the end of the file."""
+    header = metadata(filename)
+    width, height = header["size"]
     return {
-        "video": {"@width": str(width), "@height": str(height), "@r_frame_rate": str(about["fps"]), "@nb_frames": "0"}
+        "video": {"@width": str(width), "@height": str(height), "@r_frame_rate": str(header["fps"]), "@nb_frames": "0"}
     }
 
 
 def metadata(filename: str) -> dict[str, Any]:
-    """imageio-ffmpeg's description of a video: `size` (width, height, as shown), `fps`, `duration` (s), …
+    """Describe a video by imageio-ffmpeg: `size` (width, height, as shown), `fps`, `duration` (s), …
 
-    Raises `OSError` or `RuntimeError` for what is no video.
+    Raises `OSError` or `RuntimeError` for files that are not videos.
     """
-    about = os.stat(filename)
-    return _metadata(filename, about.st_mtime_ns, about.st_size)
+    status = os.stat(filename)
+    return _metadata(filename, status.st_mtime_ns, status.st_size)
 
 
 @functools.lru_cache(maxsize=4096)
 def _metadata(filename: str, changed: int, size: int) -> dict[str, Any]:
-    """Asked of each version of a file once: starting ffmpeg takes as long as decoding a second of video."""
+    """Ask ffmpeg once for each version of a file: starting ffmpeg takes as long as decoding a second of video."""
+    import imageio_ffmpeg
+
     frames = imageio_ffmpeg.read_frames(filename)
     try:
         return next(frames)
@@ -61,16 +63,17 @@ def _metadata(filename: str, changed: int, size: int) -> dict[str, Any]:
 
 @functools.cache
 def scikit_video() -> ModuleType:
-    """The package, ready to use. Imported when first needed: it brings SciPy, most of what a process takes to start."""
+    """Return scikit-video, ready to use. It is imported when first needed, since it imports SciPy, which takes long."""
+    import imageio_ffmpeg
     import skvideo
 
     path, program = os.path.split(imageio_ffmpeg.get_ffmpeg_exe())
     skvideo._FFMPEG_PATH, skvideo._FFMPEG_APPLICATION, skvideo._HAS_FFMPEG = path, program, 1
     skvideo.scan_ffmpeg()
-    for name in ("io", "measure", "datasets"):  # only now: these modules copy the paths when they are imported
+    for name in ("io", "measure", "datasets"):  # these modules copy the paths when they are imported
         importlib.import_module(f"skvideo.{name}")
     skvideo.io.ffmpeg.ffprobe = _probe
-    # Its word for: do not compare the ending of a file's name with a list. ffmpeg looks at what is in the file.
+    # With this answer, scikit-video does not refuse unknown endings of file names: ffmpeg looks into the file instead.
     skvideo.io.FFmpegReader._getSupportedDecoders = lambda _: NotImplemented
     if tuple(int(part) for part in skvideo.__version__.split(".")[:2]) < (1, 2):
         for name, module in list(sys.modules.items()):

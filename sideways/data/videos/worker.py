@@ -1,4 +1,7 @@
-"""Decode orders for a `Loader`: `python -m sideways.data.videos.worker PIPE MEMORY BYTES` (file descriptors)."""
+"""A decoding process, started by a `Loader` as `python -m sideways.data.videos.worker PIPE MEMORY BYTES`.
+
+PIPE and MEMORY are file descriptors; BYTES is the size of the shared memory.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ from sideways.data.videos.loader import memory_of
 
 
 def main() -> None:
-    """Samples into the shared memory, one after the other, until the other end of the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # after Ctrl-C it is the run that ends its workers
+    """Decode one sample after the other into the shared memory, until the other end of the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # after Ctrl-C, the run ends its workers itself
     pipe = Connection(int(sys.argv[1]))
     try:
         decoder: Decoder = pipe.recv()

@@ -1,18 +1,18 @@
 """The mailbox between ranks: persistent, non-blocking, buffered messages, and no allocation in a tick.
 
-Each edge between two ranks has two lines, activations up and gradients down. A line has two buffers with a persistent
-request each: what is sent at tick t goes through buffer t mod 2.
+Each edge between two ranks has two channels, activations up and gradients down. A channel has two buffers with a
+persistent request each: the message of tick t goes through buffer t mod 2.
 
     tick              t                             t+1
-    sender            fill buffer t%2, Start        fill the other
-    receiver          Start its receive into t%2    wait for it, read it     (reads what was sent at t-1 meanwhile)
+    sender            fill buffer t%2, Start        fill the other buffer
+    receiver          Start its receive into t%2    wait for it, read it     (reads the message of t-1 meanwhile)
 
-By the static schedule both ends know at which ticks a line carries a message, so no empty one travels.
+By the static schedule both ends know at which ticks a channel carries a message, so no empty message travels.
 
 With device arrays a buffer is pinned memory, or device memory where MPI is CUDA-aware; it is filled in a stream beside
-the compute stream, and the message starts when the copy is there: looked for whenever the rule turns to the mailbox,
-waited for at the end of the tick. A receiver has three buffers then: what was read at tick t may be overwritten from
-tick t+2 on, and by then a message that left at t+1 has told the host that the device has read it.
+the compute stream. A message starts as soon as its copy has arrived; the mailbox polls for that on every call and waits
+at the end of the tick. On the device a receiver needs three buffers: buffer t is reused at tick t+2 at the earliest,
+and the message sent at t+1 proves that the device has finished reading it.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from sideways.backend.streams import Downloads, Uploads, hold_until, mark, wait_
 from sideways.network import Network
 from sideways.rules import Mailbox
 
-NAP = 50e-6  # seconds between looks at a message that has not come, where ranks must share cores
+NAP = 50e-6  # seconds between two tests of a message that has not arrived, where ranks must share cores
 
 
 def wait(request: MPI.Request, nap: bool) -> None:
-    """Until the request is complete. MPI waits by spinning; with `nap` the core is left to others in between."""
+    """Wait until the request is complete. MPI waits by spinning; with `nap` the core is left to others in between."""
     if not nap:
         request.Wait()
         return
@@ -41,74 +41,76 @@ def wait(request: MPI.Request, nap: bool) -> None:
 
 
 class Channel:
-    """One direction of one edge between two ranks: buffers, persistent requests, and their waiting."""
+    """One direction of one edge between two ranks: its buffers and persistent requests."""
 
     def __init__(self, buffers: int, shape: Shape, dtype: str, first_tick: int, in_place: bool, nap: bool):
-        self.first_tick = first_tick  # the tick of its first message
+        self.first_tick = first_tick  # of the first message
         self.in_place, self.nap = in_place or not on_device(), nap
         make = buffer if self.in_place else pinned
         self.buffers = [make(shape, dtype) for _ in range(buffers)]
         self.requests: list[MPI.Prequest] = []
 
     def wait(self, k: int) -> None:
-        """Until the message in buffer k has gone or come; at once if there is none."""
+        """Wait until the message in buffer k has left or arrived; at once if there is none."""
         wait(self.requests[k], self.nap)
 
     def complete(self) -> None:
-        """Until all messages have gone or come."""
+        """Wait until all messages have left or arrived."""
         for k in range(len(self.requests)):
             self.wait(k)
 
     def free(self) -> None:
+        """Complete all messages, and free the requests."""
         self.complete()
         for request in self.requests:
             request.Free()
 
 
 class Sender(Channel):
-    """The sender's end."""
+    """The sender's end of a channel."""
 
-    def __init__(self, comm: MPI.Comm, rank: int, tag: int, *about: Any):
-        super().__init__(2, *about)
-        self.requests = [comm.Send_init(place, rank, tag) for place in self.buffers]
+    def __init__(self, comm: MPI.Comm, rank: int, tag: int, *channel: Any):
+        super().__init__(2, *channel)
+        self.requests = [comm.Send_init(array, rank, tag) for array in self.buffers]
 
     def send(self, tick: int, message: Array, downloads: Downloads) -> None:
+        """Send the message of this tick as soon as its copy is in the buffer."""
         k = tick % 2
-        self.wait(k)  # the message of two ticks ago: long gone, unless the receiver is late
+        self.wait(k)  # the message of two ticks ago has left, unless its receiver is late
         downloads.start(message, self.buffers[k], self.requests[k].Start)
 
 
 class Receiver(Channel):
-    """The receiver's end."""
+    """The receiver's end of a channel."""
 
-    def __init__(self, comm: MPI.Comm, rank: int, tag: int, *about: Any):
-        super().__init__(3 if on_device() else 2, *about)
-        self.requests = [comm.Recv_init(place, rank, tag) for place in self.buffers]
-        self.place = None if self.in_place else buffer(self.buffers[0].shape, self.buffers[0].dtype)  # on the device
+    def __init__(self, comm: MPI.Comm, rank: int, tag: int, *channel: Any):
+        super().__init__(3 if on_device() else 2, *channel)
+        self.requests = [comm.Recv_init(array, rank, tag) for array in self.buffers]
+        self.on_device = None if self.in_place else buffer(self.buffers[0].shape, self.buffers[0].dtype)
 
     def expect(self, tick: int) -> None:
         """Make room for the message that is sent at this tick."""
         if tick >= self.first_tick:
             self.requests[tick % len(self.requests)].Start()
 
-    def come(self, tick: int) -> Array:
-        """The message of the tick before, in the buffer that it came in; intact until the end of this one."""
+    def in_buffer(self, tick: int) -> Array:
+        """Wait for the message of the tick before, and give the buffer that it came in, intact until this tick ends."""
         k = (tick - 1) % len(self.requests)
         self.wait(k)
         return self.buffers[k]
 
-    def receive(self, tick: int, uploads: Uploads, before: Any) -> Array:
-        """The same where it is needed: on the device, if arrays live there. before: the end there of the last tick."""
-        message = self.come(tick)
-        if self.place is None:
+    def receive(self, tick: int, uploads: Uploads, last_tick: Any) -> Array:
+        """The message of the tick before, on the device if arrays live there. last_tick: its end on the device."""
+        message = self.in_buffer(tick)
+        if self.on_device is None:
             return message
-        hold_until(uploads.start(message, self.place, before))
-        return self.place
+        hold_until(uploads.start(message, self.on_device, last_tick))
+        return self.on_device
 
     def restore(self, tick: int, message: Array) -> None:
         """Put back a message that is to be read at this tick."""
-        place = self.buffers[(tick - 1) % len(self.buffers)]
-        place[...] = message if self.in_place else to_host(message)
+        restored = self.buffers[(tick - 1) % len(self.buffers)]
+        restored[...] = message if self.in_place else to_host(message)
 
 
 class MPIMailbox(Mailbox):
@@ -160,9 +162,9 @@ class MPIMailbox(Mailbox):
     def begin(self, tick: int) -> None:
         super().begin(tick)
         if self.incoming:
-            wait_for(self.ends[0])  # has read what is overwritten from now on
-        for line in self.incoming.values():
-            line.expect(tick)
+            wait_for(self.ends[0])  # until then the device may read what is overwritten from now on
+        for channel in self.incoming.values():
+            channel.expect(tick)
 
     def send(self, sender: str, receiver: str, message: Array) -> None:
         self.downloads.look()
@@ -185,18 +187,18 @@ class MPIMailbox(Mailbox):
     def clear(self) -> None:
         """Complete every message under way, and drop it."""
         super().clear()
-        for end in self.ends:  # the next receives begin with any buffer
+        for end in self.ends:  # the next receives may begin with any buffer
             wait_for(end)
-        for line in (*self.incoming.values(), *self.outgoing.values()):
-            line.complete()
+        for channel in (*self.incoming.values(), *self.outgoing.values()):
+            channel.complete()
 
     def waiting(self, receiver: str) -> dict[str, list[Array]]:
-        come = {
-            sender: [line.come(self.tick + 1)]
-            for (sender, name), line in self.incoming.items()
-            if name == receiver and self.tick >= line.first_tick
+        arrived = {
+            sender: [channel.in_buffer(self.tick + 1)]
+            for (sender, name), channel in self.incoming.items()
+            if name == receiver and self.tick >= channel.first_tick
         }
-        return super().waiting(receiver) | come
+        return super().waiting(receiver) | arrived
 
     def restore(self, tick: int, sender: str, receiver: str, messages: list[Array]) -> None:
         self.tick = tick - 1
@@ -212,7 +214,7 @@ class MPIMailbox(Mailbox):
 
     def free(self) -> None:
         """Complete and free every persistent request; the mailbox is of no use afterwards."""
-        for line in (*self.incoming.values(), *self.outgoing.values()):
-            line.free()
+        for channel in (*self.incoming.values(), *self.outgoing.values()):
+            channel.free()
         if self.evaluation:
             self.evaluation.free()

@@ -5,8 +5,8 @@
     unit 2   ·     f|·   f|·    f|b    f|b        f₂ = 1, b₂ = 3
     unit 1   f|·   f|·   f|·    f|·    f|b        f₁ = 0, b₁ = 4: the gradient has come all the way back
 
-Ticks count from the beginning of the stream, or of the clip after a flush. The schedule follows from the graph alone,
-so that every rank computes the same one, and no empty message ever travels.
+Ticks count from the beginning of the stream, or of the clip after a flush. The schedule follows from the graph alone:
+every rank computes the same one, and no empty message ever travels.
 """
 
 from __future__ import annotations
@@ -45,8 +45,5 @@ def ticks_to_top(consumers: Mapping[str, Sequence[str]]) -> dict[str, tuple[int,
 
 
 def first_messages(forward: Mapping[str, int], backward: Mapping[str, int], edges: Sequence[Edge]) -> dict[Edge, int]:
-    """The tick at which each direction of each edge (source, consumer) carries its first message: the one before its
-    reader needs it. What would be sent earlier nobody would read."""
-    up = {(j, i): forward[i] - 1 for j, i in edges}
-    down = {(i, j): backward[j] - 1 for j, i in edges}
-    return up | down
+    """The tick of the first message on each edge, upwards and downwards: the tick before its reader needs it."""
+    return {(j, i): forward[i] - 1 for j, i in edges} | {(i, j): backward[j] - 1 for j, i in edges}

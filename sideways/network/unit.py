@@ -22,12 +22,11 @@ class Unit:
         it is merged. Adapters belong to this unit and are trained with it.
     merge: `"add"`, or `"concat"` (channels, in the order of the inputs).
 
-    `parameters` and `state` map `"<layer index>.<name>"` and `"adapter.<input>.<layer index>.<name>"` to arrays; they
-    are there once a `Network` has been built. Write into these arrays, do not replace them.
+    Once a `Network` is built, `parameters` and `state` map `"<layer index>.<name>"` and
+    `"adapter.<input>.<layer index>.<name>"` to arrays. Write into these arrays, do not replace them.
     """
 
-    # A network sets these when it is built. Shapes leave out N.
-    widths: list[int]  # channels of each merged input
+    widths: list[int]  # channels of each merged input; a network sets these four when it is built
     merged_shape: Shape
     output_shape: Shape
     multiply_adds: int  # multiplications of the forward pass for one sample
@@ -80,19 +79,17 @@ class Unit:
             adapter.update_statistics(saved_adapters[j])
 
     def set_position(self, tick: int, first_sample: int) -> None:
-        """Tell Dropout where it is, so that its mask can be repeated: the tick, and the index of this batch's first
-        sample in the whole batch."""
+        """Tell Dropout the tick, and the index of the batch's first sample in the whole batch."""
         for layers in (self.body, *self.adapters.values()):
             layers.set_position(tick, first_sample)
 
     def initialise(self, seed: int, dtype: str) -> None:
         """Draw the parameters: a function of (seed, name) alone, so that any process builds the same unit."""
         random = generator("initial weights", seed, self.name)
-        named = {"": self.body} | {f"adapter.{j}.": adapter for j, adapter in self.adapters.items()}
-        for layers in named.values():
+        for prefix, layers in {"": self.body, **{f"adapter.{j}.": self.adapters[j] for j in self.adapters}}.items():
             layers.initialise(random, dtype)
-        self.parameters = {key + name: array for key, part in named.items() for name, array in part.parameters.items()}
-        self.state = {key + name: array for key, part in named.items() for name, array in part.state.items()}
+            self.parameters |= {prefix + name: array for name, array in layers.parameters.items()}
+            self.state |= {prefix + name: array for name, array in layers.state.items()}
         if FRAME in self.adapters:
             self.adapters[FRAME].skip_input_gradient()
         if self.inputs == (FRAME,) and not self.adapters:

@@ -1,4 +1,16 @@
-"""How gradients are obtained: `Sideways`, `Delayed`, and the exact counterparts `Backprop` and `BPTT`."""
+"""Learning rules: `Sideways`, the exact rule that does not wait, `Delayed`, and the exact counterparts `Backprop` and
+`BPTT`.
+
+To understand the tick, read these five files in this order, about 350 lines together:
+
+    sideways/layers/dense.py        a layer is two functions, forward and backward
+    sideways/network/unit.py        a unit is a few layers that act as one
+    sideways/network/schedule.py    when each unit runs first
+    sideways/rules/mailbox.py       what is sent in one tick is read in the next
+    sideways/rules/sideways.py      the tick
+
+Then `delayed.py` (two methods more), and `backprop.py` and `bptt.py`, which compute the exact gradients.
+"""
 
 from sideways.rules.backprop import Backprop, Gradients, backprop
 from sideways.rules.bptt import BPTT, bptt

@@ -1,4 +1,4 @@
-"""Backpropagation of one frame: the same graph with zero-tick edges, locked from frame to update."""
+"""Backpropagation of one frame: the same graph with edges that take no time, locked from frame to update."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Gradients:
 
 
 def backprop(network: Network, loss: Loss, frame: Any, target: Any) -> Gradients:
-    """The exact gradient of the loss of one frame, with all edges taking no time.
+    """The exact gradient of the loss of one frame, where no edge takes time.
 
     frame (N, H, W, C), target as the loss wants it. A pure function: no running statistics, no optimizer.
     """
@@ -73,7 +73,7 @@ class Backprop(Rule):
 
 
 def forward_all(network: Network, frame: Array, train: bool) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Each unit once, from the frame to the top: the activations, and what each unit saved."""
+    """Run each unit once, from the frame to the top. Returns the activations, and what each unit saved."""
     activations, saved = {FRAME: frame}, {}
     for name, unit in network.units.items():
         activations[name], saved[name] = unit.forward(activations, train)
@@ -81,7 +81,7 @@ def forward_all(network: Network, frame: Array, train: bool) -> tuple[dict[str, 
 
 
 def backward_all(network: Network, gradient: Array, saved: dict[str, Any]) -> dict[str, dict[str, Array]]:
-    """Each unit once, from the top's gradient to the frame: unit → key → dθ."""
+    """Pull the top's gradient down through each unit once: unit → key → dθ."""
     messages: dict[tuple[str, str], Array] = {}
     gradients = {}
     for name in reversed(network.units):

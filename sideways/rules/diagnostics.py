@@ -1,4 +1,4 @@
-"""How wrong are the pseudo-gradients? Their cosine to the exact gradient, unit by unit."""
+"""Diagnostics: the cosine of each unit's pseudo-gradient to the exact gradient, over one clip or many."""
 
 from __future__ import annotations
 
@@ -15,21 +15,40 @@ from sideways.rules.rule import Rule
 from sideways.rules.sideways import Sideways
 
 Frames = Sequence[Any] | numpy.ndarray  # one per tick
-UnitGradients = dict[str, dict[str, Array]]
+UnitGradients = dict[str, dict[str, Array]]  # unit → key → array
 
 
 def cosines(rule: Rule, frames: Frames, targets: Frames) -> dict[str, float]:
-    """unit → cosine between its mean pseudo-gradient over a clip, parameters frozen, and `bptt`'s exact gradient.
+    """The cosine between each unit's mean pseudo-gradient over a clip and `bptt`'s exact gradient, by unit.
 
-    1: the same direction; 0: no relation; below 0: updates that raise the loss. Of one batch of clips: averaged over
-    many batches it may look worse, since what cancels in one batch does not in the mean. Changes nothing in the rule.
+    1: the same direction; 0: no relation; below 0: updates that raise the loss. The parameters are frozen, and nothing
+    in the rule changes. One batch of clips flatters: what it has by chance is in both gradients (see `mean_cosines`).
     """
     pseudo, exact = pseudo_and_exact(rule, frames, targets)
     return {name: cosine(pseudo[name], exact[name]) for name in exact if exact[name]}
 
 
+def mean_cosines(rule: Rule, clips: Iterable[tuple[Frames, Frames]]) -> tuple[dict[str, float], dict[str, float]]:
+    """By unit: the cosine of the gradients' means over many batches; and the mean of each batch's own cosine.
+
+    The two may have different signs: what a batch has by chance is in both its gradients, and cancels in the mean.
+    """
+    own_cosines: dict[str, list[float]] = {}
+    pseudo_sums: UnitGradients = {}
+    exact_sums: UnitGradients = {}
+    for frames, targets in clips:
+        pseudo, exact = pseudo_and_exact(rule, frames, targets)
+        for name in (name for name in exact if exact[name]):
+            own_cosines.setdefault(name, []).append(cosine(pseudo[name], exact[name]))
+            _add(pseudo_sums.setdefault(name, {}), pseudo[name])
+            _add(exact_sums.setdefault(name, {}), exact[name])
+    names = [name for name in rule.network.units if name in own_cosines]
+    of_means = {name: cosine(pseudo_sums[name], exact_sums[name]) for name in names}
+    return of_means, {name: float(numpy.mean(own_cosines[name])) for name in names}
+
+
 def pseudo_and_exact(rule: Rule, frames: Frames, targets: Frames) -> tuple[UnitGradients, UnitGradients]:
-    """unit → key → mean pseudo-gradient over a clip, parameters frozen; and `bptt`'s gradient. Changes nothing."""
+    """The mean pseudo-gradients over a clip with frozen parameters, and `bptt`'s gradients. Changes nothing."""
     assert isinstance(rule, Sideways)
     kind = Delayed if isinstance(rule, Delayed) else Sideways
     frozen = kind(copy.deepcopy(rule.network), rule.loss, target_delay=rule.target_delay)
@@ -37,41 +56,24 @@ def pseudo_and_exact(rule: Rule, frames: Frames, targets: Frames) -> tuple[UnitG
     return pseudo, bptt(rule.network, rule.loss, frames, targets, rule.target_delay).gradients
 
 
-def mean_cosines(rule: Rule, clips: Iterable[tuple[Frames, Frames]]) -> tuple[dict[str, float], dict[str, float]]:
-    """unit → cosine of the gradients' means over many batches; and the mean of each batch's own cosine.
-
-    The two may have different signs: what a batch has by chance is in both its gradients, and cancels in the mean.
-    """
-    single: dict[str, list[float]] = {}
-    sums: tuple[UnitGradients, UnitGradients] = ({}, {})
-    for frames, targets in clips:
-        found = pseudo_and_exact(rule, frames, targets)
-        for name in (name for name in found[1] if found[1][name]):
-            single.setdefault(name, []).append(cosine(found[0][name], found[1][name]))
-            for total, gradients in zip(sums, found, strict=True):
-                mine = total.setdefault(name, {})
-                for key, gradient in gradients[name].items():
-                    mine[key] = mine[key] + gradient if key in mine else gradient
-    names = [name for name in rule.network.units if name in single]
-    means = {name: cosine(sums[0][name], sums[1][name]) for name in names}
-    return means, {name: float(numpy.mean(single[name])) for name in names}
+def mean_gradients(frozen: Sideways, clip: list[tuple[Array, Any]]) -> UnitGradients:
+    """The mean of the gradients that a rule without an optimizer makes over a clip of (frame, target)."""
+    sums: UnitGradients = {}
+    counts: dict[str, int] = {}
+    for frame, target in clip:
+        for name, gradients in frozen.tick(frame, target).gradients.items():
+            counts[name] = counts.get(name, 0) + 1
+            _add(sums.setdefault(name, {}), gradients)
+    return {name: {key: total * (1 / counts[name]) for key, total in totals.items()} for name, totals in sums.items()}
 
 
 def cosine(one: Mapping[str, Array], other: Mapping[str, Array]) -> float:
-    """Of two gradients of a unit's parameters, taken as one long vector each; 0 where one of them is 0."""
+    """The cosine of two gradients of a unit, each taken as one long vector; 0 if one of them is 0."""
     a, b = (numpy.concatenate([to_host(g[key]).ravel().astype(float) for key in one]) for g in (one, other))
     length = float(numpy.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / length if length else 0.0
 
 
-def mean_gradients(frozen: Sideways, clip: list[tuple[Array, Any]]) -> dict[str, dict[str, Array]]:
-    """unit → key → the mean of the gradients that a rule without an optimizer makes of a clip."""
-    sums: dict[str, dict[str, Array]] = {}
-    counts: dict[str, int] = {}
-    for frame, target in clip:
-        for name, gradients in frozen.tick(frame, target).gradients.items():
-            counts[name] = counts.get(name, 0) + 1
-            total = sums.setdefault(name, {})
-            for key, gradient in gradients.items():
-                total[key] = total[key] + gradient if key in total else gradient
-    return {name: {key: total * (1 / counts[name]) for key, total in totals.items()} for name, totals in sums.items()}
+def _add(sums: dict[str, Array], gradients: Mapping[str, Array]) -> None:
+    for key, gradient in gradients.items():
+        sums[key] = sums[key] + gradient if key in sums else gradient

@@ -1,8 +1,8 @@
-"""The mailbox: messages between units. A message is sent in one tick and read in a later one, by default the next.
+"""The mailbox: what is sent in one tick is read in a later one, by default the next.
 
-    tick               t                    t+1
-    sender             send(a[t])           send(a[t+1])
-    reader             reads a[t-1]         reads a[t]
+    tick        t                           t+1
+    sender      sends a[t]                  sends a[t+1]
+    reader      reads a[t-1]                reads a[t]
 
 A rule knows only these methods; the mailbox between processes (`mpi/mailbox.py`) has the same ones.
 """
@@ -12,15 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sideways.backend import Array
-
-Edge = tuple[str, str]  # sender, receiver
+from sideways.network.schedule import Edge
 
 
 class Mailbox:
     """Messages within one process, kept by reference: the sender made a fresh array, and nobody writes into it.
 
-    first_message: edge → the tick of the first message that is read; earlier ones are dropped.
-    delays: edge → for how many ticks more than usual a message waits before it is read.
+    first_message: edge → the tick of the first message that anyone reads; earlier ones are dropped.
+    delays: edge → the ticks that a message waits longer than until the next tick.
     """
 
     def __init__(self, first_message: Mapping[Edge, int], delays: Mapping[Edge, int] | None = None):
@@ -38,7 +37,7 @@ class Mailbox:
             self._messages[edge, self.tick + 1 + self.delays.get(edge, 0)] = message
 
     def receive(self, sender: str, receiver: str) -> Array | None:
-        """The message that is due at this tick: read-only, intact until the tick is over. None if there is none."""
+        """The message that is due at this tick, or None: read-only, intact until the tick is over."""
         return self._messages.get(((sender, receiver), self.tick))
 
     def deliver(self) -> None:
@@ -54,9 +53,9 @@ class Mailbox:
     def waiting(self, receiver: str) -> dict[str, list[Array]]:
         """Between two ticks: sender → the messages that wait for this unit, oldest first. For checkpoints."""
         waiting: dict[str, list[Array]] = {}
-        for (sender, reader), due in sorted(self._messages, key=lambda key: key[1]):
-            if reader == receiver:
-                waiting.setdefault(sender, []).append(self._messages[(sender, reader), due])
+        for edge, due in sorted(self._messages, key=lambda key: key[1]):
+            if edge[1] == receiver:
+                waiting.setdefault(edge[0], []).append(self._messages[edge, due])
         return waiting
 
     def restore(self, tick: int, sender: str, receiver: str, messages: list[Array]) -> None:

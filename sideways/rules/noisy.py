@@ -1,4 +1,4 @@
-"""Backpropagation with noise of the size of Sideways' error: is it only the noise that regularises?"""
+"""Backpropagation with noise as large as Sideways' error, to ask whether noise alone regularises."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sideways.rules.sideways import Sideways
 
 
 class NoisyBackprop(Backprop):
-    """Ordinary training, one update per clip, each unit's mean gradient disturbed:
+    """Ordinary training with one update per clip, where each unit's mean gradient is disturbed:
 
         gᵢ + |pᵢ - gᵢ| n/|n|        n ~ N(0, 1)
 
@@ -52,7 +52,7 @@ class NoisyBackprop(Backprop):
         super().end_clip()
 
     def _disturb(self) -> None:
-        """Add the noise to the sums of all units that have parameters."""
+        """Add noise to the gradient sums of all units that have parameters."""
         frozen = Sideways(copy.deepcopy(self.network), self.loss)
         for name, pseudo in mean_gradients(frozen, self._clip).items():
             sums, count = self.sums[name], self.counts[name]
@@ -67,5 +67,5 @@ class NoisyBackprop(Backprop):
 
 
 def squared(tree: dict[str, Array]) -> float:
-    """The sum of all squares."""
+    """The sum of the squares of all numbers."""
     return sum(float(array.reshape(-1) @ array.reshape(-1)) for array in tree.values())

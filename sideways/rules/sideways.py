@@ -19,7 +19,7 @@ from sideways.rules.ticking import TickingRule
 class Sideways(TickingRule):
     """Depth-parallel training: gradients are pulled through the Jacobians of the newest activations.
 
-    Options as for `TickingRule`, which holds what stands around a tick: the mailbox, the targets, the ends of clips.
+    `TickingRule` lists the options; it holds the mailbox and the targets, and ends clips.
     """
 
     #  tick     0     1     2       3         4            A chain of three units. In each cell: the frame in the unit's
@@ -76,6 +76,6 @@ class Sideways(TickingRule):
         return activation, saved
 
     def incoming_gradient(self, unit: Unit) -> Array:
-        """The sum of the gradients that are due, first consumer to last."""
+        """The sum of the gradients that the consumers sent and that are due, first consumer to last."""
         messages = [self.mailbox.receive(consumer, unit.name) for consumer in self.network.consumers[unit.name]]
         return add_up([message for message in messages if message is not None])

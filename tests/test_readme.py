@@ -1,15 +1,77 @@
-"""The README's example runs as written, and shows what it says."""
+"""The README: its twenty lines are the tutorial's and compute what the library computes; its links lead to files."""
 
+import json
 import re
+from itertools import pairwise
 from pathlib import Path
 
-README = Path(__file__).parent.parent / "README.md"
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import sideways as sw
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+WITH_THE_TICK = pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
 
 
-def test_the_example_of_the_readme_runs_and_fills_the_network_from_the_top_down(capsys):
-    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    exec(compile(example, str(README), "exec"), {})
+def python_block(page):
+    """The only block of Python code in a page."""
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    return code
+
+
+def chain(depth, width, seed):
+    """A network of `depth` units of one matrix and a tanh."""
+    names = ["frame", *(f"unit{i}" for i in range(1, depth + 1))]
+    units = [
+        sw.Unit(name, [sw.Dense(width, width, init="glorot"), sw.Tanh()], inputs=[below])
+        for below, name in pairwise(names)
+    ]
+    return sw.Network(units, input_shape=(width,), seed=seed, dtype="float64")
+
+
+@WITH_THE_TICK
+def test_the_code_of_the_page_is_the_code_of_the_tutorial(page):
+    cells = json.loads((ROOT / "tutorials" / "04_sideways.ipynb").read_text(encoding="utf-8"))["cells"]
+    (tutorial,) = [code for cell in cells if (code := "".join(cell["source"])).startswith("def make_tick")]
+    assert python_block(page).strip() == tutorial.strip()
+
+
+@given(depth=st.integers(1, 5), width=st.integers(1, 6), batch=st.integers(1, 3), seed=st.integers(0, 99))
+def test_the_code_of_the_readme_gives_the_pseudo_gradients_of_the_library_to_the_last_bit(depth, width, batch, seed):
+    namespace = {"np": np}
+    exec(compile(python_block("README.md"), str(README), "exec"), namespace)
+    network = chain(depth, width, seed)
+    tick = namespace["make_tick"]([unit.parameters["0.weight"] for unit in network.units.values()])
+    rule = sw.Sideways(network, sw.MeanSquaredError())
+    frames, targets = np.random.default_rng(seed).normal(size=(2, 2 * depth + 2, batch, width))
+    for t, (frame, target) in enumerate(zip(frames, targets, strict=True)):
+        pseudo_gradients, expected = tick(frame, target), rule.tick(frame, target).gradients
+        assert {f"unit{i + 1}" for i in pseudo_gradients} == set(expected)
+        assert len(expected) == min(max(t + 2 - depth, 0), depth)
+        for i, gradient in pseudo_gradients.items():
+            assert np.array_equal(gradient, expected[f"unit{i + 1}"]["0.weight"])
+
+
+def test_every_link_and_picture_of_the_readme_leads_to_a_file():
+    links = re.findall(r"\]\(([^)]+)\)", README.read_text(encoding="utf-8"))
+    local = [link for link in links if not link.startswith("https://")]
+    assert len(local) > 15
+    assert [link for link in local if not (ROOT / link).exists()] == []
+
+
+def test_the_readers_path_to_the_tick_has_at_most_350_lines():
+    path = re.findall(r"^\d\. \[`([^`]+)`\]", README.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(path) == 5
+    assert sum(len((ROOT / name).read_text(encoding="utf-8").splitlines()) for name in path) <= 350
+
+
+def test_the_example_of_the_page_of_rules_runs_and_fills_the_network_from_the_top_down(capsys):
+    exec(compile(python_block("docs/rules.md"), "docs/rules.md", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
-    ran = [line.count("'") // 2 for line in lines]
-    assert ran == [0, 0, 0, 1, 2, 3, 4, 4, 4]
+    units_that_ran = [line.count("'") // 2 for line in lines]
+    assert units_that_ran == [0, 0, 0, 1, 2, 3, 4, 4, 4]
     assert [line.startswith("None") for line in lines] == [True] * 3 + [False] * 6

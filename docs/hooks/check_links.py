@@ -1,7 +1,7 @@
-"""Every link and picture of the built site leads somewhere: to a file that is there, and to an anchor in it.
+"""Check that every link and picture of the built site leads to a file that exists, and to an anchor in that file.
 
-MkDocs checks what is written in Markdown; this also sees what plugins, notebooks and templates wrote. Addresses on
-other hosts are left alone. `make docs` calls it, in tests/docs/.
+MkDocs checks the links in Markdown. This check also sees links that plugins, notebooks and templates wrote. Addresses
+on other hosts are left alone. `make docs` runs the check, in tests/docs/.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ read = cache(Page)
 
 
 def broken(site: Path) -> list[str]:
-    """One line for each link that leads nowhere."""
-    found = []
+    """Return one line for each link that leads nowhere."""
+    complaints = []
     for path in sorted(site.rglob("*.html")):
         for link in sorted(read(path).links):
             address = urlsplit(link)
@@ -45,7 +45,7 @@ def broken(site: Path) -> list[str]:
             if target.is_dir():
                 target /= "index.html"
             if not target.exists():
-                found.append(f"{path.relative_to(site)}: {link}: no such file")
+                complaints.append(f"{path.relative_to(site)}: {link}: no such file")
             elif target.suffix == ".html" and unquote(address.fragment) not in read(target).anchors:
-                found.append(f"{path.relative_to(site)}: {link}: no such anchor")
-    return found
+                complaints.append(f"{path.relative_to(site)}: {link}: no such anchor")
+    return complaints

@@ -1,7 +1,7 @@
-"""Docstrings as Markdown: aligned formulas stay as they are, and `name: words` lines become a list.
+"""Turn docstrings into Markdown: aligned formulas stay as they are, and `name: words` lines become a list.
 
 A Griffe extension. In this library's docstrings a paragraph is one of three things: prose; a block whose columns are
-aligned with spaces, formulas or a small table; or lines `name: what it is`, continued by indented lines.
+aligned with spaces, formulas or a small table; or lines `name: description`, continued by indented lines.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ NAMES = re.compile(r"[\w*]+(, [\w*]+)*")
 
 
 class PlainDocstrings(griffe.Extension):
-    """Runs over every object once it is loaded."""
+    """A Griffe extension that rewrites the docstring of every object once the object is loaded."""
 
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         if obj.docstring:
@@ -24,7 +24,7 @@ class PlainDocstrings(griffe.Extension):
 
 
 def markdown(docstring: str) -> str:
-    """The docstring with each paragraph as Markdown means it."""
+    """Return the docstring with each paragraph as Markdown."""
     return "\n\n".join(_paragraph(text) for text in re.split(r"\n\s*\n", docstring))
 
 
@@ -45,13 +45,13 @@ def _paragraph(text: str) -> str:
 
 
 def _prose(text: str) -> str:
-    """Square brackets are indices here, never links; what stands in backquotes is code already."""
+    """Escape square brackets, which are indices here and never links; text in backquotes is code already."""
     parts = re.split(r"(`[^`]*`)", text)
     return "".join(part if part.startswith("`") else part.replace("[", "&#91;") for part in parts)
 
 
 def _names(line: str) -> str:
-    """`learning_rate` or `network, loss` of a line that begins with such names and a colon."""
+    """Return the names before the colon of a line such as `network, loss: …`, or "" if there are none."""
     names, colon, _ = line.partition(": ")
     return names if colon and NAMES.fullmatch(names) else ""
 

@@ -1,4 +1,4 @@
-"""LaTeX becomes MathML while the site is built: browsers draw it by themselves, nothing is fetched."""
+"""Turn LaTeX into MathML while the site is built. Browsers draw MathML by themselves, so that nothing is fetched."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from latex2mathml.converter import convert
 
 CODE = re.compile(r"(<pre.*?</pre>|<code.*?</code>|<script.*?</script>|<style.*?</style>)", re.DOTALL)
-PAGES = re.compile(r"\\\((?P<inline>.+?)\\\)|\\\[(?P<block>.+?)\\\]", re.DOTALL)  # what arithmatex leaves
+PAGES = re.compile(r"\\\((?P<inline>.+?)\\\)|\\\[(?P<block>.+?)\\\]", re.DOTALL)  # as arithmatex writes them
 NOTEBOOKS = re.compile(r"\$\$(?P<block>.+?)\$\$|(?<![\\$\w])\$(?P<inline>[^$\n]+?)\$(?![\w$])", re.DOTALL)
 
 

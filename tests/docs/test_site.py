@@ -1,4 +1,4 @@
-"""The documentation site in site/, as `make docs` built it: links, formulas, commands; and the check of links."""
+"""The documentation site in site/, as `make docs` built it: links, formulas, commands, and the link checker itself."""
 
 import argparse
 import html
@@ -20,7 +20,7 @@ broken = runpy.run_path(str(ROOT / "docs" / "hooks" / "check_links.py"))["broken
 
 
 def blocks(page):
-    """The preformatted texts of a page, without the marks of colouring."""
+    """Return the preformatted texts of a page, without the marks of colouring."""
     text = (SITE / page).read_text(encoding="utf-8")
     return [html.unescape(re.sub(r"<[^>]+>", "", block)) for block in re.findall(r"<pre.*?</pre>", text, re.DOTALL)]
 
@@ -70,10 +70,41 @@ def test_no_formula_is_left_in_latex_and_nothing_is_fetched_from_another_host():
     assert (SITE / "maths.html").read_text(encoding="utf-8").count("<math") > 20
 
 
-def test_sections_of_the_readme_keep_their_commands_as_code():
-    assert any(block.startswith(".venv/bin/mpirun -n 2") for block in blocks("gpus.html"))
-    assert any("data check ucf101:" in block for block in blocks("data.html"))
-    assert any(block.startswith(".venv/bin/sideways recipes") for block in blocks("recipes.html"))
+def test_the_start_page_shows_the_idea_the_result_the_papers_and_the_tick():
+    page = (SITE / "index.html").read_text(encoding="utf-8")
+    assert all(picture in page for picture in ('src="cycle.gif"', 'src="demo.png"'))
+    assert all(f"https://arxiv.org/abs/{number}" in page for number in ("2001.06232", "2106.08318"))
+    assert any(block.startswith("def make_tick(weights):") for block in blocks("index.html"))
+
+
+@pytest.mark.parametrize(
+    ("page", "command"),
+    [
+        ("gpus.html", "mpirun -n 2 python -m mpi"),
+        ("data.html", "sideways data check ucf101:"),
+        ("training.html", "sideways recipes"),
+        ("prediction.html", "sideways train waves-predictor-skip"),
+    ],
+)
+def test_the_commands_of_a_page_are_shown_as_code(page, command):
+    assert any(block.startswith(command) for block in blocks(page))
+
+
+@pytest.mark.parametrize(
+    ("page", "source"),
+    [
+        ("claims.html", "sideways/studies/claims/README.md"),
+        ("benchmarks.html", "sideways/studies/bench/README.md"),
+        ("contributing.html", "CONTRIBUTING.md"),
+        ("changelog.html", "CHANGELOG.md"),
+    ],
+)
+def test_a_page_that_is_written_elsewhere_has_all_headings_of_its_source(page, source):
+    headings = re.findall(r"^#+ (.+)$", (ROOT / source).read_text(encoding="utf-8"), re.MULTILINE)
+    text = html.unescape((SITE / page).read_text(encoding="utf-8"))
+    shown = {re.sub(r"<[^>]+>|¶", "", heading).strip() for heading in re.findall(r"<h\d.*?</h\d>", text, re.DOTALL)}
+    plain = {re.sub(r"[`*]", "", heading).strip() for heading in headings}
+    assert headings and plain - {heading.replace("’", "'") for heading in shown} == set()
 
 
 def test_every_notebook_is_a_page():

@@ -46,7 +46,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, **kwargs: Any) -> str:
-    """Fill in what a page takes from elsewhere."""
+    """Replace every `<!-- take: … -->` of a page."""
     return TAKE.sub(lambda match: SOURCES[match[1]](), markdown)
 
 

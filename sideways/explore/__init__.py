@@ -1,1 +1,1 @@
-"""Seeing the schedule: the explorer, a page to play with, and animated pictures."""
+"""Pictures of the schedule: the explorer, a page on which the clock can be stepped, and animated GIFs."""

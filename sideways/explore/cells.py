@@ -1,7 +1,7 @@
-"""Space-time diagrams of a network: what each unit does at each tick, read off the library's schedule and trace.
+"""Space-time diagrams: the work of each unit at each tick, read off the library's own schedule and trace.
 
-The explorer's page and the animated pictures show these cells. `schedule.js` computes the same for graphs that are
-edited in the page; the tests hold it to this file.
+The explorer's page and the animated GIFs draw these cells. For graphs that a reader edits in the page, `schedule.js`
+computes the cells again in JavaScript; the tests hold it to this file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sideways.layers import Dense
 from sideways.network import FRAME, Network, Unit
 from sideways.rules.trace import trace
 
-# The colour of frame n is entry n mod 7, with the ink that reads on it: Okabe and Ito's, as in plots.py, without black.
+# Frame n has the colour of entry n mod 7, (background, text on it): Okabe and Ito's palette without its black.
 FRAME_COLOURS = (
     ("#0072B2", "#ffffff"),
     ("#E69F00", "#000000"),
@@ -30,10 +30,10 @@ FRAME_COLOURS = (
 class Cell:
     """One unit at one tick.
 
-    activation: the frames mixed in what its forward yields at this tick; none if it does not run.
-    gradient: the (frame, tick) pairs of all activations whose Jacobians its gradient was pulled through; none if it
-        does not run backward.
-    held: frames in an activation that the unit keeps, idle, until the gradient comes (blocked backpropagation only).
+    activation: the frames that are mixed in the unit's activation of this tick; empty if it does not run forward.
+    gradient: (frame, tick) of all activations whose Jacobians its gradient was pulled through; empty if it does not run
+        backward.
+    held: the frames in an activation that an idle unit keeps until the gradient comes (blocked backpropagation only).
     """
 
     activation: list[int] = field(default_factory=list)
@@ -45,7 +45,7 @@ Cells = list[dict[str, Cell]]  # tick → unit → cell
 
 
 def chain(depth: int, skips: Sequence[tuple[int, int]] = ()) -> Network:
-    """A network of units u1 … uD, each as small as can be; skips: pairs (source, consumer), 0 for the frame."""
+    """Build a chain of the smallest possible units u1 … uD. skips: pairs (source, consumer), 0 being the frame."""
     names = [FRAME, *(f"u{i}" for i in range(1, depth + 1))]
     units = []
     for i in range(1, depth + 1):
@@ -55,24 +55,26 @@ def chain(depth: int, skips: Sequence[tuple[int, int]] = ()) -> Network:
 
 
 def sideways_cells(network: Network, ticks: int) -> Cells:
-    """Sideways, from the first tick of a clip on: the library's own trace."""
+    """The cells of Sideways from the first tick of a clip on, taken from the library's trace."""
     cells: Cells = []
     for t in range(ticks):
-        met = trace(network, t).items()
-        cells.append({n: Cell(sorted(f for f, _ in m.activation), sorted(m.gradient)) for n, m in met})
+        row = {}
+        for name, unit_trace in trace(network, t).items():
+            row[name] = Cell(sorted(frame for frame, _ in unit_trace.activation), sorted(unit_trace.gradient))
+        cells.append(row)
     return cells
 
 
 def blocked_cells(network: Network, ticks: int) -> Cells:
-    """Backpropagation, one unit-step per tick: a frame goes up and its gradient down before the next frame may enter.
+    """The cells of backpropagation with one unit's pass per tick, where a frame enters only when the last is done.
 
-    Within the 2D-1 ticks of a cycle, unit i runs forward at fᵢ and backward at bᵢ: those of the static schedule, which
-    is the way of the first frame under any rule. Frames that arrive meanwhile are lost.
+    A cycle of 2D-1 ticks takes one frame up and its gradient down. Within the cycle, unit i runs forward at fᵢ and
+    backward at bᵢ of the static schedule, which the first frame follows under any rule. Other frames are lost.
     """
     cycle = 2 * network.depth - 1
     cells: Cells = []
     for t in range(ticks):
-        start = t - t % cycle  # the frame of this cycle, too: it came at its first tick
+        start = t - t % cycle  # first tick of the cycle, and so the number of its frame
         cells.append({})
         for name in network.units:
             up, down = start + network.first_forward[name], start + network.first_backward[name]
@@ -86,12 +88,12 @@ def blocked_cells(network: Network, ticks: int) -> Cells:
 
 
 def _above(network: Network, name: str) -> set[str]:
-    """The unit itself and all that its activation reaches."""
+    """The unit itself and all units that its activation reaches."""
     return {name}.union(*(_above(network, consumer) for consumer in network.consumers[name]))
 
 
 def exported(network: Network, ticks: int) -> dict[str, Any]:
-    """The schedule and both diagrams of a network, as JSON holds them; `explored` in schedule.js is its twin."""
+    """The schedule and both diagrams of a network as JSON values; `explored` in schedule.js computes them again."""
     return {
         "units": [{"name": name, "inputs": list(unit.inputs)} for name, unit in network.units.items()],
         "consumers": network.consumers,

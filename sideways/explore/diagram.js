@@ -1,11 +1,11 @@
-// Drawing: space-time diagrams of cells as SVG, and the sketch of the graph. Nothing here knows the page's state.
+// Drawing: space-time diagrams of cells as SVG, and the sketch of the graph, without the page's state.
 
-// Each frame's colour and the ink that reads on it. The number of the frame is always written beside: no colour is
-// needed to read a diagram.
+// Frame n has the colour of entry n mod 7, [background, text on it]. Its number is always written too, so that the
+// diagrams can be read without the colours.
 const FRAME_COLOURS = JSON.parse(document.getElementById("colours").textContent);
 const colourOf = (frame) => FRAME_COLOURS[frame % FRAME_COLOURS.length];
 
-/** An SVG element. */
+/** Make an SVG element. */
 function svg(name, attributes = {}, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
@@ -15,14 +15,14 @@ function svg(name, attributes = {}, ...children) {
 
 const NAMES = 54; // the width of the column of names
 
-/** A bar with one band of colour per frame: each with its number, or the first and the last where many share it. */
+/** Draw a bar with a colour and a number for each frame; more than two frames share one label, `first–last`. */
 function band(frames, x, y, width, height) {
   const group = svg("g"), share = width / frames.length;
   const write = (text, middle, room, style) => group.append(svg("text", { x: middle, y: y + height / 2, "font-weight": 600,
     "font-size": Math.min(height * 0.85, (1.55 * room) / Math.max(text.length, 2)), "text-anchor": "middle",
     "dominant-baseline": "central", style }, text));
   frames.forEach((frame, i) => {
-    const [colour, ink] = colourOf(frame), overlap = i < frames.length - 1 ? 0.5 : 0; // no seam between bands
+    const [colour, ink] = colourOf(frame), overlap = i < frames.length - 1 ? 0.5 : 0; // leaves no seam
     group.append(svg("rect", { x: x + i * share, y, width: share + overlap, height, fill: colour }));
     if (frames.length <= 2) write(String(frame), x + (i + 0.5) * share, share, `fill: ${ink}`);
   });
@@ -33,13 +33,14 @@ function band(frames, x, y, width, height) {
   return group;
 }
 
-/** A space-time diagram: a row for each unit, the top above, the frames below, a column `wide` pixels for each tick.
+/** Draw a space-time diagram: a row for each unit, the top first, then the frames; a column for each tick.
  *
- * run: {units, cells, uses: frame → whether the network takes it, messages: tick → what is read at it}. Returns the
- * elements to show, and `turn({now, chosen})`, which moves its clock; chosen: {unit, tick} or null. */
+ * wide: pixels of a column.
+ * run: {units, cells, uses: frame → true if the network takes it, messages: tick → the messages that are read at it}.
+ * Returns the elements to show, and `turn({now, chosen})`, which sets the clock; chosen: {unit, tick} or null. */
 function diagram(run, wide) {
   const { units, cells } = run, rows = units.length;
-  const high = 36, gap = { x: Math.round(wide * 0.2), y: 4 }; // messages travel in the gaps
+  const high = 36, gap = { x: Math.round(wide * 0.2), y: 4 }; // arrows of messages are drawn in the gaps
   const side = wide - gap.x, tall = high - gap.y;
   const width = cells.length * wide + 4, height = (rows + 1) * high + 20;
   const rowOf = Object.fromEntries([...units.map(({ name }, i) => [name, rows - 1 - i]), ["frame", rows]]);
@@ -98,7 +99,7 @@ function cellShape({ activation, gradient, held }, x, y, side, tall) {
   return group;
 }
 
-/** A message, in the gap between two columns; a dotted line for an activation that waited in its own unit. */
+/** Draw a message in the gap between two columns, or a dotted line for an activation that waited in its own unit. */
 function arrow([x1, y1], [x2, y2], { part, kept }, strong) {
   const group = svg("g", { class: `edge ${part}${strong ? " strong" : ""}${kept ? " kept" : ""}` });
   const [pull, size] = [kept ? 8 : Math.max(6, (x2 - x1) * 0.8), strong ? 5 : 3];
@@ -107,7 +108,7 @@ function arrow([x1, y1], [x2, y2], { part, kept }, strong) {
   return group;
 }
 
-/** The graph: the frame and its units in a row, skip edges as arcs above them. */
+/** Draw the graph: the frame and the units in a row, skip edges as arcs above them. */
 function sketch(units, skips) {
   const names = ["frame", ...units.map(({ name }) => name)];
   const step = Math.min(64, 356 / names.length), tallest = Math.max(0, ...skips.map(([from, to]) => to - from));

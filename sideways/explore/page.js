@@ -1,6 +1,7 @@
-// The page: its state, its graph, and what a click or a key does to them.
+// The page: its state, its graph, and the answers to clicks and keys.
 
-const GRAPHS = JSON.parse(document.getElementById("graphs").textContent); // graph → what the library says of it
+// Graph → its schedule and cells, from the library.
+const GRAPHS = JSON.parse(document.getElementById("graphs").textContent);
 const START = { depth: 5, skips: [[1, 4]], rule: "skip", now: 11, chosen: { unit: "u4", tick: 11 }, devices: 4 };
 const DEEPEST = 8;
 const byId = (id) => document.getElementById(id);
@@ -8,7 +9,7 @@ const state = { ...structuredClone(START), playing: null };
 
 // The graph -----------------------------------------------------------------------------------------------------------
 
-/** Units u1 … uD in a chain with skip edges [source, consumer], 0 being the frame. */
+/** Make a chain of units u1 … uD with skip edges [source, consumer], 0 being the frame. */
 function unitsOf(depth, skips) {
   const names = ["frame", ...Array.from({ length: depth }, (_, i) => `u${i + 1}`)];
   return names.slice(1).map((name, i) => ({
@@ -18,13 +19,13 @@ function unitsOf(depth, skips) {
 
 const ticksOf = (depth) => Math.max(12, 2 * (2 * depth - 1) + 2);
 
-/** What the library says of this graph if it was exported, else what schedule.js says. */
+/** The schedule and cells of a graph: the library's if the page carries them, else computed by schedule.js. */
 function lookUp(depth, skips) {
   const key = `${depth}:${skips.map((edge) => edge.join(">")).join(",")}`;
   return GRAPHS[key] ?? explored(unitsOf(depth, skips), ticksOf(depth));
 }
 
-/** The three diagrams: what is drawn, and what the words need. */
+/** The three diagrams, each with all that is needed to draw it and to write the texts. */
 function runs() {
   const chain = lookUp(state.depth, []), skip = lookUp(state.depth, state.skips), cycle = 2 * chain.depth - 1;
   return {
@@ -34,7 +35,10 @@ function runs() {
   };
 }
 
-/** tick → the messages read at it: {from, sent, to, read, part, kept}. kept: an activation that waited in its unit. */
+/** A function from a tick to the messages that are read at it, {from, sent, to, read, part, kept}.
+ *
+ * from, sent: the unit and the tick that a message comes from; to, read: where it arrives; part: "activation" or
+ * "gradient"; kept: true for an activation that waited in its own unit. */
 function messagesOf(plan, cells, blocked) {
   return (t) => plan.units.flatMap(({ name, inputs }) => {
     const { activation, gradient } = cells[t][name], edges = [];
@@ -54,7 +58,7 @@ function messagesOf(plan, cells, blocked) {
 
 // Drawing -------------------------------------------------------------------------------------------------------------
 
-const drawn = {}; // rule → the diagram on the page, and what it was drawn for
+const drawn = {}; // rule → the diagram on the page, and the width and graph that it was drawn for
 
 function render() {
   const all = runs(), ticks = all.chain.cells.length, words = captions(all, state.skips);
@@ -114,13 +118,13 @@ function renderGraph(all) {
   }));
 }
 
-/** Keep the tick in sight where the diagram is wider than the screen. */
+/** Scroll a diagram that is wider than the screen, so that the tick stays in sight. */
 function follow(box, x, wide) {
   const hidden = x - wide < box.scrollLeft + NAMES || x + 2 * wide > box.scrollLeft + box.clientWidth;
   if (hidden) box.scrollLeft = x - 0.6 * box.clientWidth;
 }
 
-// What the reader does ------------------------------------------------------------------------------------------------
+// Answers to the reader -----------------------------------------------------------------------------------------------
 
 function go(tick) {
   const last = ticksOf(state.depth) - 1;

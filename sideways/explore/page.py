@@ -1,5 +1,7 @@
-"""`sideways explore`: one self-contained page on which the clock of backpropagation, Sideways and Skip-Sideways can be
-stepped. It carries the library's own schedule of some graphs; `schedule.js` says the same of those edited in the page.
+"""The explorer: one self-contained HTML page that steps the clock of backpropagation, Sideways and Skip-Sideways.
+
+The page carries the library's own schedule of the graphs that it opens with; `schedule.js` computes the schedule of
+graphs that a reader edits.
 """
 
 from __future__ import annotations
@@ -12,12 +14,12 @@ from pathlib import Path
 from sideways.errors import InputError
 from sideways.explore.cells import FRAME_COLOURS, chain, exported
 
-PARTS = ("page.css", "schedule.js", "diagram.js", "words.js", "page.js")
-SHOWN = ((5, ()), (5, ((1, 4),)))  # (depth, skip edges): what the page opens with
+PARTS = ("page.css", "schedule.js", "diagram.js", "words.js", "page.js")  # files that page.html includes as @@NAME@@
+FIRST_GRAPHS = ((5, ()), (5, ((1, 4),)))  # (depth, skip edges) of the graphs that the page opens with
 
 
 def explore(out: Path, open_browser: bool = True) -> None:
-    """Write the page, and open it in the browser."""
+    """Write the page to a file, and open it in the browser. Raises `InputError` if it cannot be written."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(page(), encoding="utf-8")
@@ -29,7 +31,7 @@ def explore(out: Path, open_browser: bool = True) -> None:
 
 
 def page() -> str:
-    """The page as one HTML text that needs nothing else."""
+    """The page as one HTML text that needs no other file."""
     folder = files("sideways.explore")
     html = (folder / "page.html").read_text(encoding="utf-8")
     for part in PARTS:
@@ -40,15 +42,15 @@ def page() -> str:
 
 
 def graphs() -> dict[str, dict]:
-    """What the library says of the graphs that the page opens with; a key is `depth:source>consumer,…`."""
+    """The schedules of the graphs that the page opens with; a key is `depth:source>consumer,…`."""
     return {
         f"{depth}:{','.join(f'{source}>{consumer}' for source, consumer in skips)}": exported(
             chain(depth, skips), ticks_shown(depth)
         )
-        for depth, skips in SHOWN
+        for depth, skips in FIRST_GRAPHS
     }
 
 
 def ticks_shown(depth: int) -> int:
-    """Two update cycles of backpropagation and a little more."""
+    """The ticks of a diagram: two update cycles of backpropagation and two more, at least 12."""
     return max(12, 2 * (2 * depth - 1) + 2)

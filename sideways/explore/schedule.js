@@ -1,10 +1,11 @@
 "use strict";
-// The schedule of a graph and which frames meet where, for graphs that are edited in the page. It says again what
-// sideways/network/network.py, sideways/rules/trace.py and cells.py say; tests/explore/ compares them over random graphs.
+// The schedule of a graph and the frames that meet in each unit, for graphs that a reader edits in the page. The library
+// computes both in network/schedule.py, rules/trace.py and explore/cells.py; tests/browser/ compares the results over
+// random graphs.
 //
-// units: [{name, inputs: [name, …]}, …] in topological order, the last is the top; "frame" is the frame of the tick.
+// units: [{name, inputs: [name, …]}, …] in topological order; the last is the top, "frame" the frame of the tick.
 
-/** First forward fᵢ = max(fⱼ + 1), first backward bᵢ = max(b_c + 1), and the shortest and longest path to the top. */
+/** First forward fᵢ = max(fⱼ + 1), first backward bᵢ = max(b_c + 1), shortest and longest path to the top. */
 function schedule(units) {
   const consumers = {}, forward = { frame: -1 }, backward = {}, toTop = {};
   for (const { name, inputs } of units) {
@@ -25,7 +26,7 @@ function schedule(units) {
   };
 }
 
-/** Sideways: every unit at every tick, on what was sent at the tick before. Returns tick → unit → cell. */
+/** The cells of Sideways, tick → unit → cell: every unit runs at every tick, on the messages of the tick before. */
 function sidewaysCells(plan, ticks) {
   const cells = [];
   for (let t = 0; t < ticks; t++) {
@@ -42,7 +43,7 @@ function sidewaysCells(plan, ticks) {
   return cells;
 }
 
-/** Backpropagation, one unit-step per tick: one frame goes up and its gradient down before the next may enter. */
+/** The cells of backpropagation with one unit's pass per tick, where a frame enters only when the last is done. */
 function blockedCells(plan, ticks) {
   const cycle = 2 * plan.depth - 1;
   const above = (name) => [name, ...plan.consumers[name].flatMap(above)];
@@ -62,26 +63,26 @@ function blockedCells(plan, ticks) {
   return cells;
 }
 
-/** Numbers, or pairs of numbers: each once, in order. */
+/** The distinct values of a list of numbers, or of pairs of numbers, in ascending order. */
 function distinct(values) {
   const sorted = values.toSorted((a, b) => (Array.isArray(a) ? a[0] - b[0] || a[1] - b[1] : a - b));
   return sorted.filter((value, i) => i === 0 || String(value) !== String(sorted[i - 1]));
 }
 
-/** What the page shows of a graph; the library's cells.exported(network, ticks) gives the same. */
+/** The schedule and both diagrams of a graph, equal to the library's cells.exported(network, ticks). */
 function explored(units, ticks) {
   const plan = schedule(units);
   return { ...plan, sideways: sidewaysCells(plan, ticks), blocked: blockedCells(plan, ticks) };
 }
 
-/** Passes (a unit's forward or its backward) in a row of cells. */
+/** The number of passes in a row of cells. A pass is the forward or the backward of one unit. */
 function passes(row) {
   return Object.values(row).reduce((n, { activation, gradient }) => n + !!activation.length + !!gradient.length, 0);
 }
 
-/** n equal units in contiguous groups on K devices: the part of the devices' time that is work, filling left out. */
+/** The share of the devices' time that is work, for n equal units in contiguous groups, without the first ticks. */
 function utilisation(n, devices, microBatches = 8) {
-  const balance = n / (devices * Math.ceil(n / devices)); // the dearest device sets the length of a tick
+  const balance = n / (devices * Math.ceil(n / devices)); // the device with the most units sets the length of a tick
   return {
     blocked: 1 / devices, // one unit at a time
     gpipe: balance * microBatches / (microBatches + devices - 1),

@@ -1,4 +1,4 @@
-// The words beside the diagrams, as HTML, from what is shown. Nothing here knows the page's state.
+// The texts beside the diagrams, as HTML. These functions do not know the page's state.
 
 const chips = (frames) => frames.map((frame) => {
   const [colour, ink] = colourOf(frame);
@@ -57,7 +57,7 @@ function cellWords(run, rule, { unit, tick }) {
   return parts.join("");
 }
 
-/** Rows: the tick of the Jacobians, from the loss down to the unit itself, and the frames in these activations. */
+/** A row for each tick of the Jacobians, from the loss down to the unit itself, with the frames in its activation. */
 function pairTable(gradient, tick, at) {
   const ticks = distinct(gradient.map(([, t]) => t));
   const rows = ticks.map((t) => `<p>Jacobian${t === at ? " of this unit" : ""} at tick ${t}: ${

@@ -42,7 +42,7 @@ NUMPY = Probe(
     print(f"{numpy.__version__}, BLAS: {blas.get('name')} {blas.get('version')}", end="")
     from threadpoolctl import threadpool_info
     threads = [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
-    print(f", {threads[0]} thread(s) unless a run is told another number" if threads else "")
+    print(f", {threads[0]} thread(s) unless a run sets another number" if threads else "")
     """,
     "pip install numpy threadpoolctl",
 )

@@ -28,7 +28,7 @@ def machine() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The processor's model name on Linux; elsewhere what Python knows of it."""
+    """The processor's model name on Linux; on other systems the name that Python knows."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

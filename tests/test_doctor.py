@@ -14,14 +14,14 @@ CLONE = Path(__file__).parent.parent
 RAISES = "raise ImportError('no such thing')"
 
 
-def examined(tmp_path, broken, *places, **environment):
-    """(exit code, what is printed, line by line) where these modules are what is given instead.
+def examined(tmp_path, broken, *folders, **environment):
+    """Run the doctor on a machine where some modules are broken. Returns (exit code, printed lines).
 
-    places: folders that come next on the path.
+    broken: module → the text that stands in its place. folders: further folders on the path.
     """
     for name, text in broken.items():
         (tmp_path / f"{name}.py").write_text(text)
-    path = os.pathsep.join([str(tmp_path), *places, str(CLONE)])
+    path = os.pathsep.join([str(tmp_path), *folders, str(CLONE)])
     environment = {key: value for key, value in os.environ.items() if key != "SIDEWAYS_BACKEND"} | environment
     done = subprocess.run(
         [sys.executable, "-m", "sideways", "doctor"],
@@ -63,8 +63,8 @@ def test_where_the_default_can_run_the_exit_code_is_0_and_every_part_has_its_lin
 def test_what_is_broken_and_not_needed_is_one_line_with_its_remedy_and_exit_code_0(tmp_path, broken, part, words):
     code, lines = examined(tmp_path, broken)
     assert code == 0
-    place = lines.index(line_of(lines, part))
-    assert words in lines[place] and "→ pip install" in lines[place + 1]
+    number = lines.index(line_of(lines, part))
+    assert words in lines[number] and "→ pip install" in lines[number + 1]
 
 
 @pytest.mark.parametrize("name", ["numpy", "matplotlib", "imageio_ffmpeg", "threadpoolctl"])
@@ -95,5 +95,5 @@ def test_gpus_and_the_mpi_are_named_with_memory_and_what_follows_from_them(tmp_p
 
 def test_a_part_that_hangs_is_given_up(monkeypatch):
     monkeypatch.setattr("sideways.doctor.PATIENCE", 1)
-    there, words = take(Probe("x", "import time; time.sleep(30)", ""))
-    assert (there, words) == (False, "does not answer within 1 s")
+    works, words = take(Probe("x", "import time; time.sleep(30)", ""))
+    assert (works, words) == (False, "does not answer within 1 s")

@@ -1,4 +1,4 @@
-"""Networks by name: what they are made of, that each of them learns, and what is refused."""
+"""Networks by name: their units and shapes, training of every parameter, and refusals."""
 
 import numpy
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from sideways import SGD, Backprop, InputError, MeanSquaredError, Sideways, SoftmaxCrossEntropy, to_host
 from sideways.models import MODELS, build_model
 
-VGG8 = {  # unit → output shape for frames of 112×112×3, inputs × outputs × places of its multiply-adds
+VGG8 = {  # unit → (output shape for frames of 112×112×3, multiply-adds)
     "conv1": ((56, 56, 64), 9 * 3 * 64 * 112**2),
     "conv2": ((28, 28, 128), 9 * 64 * 128 * 56**2),
     "conv3": ((14, 14, 256), 9 * 128 * 256 * 28**2),
@@ -45,7 +45,7 @@ def test_a_skip_edge_of_vgg8_changes_only_the_unit_where_it_ends(vgg8):
     assert skip.units["conv4"].parameters["0.weight"].shape == (3, 3, 256 + 64, 256)
     assert skip.units["conv4"].multiply_adds == 9 * (256 + 64) * 256 * 14**2
     assert skip.depth == 8
-    assert skip.to_top["conv1"] == (5, 7)  # by the skip edge, and unit by unit
+    assert skip.to_top["conv1"] == (5, 7)  # along the skip edge, and unit by unit
     for name, unit in vgg8.units.items():
         if name != "conv4":
             for key, array in unit.parameters.items():

@@ -7,7 +7,7 @@ import sys
 
 from sideways.doctor import doctor
 
-HELP = "show what this machine has, and what will therefore be used"
+HELP = "show what this machine has, and which backend will therefore be used"
 
 
 def add(parser: argparse.ArgumentParser) -> None:

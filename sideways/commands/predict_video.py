@@ -35,7 +35,7 @@ MAX_ROWS = 20  # of a printed table
 def predict_video(
     checkpoint: str, video: str, out: str | None, annotated: bool, seconds: float | None, steps: int | None
 ) -> None:
-    """Run a video through a trained network: print what it outputs, and write tables, plots and videos.
+    """Run a video through a trained network: print its outputs, and write tables, plots and videos.
 
     checkpoint: a run, or one of its checkpoints.
     annotated: also write the video with the probabilities beside its frames.
@@ -176,7 +176,7 @@ class EvenSample:
         self.kept: list[Any] = []
 
     def add(self, item: Any) -> None:
-        """Keep the next item of the sequence if its turn has come."""
+        """Count the next item of the sequence, and keep every `step`-th item."""
         if self.seen % self.step == 0:
             self.kept.append(item)
         self.seen += 1

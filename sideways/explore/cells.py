@@ -33,12 +33,12 @@ class Cell:
     activation: the frames that are mixed in the unit's activation of this tick; empty if it does not run forward.
     gradient: (frame, tick) of all activations whose Jacobians its gradient was pulled through; empty if it does not run
         backward.
-    held: the frames in an activation that an idle unit keeps until the gradient comes (blocked backpropagation only).
+    waiting: the frames in an activation that an idle unit keeps for the gradient (blocked backpropagation only).
     """
 
     activation: list[int] = field(default_factory=list)
     gradient: list[tuple[int, int]] = field(default_factory=list)
-    held: list[int] = field(default_factory=list)
+    waiting: list[int] = field(default_factory=list)
 
 
 Cells = list[dict[str, Cell]]  # tick → unit → cell
@@ -82,7 +82,7 @@ def blocked_cells(network: Network, ticks: int) -> Cells:
             cells[t][name] = Cell(
                 activation=[start] if t == up else [],
                 gradient=sorted((start, tick) for tick in through) if t == down else [],
-                held=[start] if up < t < down else [],
+                waiting=[start] if up < t < down else [],
             )
     return cells
 

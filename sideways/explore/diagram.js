@@ -87,14 +87,14 @@ function diagram(run, wide) {
   return { elements: [names, root], turn };
 }
 
-function cellShape({ activation, gradient, held }, x, y, side, tall) {
+function cellShape({ activation, gradient, waiting }, x, y, side, tall) {
   const group = svg("g"), half = tall / 2;
   group.append(svg("rect", { class: "empty", x, y, width: side, height: tall, rx: 4 }));
   if (activation.length) group.append(band(activation, x, y, side, half - 0.75));
   if (gradient.length) group.append(band(distinct(gradient.map(([frame]) => frame)), x, y + half + 0.75, side, half - 0.75));
-  if (held.length) {
-    group.append(svg("rect", { class: "held", x: x + 2, y: y + 2, width: side - 4, height: half - 3, rx: 3,
-      stroke: colourOf(held[0])[0] }));
+  if (waiting.length) {
+    group.append(svg("rect", { class: "waiting", x: x + 2, y: y + 2, width: side - 4, height: half - 3, rx: 3,
+      stroke: colourOf(waiting[0])[0] }));
   }
   return group;
 }

@@ -77,7 +77,7 @@ def _draw_cell(axes: Axes, cell: Cell, x: float, y: float) -> None:
     """Draw the activation above, the gradient below, and a dotted box for a frame that waits."""
     _band(axes, cell.activation, x, y + 0.46, 0.9, 0.44)
     _band(axes, sorted({frame for frame, _ in cell.gradient}), x, y, 0.9, 0.44)
-    for frame in cell.held:
+    for frame in cell.waiting:
         colour = FRAME_COLOURS[frame % len(FRAME_COLOURS)][0]
         box = Rectangle((x + 0.05, y + 0.5), 0.8, 0.36, fill=False, edgecolor=colour, linewidth=1.4, linestyle=":")
         axes.add_patch(box)

@@ -204,10 +204,10 @@ window.onresize = render;
 
 byId("legend").innerHTML = "<span data-part='activation'>upper half: the frames in the unit's activation</span>" +
   "<span data-part='gradient'>lower half: the frames mixed in its gradient</span>" +
-  "<span data-part='held'>dashed: kept while it waits</span>";
+  "<span data-part='waiting'>dashed: kept while it waits</span>";
 for (const item of document.querySelectorAll("#legend span")) {
-  const cell = { activation: [], gradient: [], held: [] };
-  cell[item.dataset.part] = { activation: [6], gradient: [[2, 0], [6, 0]], held: [0] }[item.dataset.part];
+  const cell = { activation: [], gradient: [], waiting: [] };
+  cell[item.dataset.part] = { activation: [6], gradient: [[2, 0], [6, 0]], waiting: [0] }[item.dataset.part];
   const picture = svg("svg", { width: 40, height: 34 });
   picture.append(cellShape(cell, 1, 1, 38, 32));
   item.prepend(picture);

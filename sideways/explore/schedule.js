@@ -37,7 +37,7 @@ function sidewaysCells(plan, ticks) {
       const activation = runs ? distinct(inputs.flatMap((j) => (j === "frame" ? [t] : before[j].activation))) : [];
       const own = activation.map((frame) => [frame, t]);
       const arriving = runsBack ? plan.consumers[name].flatMap((c) => before[c].gradient) : [];
-      cells[t][name] = { activation, gradient: runsBack ? distinct([...own, ...arriving]) : [], held: [] };
+      cells[t][name] = { activation, gradient: runsBack ? distinct([...own, ...arriving]) : [], waiting: [] };
     }
   }
   return cells;
@@ -56,7 +56,7 @@ function blockedCells(plan, ticks) {
       cells[t][name] = {
         activation: t === up ? [start] : [],
         gradient: t === down ? distinct(above(name).map((unit) => [start, start + plan.first_forward[unit]])) : [],
-        held: up < t && t < down ? [start] : [],
+        waiting: up < t && t < down ? [start] : [],
       };
     }
   }

@@ -19,7 +19,7 @@ function captions(all, skips) {
 
 function cellWords(run, rule, { unit, tick }) {
   const index = run.units.findIndex(({ name }) => name === unit) + 1, { inputs } = run.units[index - 1];
-  const { activation, gradient, held } = run.cells[tick][unit], consumers = run.consumers[unit];
+  const { activation, gradient, waiting } = run.cells[tick][unit], consumers = run.consumers[unit];
   const number = (name) => run.units.findIndex((u) => u.name === name) + 1;
   const frames = distinct(gradient.map(([frame]) => frame));
   const a = (name, t) => name === "frame" ? `<b>x</b>[${t}]` : `a<sub>${number(name)}</sub>[${t}]`;
@@ -48,7 +48,7 @@ function cellWords(run, rule, { unit, tick }) {
       (down.length ? `<br>${down.join(", ")} = (∂H<sub>${index}</sub>/∂u<sub>${index}</sub>)<sup>⊤</sup> g<sub>${index}</sub>[${tick}]` : "") + "</p>",
       "<h3>Frames that its gradient pairs</h3>", pairTable(gradient, tick, at), `<p class="verdict">${verdict(frames, rule)}</p>`);
   }
-  if (held.length) parts.push(`<p>Idle. It keeps what it computed from frame ${chips(held)} until the gradient of that frame comes.</p>`);
+  if (waiting.length) parts.push(`<p>Idle. It keeps what it computed from frame ${chips(waiting)} until the gradient of that frame comes.</p>`);
   else if (!activation.length && !gradient.length) {
     parts.push(`<p>${rule === "blocked" ? "Idle: it waits for the next frame that may enter." : `Nothing has reached it yet: its first forward is at tick ${run.first_forward[unit]}.`}</p>`);
   } else if (!gradient.length && rule !== "blocked") {
@@ -57,7 +57,7 @@ function cellWords(run, rule, { unit, tick }) {
   return parts.join("");
 }
 
-/** A row for each tick of the Jacobians, from the loss down to the unit itself, with the frames in its activation. */
+/** A row for each tick, from the loss down to the unit itself: the frames in the activations of that tick's Jacobians. */
 function pairTable(gradient, tick, at) {
   const ticks = distinct(gradient.map(([, t]) => t));
   const rows = ticks.map((t) => `<p>Jacobian${t === at ? " of this unit" : ""} at tick ${t}: ${

@@ -1,4 +1,4 @@
-"""A headless Chromium for the tests of the explorer, with the page open."""
+"""A headless Chromium with the explorer's page open."""
 
 import pytest
 from selenium import webdriver
@@ -25,7 +25,7 @@ def chromium(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def address(tmp_path_factory):
-    """Where `sideways explore` has written the page."""
+    """The address of the page that `sideways explore` has written."""
     path = tmp_path_factory.mktemp("explorer") / "page.html"
     explore(path, open_browser=False)
     return path.as_uri()
@@ -33,7 +33,7 @@ def address(tmp_path_factory):
 
 @pytest.fixture
 def page(chromium, address):
-    """The page as it opens. A test that leaves an error in the console fails."""
+    """The page, freshly opened. A test that leaves an error in the console fails."""
     chromium.get(address)
     yield chromium
     assert chromium.get_log("browser") == []

@@ -1,4 +1,4 @@
-"""The explorer in a real browser: what it shows is what the library says, over many graphs; it plays, steps, edits."""
+"""The explorer in a real browser: over many graphs it shows the library's numbers, and it plays, steps and edits."""
 
 import json
 import time
@@ -16,7 +16,7 @@ from sideways.explore.cells import chain, exported, sideways_cells
 from sideways.explore.page import ticks_shown
 
 pytestmark = pytest.mark.browser
-# The page is the same object for all examples of a property; each sets all that it reads.
+# All examples of a property share one page, which hypothesis warns of; each example sets everything that it reads.
 one_page = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -38,7 +38,7 @@ def cell(page, rule, unit, tick):
 
 @st.composite
 def graphs(draw):
-    """Any network: each unit reads some earlier ones or the frame, in any order; the last, what nobody else does."""
+    """Draw a network: each unit reads earlier units or the frame; the last also reads all units without a consumer."""
     count = draw(st.integers(1, 7))
     units = []
     for i in range(count):
@@ -53,7 +53,7 @@ def graphs(draw):
 
 @st.composite
 def edits(draw):
-    """What a reader can make of the graph: a depth, and skip edges (source, consumer), the frame being 0."""
+    """Draw an edit of the graph: a depth, and skip edges (source, consumer), the frame being 0."""
     depth = draw(st.integers(1, 8))
     possible = [(source, consumer) for consumer in range(2, depth + 1) for source in range(consumer - 1)]
     return depth, sorted(draw(st.sets(st.sampled_from(possible), max_size=5)) if possible else [])
@@ -68,7 +68,7 @@ def test_schedule_and_cells_of_any_graph_are_the_librarys(page, network):
 
 
 READ = """state.now = 1000; edit(arguments[0], arguments[1]);
-const texts = (selector) => [...document.querySelectorAll(selector)].map((found) => found.textContent);
+const texts = (selector) => [...document.querySelectorAll(selector)].map((element) => element.textContent);
 return texts("#is-depth, #is-latency, #is-cycle, #tick, #passes-skip, #numbers table:first-of-type tbody td")"""
 
 
@@ -170,7 +170,14 @@ def test_a_clicked_cell_tells_its_messages_its_formula_and_the_frames_it_pairs(p
     assert "u4[10] = a3[9] ‖ a1[9]" in words
     assert "g4[10] = g5→4[9]" in words
     chips = [chip.text for chip in page.find_elements(By.CSS_SELECTOR, "#cell .chip")]
-    assert chips == ["7", "9", "5", "7", "7", "9"]  # read from u3, from u1; Jacobians of u5, then of u4 itself
+    assert chips == [
+        "7",
+        "9",
+        "5",
+        "7",
+        "7",
+        "9",
+    ]  # frames read from u3 and u1; frames of the Jacobians of u5, then of u4
     assert "moments 4 frames apart" in words
 
 
@@ -178,7 +185,7 @@ def test_a_clicked_cell_of_backpropagation_has_one_frame_throughout(page):
     cell(page, "blocked", "u1", 8).click()
     words = text(page, "#cell")
     assert "the exact gradient of frame 0" in words
-    assert "at u1[0]" in words  # the activation that waited for it
+    assert "at u1[0]" in words  # the activation waited for the gradient
 
 
 def test_a_reader_deepens_the_network_adds_a_skip_edge_and_removes_another(page):
@@ -222,7 +229,7 @@ def test_the_theme_follows_the_system_and_a_button_turns_it(page):
 
 
 def test_every_number_reads_on_the_colour_of_its_frame(page):
-    """The contrast of WCAG 2, level AA: 4.5 or more."""
+    """WCAG 2, level AA, asks for a contrast of at least 4.5."""
 
     def luminance(colour):
         parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]

@@ -1,4 +1,4 @@
-"""The command line: what each command prints, what it writes, and one line for what cannot be."""
+"""The commands: each prints and writes what its help says."""
 
 import json
 import re
@@ -90,12 +90,12 @@ def test_options_and_set_change_the_recipe(command, tmp_path):
 
 
 def test_a_recipe_may_be_a_file_of_ones_own(command, tmp_path):
-    (tmp_path / "mine.toml").write_text(
+    (tmp_path / "own.toml").write_text(
         'model = "mlp"\nclips = 1\nbatch = 2\nevaluation_clips = 1\n'
         "[model_options]\nhidden = [4]\n[task_options]\nsize = 8\n"
     )
-    assert command("train", "mine.toml")[0] == 0
-    assert config_in(tmp_path / "runs" / "mine-1")["model_options"] == {"hidden": [4]}
+    assert command("train", "own.toml")[0] == 0
+    assert config_in(tmp_path / "runs" / "own-1")["model_options"] == {"hidden": [4]}
 
 
 def test_a_video_of_ones_own_is_named_by_set(command, tmp_path):
@@ -159,7 +159,7 @@ def test_the_summary_takes_the_size_the_classes_and_the_options_of_the_model(com
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_builds_and_ticks(name, tmp_path):
     tables = load_recipe(name)
-    if tables["task"] in ("videos", "stream"):  # the files are there; none is opened
+    if tables["task"] in ("videos", "stream"):  # empty files are enough: none is opened
         for part in ("train/a", "train/b", "test/a"):
             (tmp_path / part).mkdir(parents=True)
             (tmp_path / part / "1.mp4").touch()

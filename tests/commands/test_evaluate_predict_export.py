@@ -1,4 +1,4 @@
-"""Whole runs on a data set's files, and what a checkpoint is good for: evaluate, predict, export, compare."""
+"""Whole runs on the files of a data set; evaluate, predict, export and compare on their checkpoints."""
 
 import csv
 import json
@@ -72,8 +72,8 @@ def test_cosines_are_logged_every_so_many_clips(run):
 
 def test_evaluate_repeats_the_held_out_result_of_the_run(run, tmp_path, capsys):
     result = json.loads((run / "results.json").read_text())
-    for place in (run, sorted((run / "checkpoints").iterdir())[-1]):
-        assert main(["evaluate", str(place), "--out", str(tmp_path / "out")]) == 0
+    for checkpoint in (run, sorted((run / "checkpoints").iterdir())[-1]):
+        assert main(["evaluate", str(checkpoint), "--out", str(tmp_path / "out")]) == 0
         assert f"loss      {result['loss']:.4f}" in capsys.readouterr().out
     written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert (written["loss"], written["accuracy"]) == (result["loss"], result["accuracy"])
@@ -112,7 +112,7 @@ def test_exported_weights_start_another_run_with_a_new_classifier(run, made, tmp
     data = ["--data", f"ucf101:{made}", "--runs", str(tmp_path), "--init", str(tmp_path / "w.npz"), "--lr", "1e-9"]
     assert main(["train", "videos-small-skip", *RUN, *data, "--name", "same"]) == 0
     with np.load(tmp_path / "same" / "parameters.npz") as again:
-        learnt = [key for key in kept if not key.endswith(("mean", "variance", "ticks"))]  # those of the frames go on
+        learnt = [key for key in kept if not key.endswith(("mean", "variance", "ticks"))]  # running statistics go on
         assert all(np.allclose(kept[key], again[key], atol=1e-6) for key in learnt)
     fewer = tmp_path / "set"
     for split in ("train", "test"):
@@ -131,8 +131,8 @@ def test_all_splits_are_runs_of_their_own_and_compare_puts_them_side_by_side(mad
     assert main(["train", "videos-small-skip", *RUN, *data, "--name", "splits"]) == 0
     out = capsys.readouterr().out
     assert "held-out accuracy, 3 runs: mean" in out
-    found = [json.loads((tmp_path / "splits" / f"split-{n}" / "config.json").read_text()) for n in (1, 2, 3)]
-    assert [config["task_options"]["split"] for config in found] == [1, 2, 3]
+    configs = [json.loads((tmp_path / "splits" / f"split-{n}" / "config.json").read_text()) for n in (1, 2, 3)]
+    assert [config["task_options"]["split"] for config in configs] == [1, 2, 3]
     picture = tmp_path / "c.png"
     one = str(tmp_path / "splits" / "split-1")
     assert main(["compare", str(tmp_path / "splits"), one, "--out", str(picture)]) == 0
@@ -145,7 +145,9 @@ def test_all_splits_are_runs_of_their_own_and_compare_puts_them_side_by_side(mad
     both = [one, str(tmp_path / "copy" / "split-1")]
     assert main(["compare", *both, "--out", str(picture)]) == 0
     table = capsys.readouterr().out
-    assert all(re.search(rf"^{re.escape(place)} +vgg5-skip", table, re.MULTILINE) for place in both)  # both are told
+    assert all(
+        re.search(rf"^{re.escape(folder)} +vgg5-skip", table, re.MULTILINE) for folder in both
+    )  # long names tell two folders apart
     assert main(["compare", str(tmp_path / "none")]) == 2 and "no such run" in capsys.readouterr().err
 
 
@@ -163,7 +165,7 @@ def test_bench_decode_compares_decoding_with_training(made, tmp_path, capsys):
 
 @pytest.fixture
 def stopped(made, tmp_path):
-    """A run on a copy of the set, stopped by Ctrl-C after its second clip; and the copy."""
+    """The directory of a run on a copy of the set, stopped by Ctrl-C after its second clip, and the copy."""
     data = tmp_path / "data"
     shutil.copytree(made, data)
     config = Config.from_tables(load_recipe("videos-small-skip"), "recipe")
@@ -182,11 +184,11 @@ def test_a_resumed_run_takes_its_data_from_where_it_was_moved_and_names_what_was
     assert "there is no folder" in capsys.readouterr().err
     assert main(["train", "--resume", str(run), "--data", f"hmdb51:{moved}"]) == 2
     assert "goes on with the same data: ucf101:" in capsys.readouterr().err
-    told = json.loads((find(run) / "meta.json").read_text())["skipped"]
-    assert told == {str(broken).replace(str(moved), str(data)): "the file is empty"}
+    skipped = json.loads((find(run) / "meta.json").read_text())["skipped"]
+    assert skipped == {str(broken).replace(str(moved), str(data)): "the file is empty"}
     assert main(["train", "--resume", str(run), "--data", f"ucf101:{moved}"]) == 0
     assert "warning" not in capsys.readouterr().err
-    assert all(f"- `{path}`: the file is empty" in (run / "report.md").read_text() for path in told)
+    assert all(f"- `{path}`: the file is empty" in (run / "report.md").read_text() for path in skipped)
 
 
 def test_a_resumed_run_whose_data_has_changed_warns_and_one_of_other_classes_is_refused(stopped, capsys):

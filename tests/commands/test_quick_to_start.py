@@ -1,4 +1,4 @@
-"""What a command does not need is not imported: `sideways --help` is there in 0.3 s of processor time."""
+"""Commands import only the modules they need, so that `sideways --help` takes 0.3 s of processor time."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""What cannot be ends with exit code 2 and one line that says why; nothing is written."""
+"""Bad input ends with exit code 2 and one line that says why; nothing is written."""
 
 import sys
 
@@ -11,7 +11,7 @@ from sideways.data import write_video
 
 @pytest.fixture(scope="module")
 def bad(tmp_path_factory):
-    """A folder of files that are not what they should be."""
+    """A folder of damaged files, and of files of the wrong kind."""
     folder = tmp_path_factory.mktemp("bad")
     (folder / "broken.toml").write_text("model = = 3")
     (folder / "unknown.toml").write_text("modell = 'mlp'")
@@ -198,15 +198,15 @@ def test_the_other_commands_refuse_bad_input_in_a_line_too(command, tmp_path, ba
 
 
 def test_a_run_that_exists_is_left_alone(command, tmp_path):
-    assert command("train", *QUICK, *MLP, "--name", "mine")[0] == 0
+    assert command("train", *QUICK, *MLP, "--name", "first")[0] == 0
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     for more in ([], ["--seeds", 2]):
-        answer = command("train", *QUICK, *MLP, "--name", "mine", *more)
-        refused(answer, "runs/mine exists already: choose another --name, or remove it")
+        answer = command("train", *QUICK, *MLP, "--name", "first", *more)
+        refused(answer, "runs/first exists already: choose another --name, or remove it")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_cupy_where_there_is_none_is_one_line_that_says_what_is_missing(command, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", None)  # as if it were not installed
+    monkeypatch.setitem(sys.modules, "cupy", None)  # `import cupy` fails as if CuPy were not installed
     refused(command("train", *QUICK, "--backend", "cupy"), "backend 'cupy': CuPy is not installed; pip install ")
     assert list(tmp_path.iterdir()) == []

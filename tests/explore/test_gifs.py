@@ -1,4 +1,4 @@
-"""The animated pictures: what is drawn at each tick, and the files."""
+"""The animated GIFs: the texts in each picture, and the files."""
 
 import pytest
 from PIL import Image
@@ -9,7 +9,7 @@ from sideways.explore import gifs
 
 @pytest.fixture
 def texts(monkeypatch):
-    """All texts of each picture that is drawn from now on."""
+    """A list that collects the texts of each picture that is drawn."""
     pictures = []
 
     def image(figure):
@@ -25,8 +25,8 @@ def texts(monkeypatch):
 def test_in_one_cycle_backpropagation_learns_once_per_unit_while_sideways_goes_on(texts, tmp_path):
     gifs.plot_cycle(tmp_path / "cycle.gif", depth=4)
     assert len(texts) == 9
-    cycle_over = texts[6]  # the (2D-1)-th tick
-    assert "tick 6:  4 unit updates so far" in cycle_over  # backpropagation: each of four units once
+    cycle_over = texts[6]  # after 2D-1 ticks
+    assert "tick 6:  4 unit updates so far" in cycle_over  # backpropagation: each of the four units once
     assert "tick 6:  10 unit updates so far" in cycle_over  # Sideways: 4 + 3 + 2 + 1
 
 

@@ -1,4 +1,4 @@
-"""The cells of the explorer against what the rules really do, and the page as a file."""
+"""The cells of the explorer, compared with runs of the rules, and the page as a file."""
 
 import re
 
@@ -20,7 +20,7 @@ def test_the_cells_show_the_units_that_ran_at_each_tick_of_sideways(case):
     for tick, row in zip(ticks, sideways_cells(case.network, len(ticks)), strict=True):
         assert [name for name, cell in row.items() if cell.gradient] == list(tick.gradients)
         assert bool(row[case.network.top.name].activation) == (tick.output is not None)
-        assert not any(cell.held for cell in row.values())
+        assert not any(cell.waiting for cell in row.values())
 
 
 @given(network=networks(most_units=6))
@@ -35,10 +35,10 @@ def test_blocked_cells_run_each_unit_once_up_and_once_down_per_cycle_in_an_order
             assert len(up[name]) == len(down[name]) == 1
             assert up[name][0] <= down[name][0]
             assert all(up[j] < up[name] and down[name] < down[j] for j in unit.inputs if j != "frame")
-            held = [t for t, row in enumerate(rows) if row[name].held]
-            assert held == list(range(up[name][0] + 1, down[name][0]))
+            waiting = [t for t, row in enumerate(rows) if row[name].waiting]
+            assert waiting == list(range(up[name][0] + 1, down[name][0]))
             frames = {frame for row in rows for frame, _ in row[name].gradient}
-            assert frames == {start}  # one frame throughout: the exact gradient
+            assert frames == {start}  # a single frame: the gradient is exact
 
 
 def test_the_bottom_unit_of_a_chain_of_five_pairs_five_frames_two_apart():
@@ -55,7 +55,9 @@ def test_a_skip_edge_brings_two_frames_two_ticks_apart_into_one_unit():
 def test_the_page_needs_no_other_file_and_no_network():
     html = page()
     assert "@@" not in html
-    assert set(re.findall(r"https?://[^\"' )]+", html)) == {"http://www.w3.org/2000/svg"}  # a name, not an address
+    assert set(re.findall(r"https?://[^\"' )]+", html)) == {
+        "http://www.w3.org/2000/svg"
+    }  # the name of SVG, which nobody fetches
     assert not re.findall(r"<link[^>]+stylesheet|<script[^>]+src|@import|fetch\(|<img", html)
 
 

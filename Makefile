@@ -9,7 +9,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo tutorials test test-double test-gpu test-openmpi test-tutorials test-browser docs lint format clean
+.PHONY: demo tutorials test test-double test-gpu test-openmpi test-tutorials test-browser test-wheel docs lint format clean
 
 demo: .venv/ready
 	$(BIN)/sideways demo $(DEMO)
@@ -36,6 +36,10 @@ test-openmpi: .venv-openmpi/ready
 test-browser: .venv/ready-test
 	$(BIN)/python -m pip install --quiet --editable '.[browser]'
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser tests/browser
+
+# The wheel, installed in a fresh environment and used outside the clone.
+test-wheel: .venv/ready-test
+	$(BIN)/python -m pytest -q -m wheel tests/wheel $(TEST)
 
 # Build the documentation site into site/. A broken link or a warning fails.
 docs: .venv/ready-docs

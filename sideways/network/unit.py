@@ -11,6 +11,7 @@ from sideways.network.checks import check_unit, layers_of
 from sideways.network.merge import merged, split
 
 FRAME = "frame"
+Inputs = Sequence[str] | Mapping[str, Sequence[Layer]]  # names; or name → adapter layers
 
 
 class Unit:
@@ -31,13 +32,7 @@ class Unit:
     output_shape: Shape
     multiply_adds: int  # multiplications of the forward pass for one sample
 
-    def __init__(
-        self,
-        name: str,
-        layers: Iterable[Layer],
-        inputs: Sequence[str] | Mapping[str, Sequence[Layer]] = (FRAME,),
-        merge: str = "add",
-    ):
+    def __init__(self, name: str, layers: Iterable[Layer], inputs: Inputs = (FRAME,), merge: str = "add"):
         check_unit(name, inputs, merge)
         adapters = inputs if isinstance(inputs, Mapping) else {}
         self.name, self.inputs, self.merge = name, tuple(inputs), merge

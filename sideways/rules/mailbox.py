@@ -4,7 +4,7 @@
     sender      sends a[t]                  sends a[t+1]
     reader      reads a[t-1]                reads a[t]
 
-A rule knows only these methods; the mailbox between processes (`mpi/mailbox.py`) has the same ones.
+The mailbox between processes (`mpi/mailbox.py`) has the same methods.
 """
 
 from __future__ import annotations
@@ -42,8 +42,7 @@ class Mailbox:
 
     def deliver(self) -> None:
         """End the tick: the messages that were due at it are gone."""
-        for edge in self.first_message:
-            self._messages.pop((edge, self.tick), None)
+        self._messages = {key: message for key, message in self._messages.items() if key[1] > self.tick}
 
     def clear(self) -> None:
         """Drop all messages (a flush)."""
@@ -53,9 +52,9 @@ class Mailbox:
     def waiting(self, receiver: str) -> dict[str, list[Array]]:
         """Between two ticks: sender → the messages that wait for this unit, oldest first. For checkpoints."""
         waiting: dict[str, list[Array]] = {}
-        for edge, due in sorted(self._messages, key=lambda key: key[1]):
-            if edge[1] == receiver:
-                waiting.setdefault(edge[0], []).append(self._messages[edge, due])
+        for (sender, reader), due in sorted(self._messages, key=lambda key: key[1]):
+            if reader == receiver:
+                waiting.setdefault(sender, []).append(self._messages[(sender, reader), due])
         return waiting
 
     def restore(self, tick: int, sender: str, receiver: str, messages: list[Array]) -> None:

@@ -1,7 +1,7 @@
 """Sideways: one tick of the clock. Every unit runs on what has reached it, and nothing waits.
 
-The same code runs with any mailbox, so that the units may as well live in several processes.
-Sources: Malinowski et al., CVPR 2020 (chains) and CVPR 2021 (skip edges). Read `mailbox.py` first.
+The same code runs with any mailbox, so that the units may as well live in several processes. Read `mailbox.py` first.
+Sources: Malinowski et al., CVPR 2020 (chains) and CVPR 2021 (skip edges).
 """
 
 from __future__ import annotations

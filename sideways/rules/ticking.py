@@ -48,15 +48,17 @@ class TickingRule(Rule):
         self.target_delay, self.boundary, self.first_sample = check_delay(target_delay, network), boundary, first_sample
         self.mailbox = Mailbox(network.first_message) if mailbox is None else mailbox
         self.units = [network.units[name] for name in (network.units if units is None else units)]
+        self.reads_frame = any(FRAME in unit.inputs for unit in self.units)
+        self.owns_top = network.top in self.units
         self.targets: deque[Array] = deque(maxlen=self.target_delay + 1)  # the oldest is the one that the loss uses
 
     def take(self, frame: Any, target: Any) -> Array | None:
         """Check what comes in at this tick and put it on the device. Returns the frame, and remembers the target."""
         batch = self.batch
-        if any(FRAME in unit.inputs for unit in self.units):
+        if self.reads_frame:
             frame = frame_on_device(self.network, frame, batch)
             batch = len(frame)
-        if self.network.top in self.units:
+        if self.owns_top:
             target = target_on_device(self.network, self.loss, target, batch, self.clock)
             self.targets.append(copied(target))  # the caller may reuse its own array
         self.batch = batch

@@ -1,4 +1,4 @@
-"""A pan with the mistake that `Pan` avoids, so that tests of single frames can show that they would see it."""
+"""A pan with a mistake that `Pan` avoids. Tests of single frames use it to show that they would detect the mistake."""
 
 import numpy
 
@@ -6,10 +6,10 @@ from sideways.data.pan import Pan
 
 
 class Leaky(Pan):
-    """A pan that starts at whole pixels: at half a pixel a frame, blur tells level motion from upright."""
+    """A pan that starts at whole pixels: at half a pixel per frame, blur tells horizontal motion from vertical."""
 
-    def place(self, split, generator, video=None):
-        video, first, corner = super().place(split, generator, video)
+    def draw_crop(self, split, generator, video=None):
+        video, first, corner = super().draw_crop(split, generator, video)
         return video, first, numpy.floor(corner)
 
     def crop(self, video, first, corners):

@@ -1,17 +1,19 @@
-"""Small video files that the tests write themselves, and what is in them."""
+"""Fixtures that write small video files, and the frames in them."""
+
+from functools import cache
 
 import numpy
 import pytest
 from marked import marked
 
-from sideways.data import write_video
+from sideways.data import make_task, write_video
 
 LOSSLESS = {"codec": "ffv1", "pix_fmt_out": "bgr0"}
 
 
 @pytest.fixture(scope="session")
 def noise():
-    """(T, H, W) → frames (T, H, W, 3) uint8 of noise, the same for the same shape: no two frames are alike."""
+    """A function (T, H, W) → frames (T, H, W, 3) uint8 of noise, no two alike, that depend on the shape alone."""
 
     def make(*shape):
         return numpy.random.default_rng(shape).integers(0, 256, (*shape, 3), dtype=numpy.uint8)
@@ -21,7 +23,7 @@ def noise():
 
 @pytest.fixture
 def lossless(tmp_path):
-    """Write frames into an .avi that gives them back bit for bit; returns its path."""
+    """A function that writes frames into an .avi file without loss, and returns its path."""
 
     def write(frames, name="video.avi", **options):
         write_video(tmp_path / name, frames, **LOSSLESS, **options)
@@ -32,7 +34,7 @@ def lossless(tmp_path):
 
 @pytest.fixture(scope="session")
 def films(tmp_path_factory):
-    """Paths of two films of 60 frames, 48×64: a still texture; and one of stripes that stand upright."""
+    """The paths of two films of 60 equal frames, 48×64: a random texture, and vertical stripes."""
     folder = tmp_path_factory.mktemp("films")
     random = numpy.random.default_rng(0)
     still = random.integers(0, 256, (48, 64), dtype=numpy.uint8)
@@ -44,9 +46,23 @@ def films(tmp_path_factory):
     return paths
 
 
+@pytest.fixture(scope="session")
+def tasks(films):
+    """A function (name, seed) → a task with clips of 9 frames, built once; video tasks read the two small films."""
+
+    @cache
+    def task(name, seed=0, **options):
+        options = {"length": 9, **options}
+        if name in ("pan", "which-clip"):
+            options |= {"videos": films, "size": 8, "lines": 48}
+        return make_task(name, seed, **options)
+
+    return task
+
+
 @pytest.fixture
 def folder(tmp_path):
-    """A set of 3 + 3 training and 1 + 2 test videos, of 4 to 40 frames at 25 per second."""
+    """A data set of 3 + 3 training and 1 + 2 test videos, of 4 to 40 frames at 25 per second."""
     number = 0
     for split, label, lengths in (
         ("train", "a", (40, 12, 4)),

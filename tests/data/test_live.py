@@ -1,4 +1,4 @@
-"""A live stream: every frame leads to the one `horizon` later, none is dropped in silence."""
+"""Live streams: every frame has the frame `horizon` later as its target, and dropped frames are counted."""
 
 import contextlib
 import os
@@ -21,13 +21,14 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 
 @pytest.fixture
 def film(tmp_path):
-    """30 frames of 16×24 at 60 per second; frame t has the brightness 8 t."""
+    """A film of 30 frames of 16×24 at 60 per second; frame t has the brightness 8 t."""
     frames = np.broadcast_to(8 * np.arange(30, dtype=np.uint8)[:, None, None, None], (30, 16, 24, 3))
     write_video(tmp_path / "film.avi", np.ascontiguousarray(frames), fps=60, **LOSSLESS)
     return tmp_path / "film.avi"
 
 
 def shown(frame, stream):
+    """The number t of a frame of the film, from its brightness."""
     return round(float((np.asarray(frame).mean() * stream.deviation + stream.mean) * 255 / 8))
 
 
@@ -66,7 +67,9 @@ def test_frames_that_come_while_the_learner_is_busy_are_counted_as_dropped_and_t
         (["--data", "stream:{film}", "--horizon", "0"], "horizon"),
     ],
 )
-def test_what_is_no_stream_is_refused_in_a_line_and_nothing_is_written(film, tmp_path, capsys, options, words):
+def test_options_that_make_no_stream_are_refused_in_one_line_and_nothing_is_written(
+    film, tmp_path, capsys, options, words
+):
     options = [option.format(film=film) for option in options]
     assert main(["train", "stream-predictor-skip", *options, "--runs", str(tmp_path / "runs")]) == 2
     assert words in capsys.readouterr().err and not (tmp_path / "runs").exists()
@@ -98,26 +101,25 @@ def test_a_stream_that_nobody_reads_any_more_leaves_no_process_and_no_thread(fil
 
 
 def children():
-    """Processes of this one that still run."""
-    found = set()
+    """The ids of this process's child processes that still run."""
+    running = set()
     for task in Path(f"/proc/{os.getpid()}/task").iterdir():
-        with contextlib.suppress(OSError):  # a thread, or a process, may end meanwhile
+        with contextlib.suppress(OSError):  # a thread or process may end while this loop runs
             for pid in (task / "children").read_text().split():
                 if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
-                    found.add(pid)
-    return found
+                    running.add(pid)
+    return running
 
 
 def test_a_stream_that_sends_nothing_ends_with_a_line(film, monkeypatch):
     monkeypatch.setattr("sideways.data.live.LONGEST_SILENCE", 0.2)
     stream = LiveStream(data=f"stream:{film}", horizon=1, size=8, length=3)
-    monkeypatch.setattr(LiveStream, "_decode", lambda self, device: (frame for frame in ()))
+    monkeypatch.setattr(LiveStream, "_decode", lambda self: iter(()))
     with pytest.raises(InputError, match=r"has ended, or sent nothing for 0\.2 s"):
-        stream.pull()
+        stream.next_frame()
 
 
-# Stopped and resumed; ended
-
+# Streams that are stopped and resumed, and streams that end
 
 FILE = ["--set", "task_options.length=16", "--set", "task_options.size=16", "--set", "task_options.live=false"]
 FILE += ["--clips", "5", "--evaluation-clips", "1", "--evaluate-every", "2", "--checkpoint-every", "7"]
@@ -129,31 +131,32 @@ def parameters(run):
         return {key: array.tobytes() for key, array in arrays.items()}
 
 
-def test_a_run_on_a_file_as_a_stream_ends_with_the_same_bits_from_whichever_checkpoint_it_goes_on(film, tmp_path):
+def test_a_run_on_a_file_as_a_stream_ends_with_the_same_bits_from_whichever_checkpoint_it_is_resumed(film, tmp_path):
     options = ["stream-predictor-skip", "--data", f"stream:{film}", *FILE, "--runs", str(tmp_path)]
     assert main(["train", *options, "--name", "whole"]) == 0
     expected = parameters(tmp_path / "whole"), (tmp_path / "whole" / "metrics.jsonl").read_bytes()
-    counted = re.search(r"\d+ frames taken, \d+ dropped", (tmp_path / "whole" / "report.md").read_text())[0]
+    counts = re.search(r"\d+ frames taken, \d+ dropped", (tmp_path / "whole" / "report.md").read_text())[0]
     checkpoints = listed(tmp_path / "whole")
     assert len(checkpoints) == 12  # 80 ticks
     for checkpoint in checkpoints[::2]:
         assert main(["train", "--resume", str(checkpoint)]) == 0
         assert (parameters(tmp_path / "whole"), (tmp_path / "whole" / "metrics.jsonl").read_bytes()) == expected
-        assert counted in (tmp_path / "whole" / "report.md").read_text()
+        assert counts in (tmp_path / "whole" / "report.md").read_text()
 
 
 def test_the_counters_of_a_live_stream_survive_a_resume(film, tmp_path):
     stream = LiveStream(data=f"stream:{film}", horizon=1, size=8, length=3)
-    stream.go_on(6, 2, taken=9, dropped=4)
-    (pair,) = [stream.clip("train", 2, 1).frames[2]]
-    assert shown(pair, stream) == 0  # a new stream: the first frame that comes
+    stream.resume(6, 2, {"taken": 9, "dropped": 4})
+    frame = stream.clip("train", 2, 1).frames[2]
+    assert shown(frame, stream) == 0  # the stream is a new one, and this is its first frame
     assert (stream.taken, stream.given) == (11, 9) and stream.dropped >= 4
+    assert stream.counters() == {"taken": 11, "dropped": stream.dropped}
 
 
 @pytest.mark.parametrize("frames", [40, 75])
 def test_the_end_of_a_stream_in_training_ends_the_run_with_its_report(film, tmp_path, capsys, monkeypatch, frames):
     decode = LiveStream._decode
-    monkeypatch.setattr(LiveStream, "_decode", lambda self, device: (x for x in islice(decode(self, device), frames)))
+    monkeypatch.setattr(LiveStream, "_decode", lambda self: (x for x in islice(decode(self), frames)))
     options = ["stream-predictor-skip", "--data", f"stream:{film}", *FILE, "--runs", str(tmp_path), "--name", "run"]
     assert main(["train", *options, "--evaluate-every", "0"]) == 0
     printed = capsys.readouterr()
@@ -163,12 +166,12 @@ def test_the_end_of_a_stream_in_training_ends_the_run_with_its_report(film, tmp_
     assert f"{frames} frames taken" in report and "| held-out loss | there was nothing to evaluate on |" in report
     assert find(tmp_path / "run").name == f"step-{frames - 2:08d}"
     monkeypatch.undo()
-    assert main(["train", "--resume", str(tmp_path / "run")]) == 0  # the camera is back
+    assert main(["train", "--resume", str(tmp_path / "run")]) == 0  # with the whole stream this time
     assert find(tmp_path / "run").name == "step-00000080"
 
 
 @pytest.mark.parametrize("data", ["/dev/null", "{notes}"])
-def test_where_ffmpeg_fails_its_own_reason_is_told_at_once_and_nothing_is_written(tmp_path, capsys, data):
+def test_if_ffmpeg_fails_its_own_reason_is_printed_at_once_and_nothing_is_written(tmp_path, capsys, data):
     (tmp_path / "film.mp4").write_bytes(b"\0" * 5000)
     start = time.monotonic()
     options = ["--data", f"stream:{data.format(notes=tmp_path / 'film.mp4')}", "--runs", str(tmp_path / "runs")]

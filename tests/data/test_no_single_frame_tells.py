@@ -1,4 +1,4 @@
-"""On pan, a network that sees one frame at a time is at chance; and the instrument that says so finds a leak."""
+"""On `Pan`, a network that sees one frame at a time is at chance; on a leaky pan, the network finds the leak."""
 
 import numpy
 import pytest
@@ -11,11 +11,16 @@ from sideways.models import build_model
 from sideways.training.evaluation import evaluate
 from sideways.training.metrics import standard_error
 
-CLIPS, FRAMES, BATCH, HELD_OUT = 200, 3, 32, 20  # the frames of a clip are alike: many clips, few frames of each
+CLIPS, FRAMES, BATCH, HELD_OUT = (
+    200,
+    3,
+    32,
+    20,
+)  # the frames of a clip are alike, so use many clips and few frames of each
 
 
 def per_frame_accuracy(task):
-    """The held-out accuracy (mean probabilities of a clip's frames) of a network that learns from single frames."""
+    """Train a network on single frames; return its held-out accuracy, from mean probabilities over each clip."""
     network = build_model("vgg5", task.frame_shape, len(task.classes), seed=1)
     rule = Backprop(network, SoftmaxCrossEntropy(), Adam(5e-3, schedule=Cosine(CLIPS * FRAMES)))
     source = Source(task, BATCH)
@@ -28,7 +33,7 @@ def per_frame_accuracy(task):
 
 
 def test_a_network_that_sees_one_frame_at_a_time_is_at_chance_on_pan():
-    error = standard_error(0.25, HELD_OUT * BATCH)  # clips are independent, the frames of one are not
+    error = standard_error(0.25, HELD_OUT * BATCH)  # only whole clips are independent samples
     assert per_frame_accuracy(Pan(seed=1)) == pytest.approx(0.25, abs=4 * error)
 
 

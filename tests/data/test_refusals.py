@@ -1,4 +1,4 @@
-"""What is refused in Python as it is on the command line, and file names that are not."""
+"""Input that Python code gets refused just like a command line, and file names that must not be refused."""
 
 import numpy
 import pytest
@@ -8,7 +8,7 @@ from sideways.data import make_task, read_frames, write_video
 
 
 @pytest.mark.parametrize("name", ["video", "video.part", "video.AVI", "v_1.2.3"])
-def test_what_a_file_holds_counts_and_not_how_its_name_ends(lossless, noise, name):
+def test_the_contents_of_a_file_count_and_not_the_ending_of_its_name(lossless, noise, name):
     frames = noise(4, 16, 24)
     path = lossless(frames)
     renamed = path.rename(path.with_name(name))
@@ -27,6 +27,6 @@ def test_a_negative_seed_is_refused():
 
 
 @pytest.mark.parametrize(("index", "batch"), [(-1, 2), (0, 0)])
-def test_a_clip_of_no_number_or_no_samples_is_refused(index, batch):
+def test_a_negative_clip_number_and_an_empty_batch_are_refused(index, batch):
     with pytest.raises(InputError, match=f"not index={index}, batch={batch}"):
         make_task("waves").clip("train", index, batch)

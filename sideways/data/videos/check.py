@@ -66,7 +66,7 @@ def _state(path: Path, length: int, fps: float) -> State:
     try:
         info = probe(path)
         next(frames := read_frames(path, count=1))
-        frames.close()  # type: ignore[attr-defined]
+        frames.close()
     except (InputError, OSError, RuntimeError, ValueError) as error:
         return "unreadable", printable(str(error).removeprefix(f"{path}: "))
     if info.duration * fps < length - 0.5:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def read_frames(
     grey: bool = False,
     fps: float | None = None,
     seconds: float = 0.0,
-) -> Iterator[numpy.ndarray]:
+) -> Generator[numpy.ndarray]:
     """Yield the frames of a video, decoded as they are asked for: (H, W, 3) or, with `grey`, (H, W, 1), uint8.
 
     size: (H, W), or the length of the shorter side; ffmpeg scales while it decodes.

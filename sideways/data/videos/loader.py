@@ -103,10 +103,9 @@ class Loader:
         return self.memory[slot].copy()
 
     def _receive(self) -> None:
-        """Wait until a worker has finished a sample, and replace workers that have died or take too long."""
-        by_pipe = {worker.pipe: worker for worker in self.workers}
-        for pipe in wait(by_pipe, timeout=1.0):
-            worker = by_pipe[pipe]  # type: ignore[index]
+        """Wait for a finished sample, a second at most, and replace workers that have died or take too long."""
+        ready = wait([worker.pipe for worker in self.workers], timeout=1.0)
+        for worker in [worker for worker in self.workers if worker.pipe in ready]:
             try:
                 job, skipped, usable = worker.pipe.recv()
             except (EOFError, OSError):
@@ -116,7 +115,7 @@ class Loader:
                 self.deaths = 0
                 self.done.add(job)
                 self._record(job, skipped, usable)
-        for worker in self.workers:
+        for worker in list(self.workers):
             if worker.jobs and time.monotonic() - worker.since > PATIENCE:
                 self._replace(worker)
 

@@ -78,5 +78,5 @@ def scikit_video() -> ModuleType:
     if tuple(int(part) for part in skvideo.__version__.split(".")[:2]) < (1, 2):
         for name, module in list(sys.modules.items()):
             if name.startswith("skvideo.") and getattr(module, "np", None) is numpy:
-                module.np = _OldNumPy()  # type: ignore[attr-defined]
+                vars(module)["np"] = _OldNumPy()
     return skvideo

@@ -1,4 +1,4 @@
-"""Clips of a data set's videos: which frames, cut and coloured how; and the same whoever decodes them."""
+"""Clips of a data set's videos: the frames chosen, and how they are cut and coloured; and files of all kinds."""
 
 import numpy as np
 import pytest
@@ -57,8 +57,8 @@ def test_the_views_of_an_evaluation_are_spread_evenly_over_the_video(folder):
     assert task.count("test") == 12
     first = next(n for n in range(0, 12, 4) if task.video("test", n)[0].name == "test/a/0.avi")
     starts = [int(numbers(task.sample("test", n).frames)[0]) for n in range(first, first + 4)]
-    spare = 40 - 6
-    assert np.allclose(starts, [(view + 0.5) / 4 * spare for view in range(4)], atol=1)
+    last_start = 40 - 6
+    assert np.allclose(starts, [(view + 0.5) / 4 * last_start for view in range(4)], atol=1)
     assert task.items("test", 0, 16).tolist() == [0] * 4 + [1] * 4 + [2] * 4 + [-1] * 4
     labels = task.targets("test", 0, 12)[0]
     assert all(len(set(labels[n : n + 4])) == 1 for n in (0, 4, 8)) and sorted(labels) == [0] * 4 + [1] * 8
@@ -76,12 +76,14 @@ def test_the_first_part_of_an_evaluation_is_a_fair_sample_of_all_classes_and_the
         orders.append([task.video("test", n)[0].path for n in range(200)])
     assert orders[0] == orders[1] and len(set(orders[0])) == 200
     assert orders[0] != sorted(orders[0])
-    counts = np.bincount(task.targets("test", 0, 80)[0], minlength=8)  # 10 of each class, give or take 2.3
+    counts = np.bincount(
+        task.targets("test", 0, 80)[0], minlength=8
+    )  # 10 of each class, with a standard deviation of 2.3
     assert counts.min() >= 4 and counts.max() <= 17
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.booleans(), st.integers(4, 9), st.integers(0, 5), st.integers(0, 5))
-def test_a_look_cuts_and_mirrors_all_frames_of_a_clip_alike(across, down, mirrored, size, more, wider):
+def test_an_augmentation_cuts_and_mirrors_all_frames_of_a_clip_alike(across, down, mirrored, size, more, wider):
     frames = np.random.default_rng(size).integers(0, 256, (3, size + more, size + wider, 3), dtype=np.uint8)
     cut = Augmentation(across, down, mirrored)(frames, size)
     top, left = round(down * more), round(across * wider)
@@ -90,19 +92,19 @@ def test_a_look_cuts_and_mirrors_all_frames_of_a_clip_alike(across, down, mirror
 
 
 @given(st.integers(0, 10_000), st.booleans(), st.floats(0, 0.9))
-def test_what_is_drawn_stays_within_its_bounds_and_takes_the_same_number_of_draws(seed, flip, jitter):
+def test_a_drawn_augmentation_stays_within_its_bounds_and_always_takes_six_draws(seed, flip, jitter):
     one, other = np.random.default_rng(seed), np.random.default_rng(seed)
-    look = Augmentation.drawn(one, flip, jitter)
+    augmentation = Augmentation.drawn(one, flip, jitter)
     other.random(6)
     assert one.random() == other.random()
-    assert flip or not look.mirrored
-    for factor in (look.brightness, look.contrast, look.saturation):
+    assert flip or not augmentation.mirrored
+    for factor in (augmentation.brightness, augmentation.contrast, augmentation.saturation):
         assert 1 - jitter <= factor <= 1 + jitter
-    coloured = look(np.random.default_rng(1).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8), 6)
+    coloured = augmentation(np.random.default_rng(1).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8), 6)
     assert coloured.dtype == np.uint8 and coloured.shape == (2, 6, 6, 3)
 
 
-def test_brightness_contrast_and_saturation_are_what_they_say():
+def test_brightness_contrast_and_saturation_change_colours_by_their_formulas():
     frames = np.random.default_rng(0).integers(60, 120, (2, 8, 8, 3), dtype=np.uint8)
     x = frames.astype(float)
     np.testing.assert_allclose(Augmentation(brightness=1.5)(frames, 8), 1.5 * x, atol=1)
@@ -112,7 +114,7 @@ def test_brightness_contrast_and_saturation_are_what_they_say():
 
 
 @given(st.floats(0.1, 0.9), st.floats(0.1, 2))
-def test_normalised_frames_are_made_when_asked_for(mean, deviation):
+def test_normalised_frames_follow_their_formula(mean, deviation):
     values = np.random.default_rng(0).integers(0, 256, (5, 2, 3, 4, 3), dtype=np.uint8)
     frames = Normalised(values, mean, deviation)
     assert len(frames) == 5 and len(frames[1:4]) == 3
@@ -126,14 +128,14 @@ def test_normalised_frames_are_made_when_asked_for(mean, deviation):
 # Files of all kinds ---------------------------------------------------------------------------------------------------
 
 
-def write_upright(path):
+def write_rotated(path):
     ffmpeg("-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:duration=1", path.with_suffix(".plain.mp4"))
     ffmpeg("-display_rotation", "90", "-i", path.with_suffix(".plain.mp4"), "-c", "copy", path)
     path.with_suffix(".plain.mp4").unlink()
 
 
 KINDS = {
-    "rotated.mp4": write_upright,
+    "rotated.mp4": write_rotated,
     "grey.avi": lambda p: ffmpeg(
         "-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:duration=1", "-pix_fmt", "gray", "-c:v", "ffv1", p
     ),
@@ -151,9 +153,9 @@ KINDS = {
 @pytest.mark.parametrize("name", KINDS)
 def test_any_file_becomes_a_clip_of_the_same_shape(tmp_path, name):
     for split in ("train", "test"):
-        place = tmp_path / split / "only"
-        place.mkdir(parents=True)
-        KINDS[name](place / name)
+        folder = tmp_path / split / "only"
+        folder.mkdir(parents=True)
+        KINDS[name](folder / name)
     for grey in (False, True):
         task = VideoClips(data=f"folder:{tmp_path}", grey=grey, **SMALL)
         sample = task.sample("train", 0)

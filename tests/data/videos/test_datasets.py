@@ -1,4 +1,4 @@
-"""The official lists as they are: odd names, line ends, spellings, missing files; and what is refused."""
+"""Official lists in all their forms: odd names, line ends, spellings, missing files; and lists that are refused."""
 
 import os
 
@@ -25,7 +25,7 @@ def labels(videos):
 
 @pytest.fixture
 def ucf(tmp_path):
-    """Lists with CRLF, blanks at the ends, empty lines and a byte-order mark; the class that is spelt in two ways."""
+    """UCF101 lists with CRLF, blanks at line ends, empty lines, a byte-order mark, and a class spelt in two ways."""
     lists = tmp_path / "ucfTrainTestlist"
     write(lists / "classInd.txt", b"\xef\xbb\xbf1 ApplyEyeMakeup\r\n2 HandstandPushups \r\n\r\n")
     write(
@@ -43,12 +43,12 @@ def ucf(tmp_path):
 
 
 def test_ucf101_is_found_whatever_the_line_ends_and_the_spelling_of_handstand_pushups(ucf):
-    found = open_set(f"ucf101:{ucf}", 1)
-    assert found.classes == ("ApplyEyeMakeup", "HandstandPushups")
-    assert [(v.label, v.path is not None) for v in found.train] == [(0, True), (1, True), (0, False)]
-    assert [(v.label, v.path.name) for v in found.test] == [(1, "v_HandStandPushups_g01_c01.avi")]
-    assert found.unlisted == 1
-    assert found.missing == {"ApplyEyeMakeup/v_ApplyEyeMakeup_g09_c01.avi": "no such file"}
+    videos = open_set(f"ucf101:{ucf}", 1)
+    assert videos.classes == ("ApplyEyeMakeup", "HandstandPushups")
+    assert [(v.label, v.path is not None) for v in videos.train] == [(0, True), (1, True), (0, False)]
+    assert [(v.label, v.path.name) for v in videos.test] == [(1, "v_HandStandPushups_g01_c01.avi")]
+    assert videos.unlisted == 1
+    assert videos.missing == {"ApplyEyeMakeup/v_ApplyEyeMakeup_g09_c01.avi": "no such file"}
 
 
 def test_ucf101_with_lists_and_classes_in_one_folder(ucf):
@@ -68,7 +68,7 @@ def test_ucf101_with_lists_and_classes_in_one_folder(ucf):
         ("testlist01.txt", "Apply EyeMakeup\n", "testlist01.txt, line 1: expected"),
     ],
 )
-def test_a_wrong_line_of_ucf101_is_refused_with_its_place(ucf, name, text, words):
+def test_a_wrong_line_of_ucf101_is_refused_with_its_number(ucf, name, text, words):
     write(ucf / "ucfTrainTestlist" / name, text)
     with pytest.raises(InputError, match=words):
         open_set(f"ucf101:{ucf}")
@@ -84,16 +84,18 @@ def test_hmdb51_names_with_odd_characters_and_blanks_at_the_ends(tmp_path):
         touch(tmp_path / "hmdb51_org" / "brush_hair" / name)
     for name in ("w1.avi", "W2.AVI"):
         touch(tmp_path / "hmdb51_org" / "wave" / name)
-    (tmp_path / "._wave_test_split1.txt").write_bytes(b"\0\5\x16\7")  # as macOS leaves beside every file
-    found = open_set(f"hmdb51:{tmp_path}")
-    assert found.classes == ("brush_hair", "wave")
-    assert labels(found.train) == [(f"brush_hair/{ODD}", 0, True), ("wave/w1.avi", 1, True)]
-    assert labels(found.test) == [
+    (tmp_path / "._wave_test_split1.txt").write_bytes(
+        b"\0\5\x16\7"
+    )  # macOS leaves a file like this one beside every file
+    videos = open_set(f"hmdb51:{tmp_path}")
+    assert videos.classes == ("brush_hair", "wave")
+    assert labels(videos.train) == [(f"brush_hair/{ODD}", 0, True), ("wave/w1.avi", 1, True)]
+    assert labels(videos.test) == [
         ("brush_hair/second one.avi", 0, True),
         ("wave/w2.avi", 1, True),
         ("wave/w3.avi", 1, False),
     ]
-    assert found.unlisted == 0  # what the list says to leave out is listed
+    assert videos.unlisted == 0  # a video that the list says to leave out is listed, too
     write(tmp_path / "wave_test_split1.txt", "w1.avi 3\n")
     with pytest.raises(InputError, match=r"wave_test_split1\.txt, line 1: expected"):
         open_set(f"hmdb51:{tmp_path}")
@@ -116,10 +118,10 @@ def test_kinetics600_in_any_tree_with_labels_with_commas_and_quotes(tmp_path, tr
     clips.append(("val", "air drumming", "--x_000000_000010"))
     for split, label, clip in clips:
         touch(tmp_path / tree.format(split=split, label=label, plain=label.replace(" ", "_"), clip=clip))
-    found = open_set(f"kinetics600:{tmp_path}")
-    assert found.classes == ("air drumming", LABEL)
-    assert labels(found.train) == [(f"{LABEL}/{clips[0][2]}", 1, True), (f"air drumming/{clips[1][2]}", 0, True)]
-    assert [video.path is not None for video in found.test] == [True, False]
+    videos = open_set(f"kinetics600:{tmp_path}")
+    assert videos.classes == ("air drumming", LABEL)
+    assert labels(videos.train) == [(f"{LABEL}/{clips[0][2]}", 1, True), (f"air drumming/{clips[1][2]}", 0, True)]
+    assert [video.path is not None for video in videos.test] == [True, False]
 
 
 def test_ids_of_kinetics600_that_differ_by_the_case_of_a_letter_are_two_clips(tmp_path):
@@ -142,9 +144,9 @@ def test_a_wrong_row_of_kinetics600_is_refused_with_its_line(tmp_path):
 def test_a_folder_of_classes(tmp_path):
     for name in ("train/a/1.mp4", "train/b/2.AVI", "train/b/notes.txt", "test/b/3.mov", "test/.x/4.mp4"):
         touch(tmp_path / name)
-    found = open_set(f"folder:{tmp_path}")
-    assert found.classes == ("a", "b")
-    assert [(video.name, video.label) for video in (*found.train, *found.test)] == [
+    videos = open_set(f"folder:{tmp_path}")
+    assert videos.classes == ("a", "b")
+    assert [(video.name, video.label) for video in (*videos.train, *videos.test)] == [
         ("train/a/1.mp4", 0),
         ("train/b/2.AVI", 1),
         ("test/b/3.mov", 1),
@@ -155,7 +157,7 @@ def test_a_folder_of_classes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("place", "split", "words"),
+    ("data", "split", "words"),
     [
         ("ucf101", 1, "write KIND:FOLDER, with one of ucf101, hmdb51, kinetics600, folder"),
         ("imagenet:{here}", 1, "write KIND:FOLDER"),
@@ -167,9 +169,9 @@ def test_a_folder_of_classes(tmp_path):
         ("folder:{here}", 1, "there is neither"),
     ],
 )
-def test_what_is_not_there_is_refused_with_what_was_looked_for(tmp_path, place, split, words):
+def test_missing_folders_and_lists_are_refused_with_a_list_of_where_they_were_looked_for(tmp_path, data, split, words):
     with pytest.raises(InputError, match=words):
-        open_set(place.format(here=tmp_path), split)
+        open_set(data.format(here=tmp_path), split)
 
 
 def test_a_folder_without_classes_is_refused(tmp_path):
@@ -182,26 +184,26 @@ def test_the_numbers_of_splits():
     assert [len(splits_of(f"{kind}:x")) for kind in ("ucf101", "hmdb51", "kinetics600", "folder")] == [3, 3, 1, 1]
 
 
-def test_a_part_without_a_video_is_refused_only_by_those_who_need_it(ucf):
+def test_a_part_without_a_video_is_refused_only_by_code_that_needs_one(ucf):
     write(ucf / "ucfTrainTestlist" / "testlist01.txt", "ApplyEyeMakeup/v_gone.avi\n")
-    found = open_set(f"ucf101:{ucf}")
-    found.require("train", "train")
+    videos = open_set(f"ucf101:{ucf}")
+    videos.require("train", "train")
     with pytest.raises(
         InputError, match=r"nothing usable to evaluate on: none of 1 listed videos is there, such as Apply"
     ):
-        found.require("test", "evaluate")
+        videos.require("test", "evaluate")
 
 
 @pytest.mark.parametrize("part", ["train", "test"])
 def test_a_folder_or_lists_of_one_part_alone_are_read(tmp_path, part):
     touch(tmp_path / "folder" / part / "a" / "1.mp4")
-    found = open_set(f"folder:{tmp_path / 'folder'}")
-    assert found.classes == ("a",) and labels((*found.train, *found.test)) == [(f"{part}/a/1.mp4", 0, True)]
+    videos = open_set(f"folder:{tmp_path / 'folder'}")
+    assert videos.classes == ("a",) and labels((*videos.train, *videos.test)) == [(f"{part}/a/1.mp4", 0, True)]
     name = {"train": "train", "test": "val"}[part]
     write(tmp_path / "k" / f"{name}.csv", f"label,youtube_id,time_start,time_end,split\na,x,0,10,{name}\n")
     touch(tmp_path / "k" / "x_000000_000010.mp4")
-    found = open_set(f"kinetics600:{tmp_path / 'k'}")
-    assert found.classes == ("a",) and labels((*found.train, *found.test)) == [("a/x_000000_000010", 0, True)]
+    videos = open_set(f"kinetics600:{tmp_path / 'k'}")
+    assert videos.classes == ("a",) and labels((*videos.train, *videos.test)) == [("a/x_000000_000010", 0, True)]
 
 
 def test_the_test_list_of_kinetics600_is_a_part_of_its_own(tmp_path):
@@ -214,9 +216,9 @@ def test_the_test_list_of_kinetics600_is_a_part_of_its_own(tmp_path):
         write(tmp_path / f"{part}.csv", head + rows)
     for clip in "tvxy":
         touch(tmp_path / f"{clip}_000000_000010.mp4")
-    found = open_set(f"kinetics600:{tmp_path}")
-    assert found.classes == ("a",) and len(found.train) == len(found.test) == 1 and found.unlisted == 0
-    assert labels(found.spare) == [
+    videos = open_set(f"kinetics600:{tmp_path}")
+    assert videos.classes == ("a",) and len(videos.train) == len(videos.test) == 1 and videos.unlisted == 0
+    assert labels(videos.spare) == [
         ("a/x_000000_000010", 0, True),
         ("test/y_000000_000010", -1, True),
         ("b/z_000000_000010", -1, False),
@@ -229,11 +231,11 @@ def test_links_to_folders_are_followed_and_links_that_lead_back_are_not(ucf, tmp
     (ucf / "UCF-101" / "HandStandPushups").symlink_to(elsewhere / "H")
     (elsewhere / "H" / "back").symlink_to(ucf / "UCF-101")
     (ucf / "UCF-101" / "same").symlink_to(".")
-    found = open_set(f"ucf101:{ucf}")
-    assert [video.path is not None for video in (*found.train, *found.test)] == [True, True, False, True]
+    videos = open_set(f"ucf101:{ucf}")
+    assert [video.path is not None for video in (*videos.train, *videos.test)] == [True, True, False, True]
 
 
-def test_a_folder_that_cannot_be_looked_into_is_named(ucf, tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_read_is_named(ucf, tmp_path, monkeypatch):
     scandir = os.scandir
 
     def closed(path):
@@ -242,8 +244,8 @@ def test_a_folder_that_cannot_be_looked_into_is_named(ucf, tmp_path, monkeypatch
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", closed)
-    found = open_set(f"ucf101:{ucf}")
-    assert found.missing[str(ucf / "UCF-101" / "ApplyEyeMakeup")] == "cannot be read (Permission denied)"
+    videos = open_set(f"ucf101:{ucf}")
+    assert videos.missing[str(ucf / "UCF-101" / "ApplyEyeMakeup")] == "cannot be read (Permission denied)"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
@@ -252,18 +254,18 @@ def test_lists_in_other_encodings_are_read_and_names_can_always_be_printed(tmp_p
     for part in ("train", "val"):
         (tmp_path / f"{part}.csv").write_bytes(f"{head}caf\xe9,{part[0]},0,10,{part}\n".encode(encoding))
         touch(tmp_path / f"{part[0]}_000000_000010.mp4")
-    found = open_set(f"kinetics600:{tmp_path}")
-    assert found.classes == ("caf\\xe9" if encoding == "latin-1" else "caf\xe9",)
-    found.classes[0].encode(), found.train[0].name.encode()  # what is not UTF-8 is written as \xe9
+    videos = open_set(f"kinetics600:{tmp_path}")
+    assert videos.classes == ("caf\\xe9" if encoding == "latin-1" else "caf\xe9",)
+    videos.classes[0].encode(), videos.train[0].name.encode()  # bytes that are not UTF-8 are written like \xe9
 
 
 def test_file_names_that_are_not_utf_8_are_found_and_can_be_printed(tmp_path):
     name = os.fsdecode(b"caf\xe9")
     for part in ("train", "test"):
         touch(tmp_path / "folder" / part / name / f"{name}.mp4")
-    found = open_set(f"folder:{tmp_path / 'folder'}")
-    assert found.classes == ("caf\\xe9",) and found.train[0].path.is_file()
-    assert found.train[0].name == "train/caf\\xe9/caf\\xe9.mp4"
+    videos = open_set(f"folder:{tmp_path / 'folder'}")
+    assert videos.classes == ("caf\\xe9",) and videos.train[0].path.is_file()
+    assert videos.train[0].name == "train/caf\\xe9/caf\\xe9.mp4"
     write(tmp_path / "h" / "a_test_split1.txt", b"caf\xe9.avi 1\nx.avi 2\n")
     touch(tmp_path / "h" / "a" / f"{name}.avi")
     assert labels(open_set(f"hmdb51:{tmp_path / 'h'}").train) == [("a/caf\\xe9.avi", 0, True)]
@@ -277,7 +279,7 @@ def test_a_folder_in_place_of_a_list_is_refused_in_a_line(tmp_path, name):
         open_set(f"{kind}:{tmp_path}")
 
 
-def test_the_fingerprint_changes_with_names_classes_and_what_is_there(ucf):
+def test_the_fingerprint_changes_with_names_classes_and_files(ucf):
     before = open_set(f"ucf101:{ucf}").fingerprint
     assert open_set(f"ucf101:{ucf}").fingerprint == before
     touch(ucf / "UCF-101" / "ApplyEyeMakeup" / "v_ApplyEyeMakeup_g09_c01.avi")

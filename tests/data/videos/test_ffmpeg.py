@@ -1,4 +1,4 @@
-"""Video files: every frame, the right pixels, as they are asked for; and files that are no videos."""
+"""Video files: every frame with the right pixels, when it is asked for; and files that are no videos."""
 
 import subprocess
 import tracemalloc
@@ -29,9 +29,9 @@ def ffmpeg(*arguments):
 def test_a_lossless_file_gives_back_every_pixel_of_every_frame(lossless, noise, height, width, fps):
     frames = noise(11, height, width)
     path = lossless(frames, fps=fps)
-    about = probe(path)
-    assert (about.height, about.width, about.fps, about.frames) == (height, width, fps, 11)
-    assert about.duration == pytest.approx(11 / fps, abs=0.01)
+    info = probe(path)
+    assert (info.height, info.width, info.fps, info.frames) == (height, width, fps, 11)
+    assert info.duration == pytest.approx(11 / fps, abs=0.01)
     numpy.testing.assert_array_equal(all_frames(path), frames)
 
 
@@ -83,7 +83,7 @@ def test_a_whole_number_is_the_shorter_side_and_a_pair_is_height_and_width(lossl
         numpy.testing.assert_allclose(read[:, :, -expected[1] // 3 :, 0], 200, atol=12)
 
 
-def test_the_shorter_side_of_an_upright_film_is_its_width(lossless, noise):
+def test_the_shorter_side_of_a_film_higher_than_wide_is_its_width(lossless, noise):
     assert all_frames(lossless(noise(2, 60, 30)), size=10).shape == (2, 20, 10, 3)
 
 
@@ -108,7 +108,7 @@ def test_a_grey_file_has_three_equal_colours(tmp_path):
 
 @pytest.fixture
 def decoders(monkeypatch):
-    """The decoders that read_frames starts, as a list that grows."""
+    """A list to which every decoder that `read_frames` starts is added."""
     started = []
 
     class Recorded(scikit_video().io.FFmpegReader):
@@ -136,22 +136,22 @@ def test_the_first_frame_comes_while_the_decoder_still_has_most_of_the_film_to_d
     frames.close()
 
 
-@pytest.mark.parametrize("way", ["close", "drop", "error", "end"])
-def test_no_decoder_is_left_however_the_reading_ends(long_film, decoders, way):
+@pytest.mark.parametrize("ending", ["close", "drop", "error", "end"])
+def test_no_decoder_is_left_however_the_reading_ends(long_film, decoders, ending):
     frames = read_frames(long_film, count=50)
     next(frames)
-    if way == "close":
+    if ending == "close":
         frames.close()
-    elif way == "drop":
+    elif ending == "drop":
         del frames
-    elif way == "error":
+    elif ending == "error":
         with pytest.raises(KeyboardInterrupt):
             frames.throw(KeyboardInterrupt)
     else:
         assert sum(1 for _ in frames) == 49
     assert len(decoders) == 1
-    assert decoders[0].returncode is not None  # ended, and waited for: no zombie
-    assert way == "end" or decoders[0].returncode != 0  # and not left to decode the rest first
+    assert decoders[0].returncode is not None  # ended and waited for, so no zombie is left
+    assert ending == "end" or decoders[0].returncode != 0  # killed before it has decoded the rest
     assert all(pipe is None or pipe.closed for pipe in (decoders[0].stdin, decoders[0].stdout, decoders[0].stderr))
 
 
@@ -177,9 +177,9 @@ def test_reading_a_film_to_its_end_keeps_no_more_than_a_few_frames(long_film):
 )
 def test_the_shipped_clips_are_read_whole(name, frames, height, width, fps):
     path = shipped_clips()[name]
-    about = probe(path)
-    assert (about.height, about.width, about.fps) == (height, width, fps)
-    assert abs(about.frames - frames) <= 1  # a guess, from the duration
+    info = probe(path)
+    assert (info.height, info.width, info.fps) == (height, width, fps)
+    assert abs(info.frames - frames) <= 1  # a guess, from the duration
     first = next(read_frames(path))
     assert first.shape == (height, width, 3)
     small = all_frames(path, size=36, grey=True)
@@ -192,18 +192,18 @@ def test_a_film_with_a_rotation_tag_is_shown_upright(tmp_path, capfd, noise, deg
     write_video(tmp_path / "lying.mp4", noise(4, 48, 64))
     ffmpeg("-display_rotation", degrees, "-i", tmp_path / "lying.mp4", "-c", "copy", tmp_path / "tagged.mp4")
     upright = numpy.rot90(all_frames(tmp_path / "lying.mp4"), turns, axes=(1, 2))
-    about = probe(tmp_path / "tagged.mp4")
-    assert (about.height, about.width) == upright.shape[1:3]
+    info = probe(tmp_path / "tagged.mp4")
+    assert (info.height, info.width) == upright.shape[1:3]
     numpy.testing.assert_array_equal(all_frames(tmp_path / "tagged.mp4"), upright)
     assert capfd.readouterr().err == ""
 
 
-# What is no video
+# Files that are no videos
 
 
 @pytest.fixture
 def broken(tmp_path, noise):
-    """A path of this kind."""
+    """A function that writes a file of this kind, which is no video, and returns its path."""
 
     def make(kind):
         path = tmp_path / f"{kind}.mp4"
@@ -246,7 +246,7 @@ def broken(tmp_path, noise):
         ("header", "no frame could be decoded"),
     ],
 )
-def test_what_is_no_video_is_refused_in_one_line_that_names_the_file(broken, kind, words):
+def test_a_file_that_is_no_video_is_refused_in_one_line_that_names_the_file(broken, kind, words):
     path = broken(kind)
     with pytest.raises(InputError) as refusal:
         next(read_frames(path))

@@ -1,4 +1,4 @@
-"""Decoding ahead: processes that change nothing, die, hang or find broken files; and what is told of these."""
+"""Decoding ahead: workers change no clip, not even if they die or hang, and broken files are reported."""
 
 import os
 import pickle
@@ -25,9 +25,9 @@ def clips_of(task, workers, count=4, batch=4, part=slice(None)):
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_the_number_of_workers_changes_nothing(folder, workers):
     task = task_of(folder, jitter=0.3)
-    for (frames, targets), (same, too) in zip(clips_of(task, 0), clips_of(task, workers), strict=True):
+    for (frames, targets), (same, same_targets) in zip(clips_of(task, 0), clips_of(task, workers), strict=True):
         np.testing.assert_array_equal(frames, same)
-        np.testing.assert_array_equal(targets, too)
+        np.testing.assert_array_equal(targets, same_targets)
 
 
 def test_a_part_of_each_batch_is_that_part(folder):
@@ -37,9 +37,9 @@ def test_a_part_of_each_batch_is_that_part(folder):
         np.testing.assert_array_equal(targets[:, 2:4], labels)
 
 
-@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_worker_that_dies_or_hangs_is_replaced_and_nothing_changes(folder, monkeypatch, blow):
-    monkeypatch.setattr(sideways.data.videos.loader, "PATIENCE", 8.0)  # a process starts in less
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_worker_that_dies_or_hangs_is_replaced_and_nothing_changes(folder, monkeypatch, sent):
+    monkeypatch.setattr(sideways.data.videos.loader, "PATIENCE", 8.0)  # seconds, more than a process takes to start
     task = task_of(folder)
     expected = clips_of(task, 0, count=6)
     with Source(task, 4, workers=2, limits={"train": 6, "test": 1}) as source:
@@ -47,7 +47,7 @@ def test_a_worker_that_dies_or_hangs_is_replaced_and_nothing_changes(folder, mon
             frames, _ = source.clip("train", index)
             np.testing.assert_array_equal(np.stack(list(frames)), expected[index][0])
             if index in (1, 3):
-                os.kill(source.loader.workers[0].process.pid, blow)
+                os.kill(source.loader.workers[0].process.pid, sent)
         assert source.skipped == {}
         processes = [worker.process for worker in source.loader.workers]
         assert len(processes) == 2
@@ -80,13 +80,13 @@ def test_workers_that_keep_dying_leave_the_work_to_this_process(folder, monkeypa
         for index in range(3):
             frames, _ = source.clip("train", index)
             shown = np.stack(list(frames))
-            blamed = np.isclose(shown, (GREY / 255 - task.mean) / task.deviation).all(axis=(0, 2, 3, 4))
-            np.testing.assert_array_equal(shown[:, ~blamed], expected[index][0][:, ~blamed])
+            grey = np.isclose(shown, (GREY / 255 - task.mean) / task.deviation).all(axis=(0, 2, 3, 4))
+            np.testing.assert_array_equal(shown[:, ~grey], expected[index][0][:, ~grey])
     assert "decoding in this one" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("full", [1, 2])
-def test_where_shared_memory_is_full_other_places_are_taken_or_the_bytes_needed_are_named(folder, monkeypatch, full):
+def test_if_shared_memory_is_full_another_folder_is_used_or_the_bytes_needed_are_named(folder, monkeypatch, full):
     task, fallocate, calls = task_of(folder), os.posix_fallocate, []
 
     def crowded(file, offset, size):
@@ -102,17 +102,17 @@ def test_where_shared_memory_is_full_other_places_are_taken_or_the_bytes_needed_
         return
     for (frames, _), (same, _) in zip(clips_of(task, 0), clips_of(task, 1), strict=True):
         np.testing.assert_array_equal(frames, same)
-    assert calls == [4 * 4 * 6 * 12 * 12 * 3] * 2  # clips of 4 samples, 4 of them: two ahead, and one of an evaluation
+    assert calls == [4 * 4 * 6 * 12 * 12 * 3] * 2  # bytes: 4 clips of 4 samples
 
 
 def test_all_bytes_of_the_shared_file_are_there_before_the_first_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(sideways.data.videos.loader, "SHARED_MEMORY", str(tmp_path))
     with sideways.data.videos.loader.shared_file(1_000_000) as file:
-        about = os.fstat(file.fileno())
-        assert about.st_size == 1_000_000 and about.st_blocks * 512 >= 1_000_000
+        status = os.fstat(file.fileno())
+        assert status.st_size == 1_000_000 and status.st_blocks * 512 >= 1_000_000
 
 
-def test_an_evaluation_between_training_clips_takes_what_slots_are_left(folder):
+def test_an_evaluation_between_training_clips_uses_the_slots_that_are_left(folder):
     task = task_of(folder)
     expected = {("train", i): clips_of(task, 0)[i][0] for i in range(4)}
     expected["test", 0] = clips_of(task, 0)[4][0]
@@ -134,7 +134,9 @@ def test_a_broken_file_is_replaced_by_another_of_its_class_and_named(folder, wor
             shown = (np.stack(list(frames))[0, ..., 1].mean(axis=(1, 2)) * task.deviation + task.mean) * 255 / 20
             for number, video, label in zip(shown.round().astype(int), videos, targets[0], strict=True):
                 assert label == video.label
-                assert number in ((1, 2) if video.path == broken else range(6))  # 1 and 2: the others of class a
+                assert number in (
+                    (1, 2) if video.path == broken else range(6)
+                )  # videos 1 and 2 are the others of class a
         assert list(source.skipped) == [str(broken)]
         assert "no video" in source.skipped[str(broken)]
 
@@ -145,9 +147,11 @@ def test_a_held_out_video_that_cannot_be_read_is_named_and_left_out(folder, work
     broken.write_bytes(b"")
     task = task_of(folder, views=2)
     with Source(task, 4, workers=workers, limits={"train": 0, "test": 2}) as source:
-        clips = [source.clip("test", index) for index in range(2)]  # eight samples of six: the last two fill it up
+        clips = [source.clip("test", index) for index in range(2)]  # eight samples of six: the last two are padding
         assert list(source.skipped) == [str(broken)]
-        (item,) = source.unusable()
+        flags = source.unusable_items()
+    assert flags.dtype == bool and flags.shape == (3,)
+    (item,) = np.flatnonzero(flags)
     assert task.listed["test"][item].path == broken
     for n, item_of in enumerate(np.concatenate([task.items("test", index, 4) for index in range(2)])):
         shown = np.stack(list(clips[n // 4][0]))[:, n % 4]
@@ -171,7 +175,7 @@ def test_a_set_of_which_no_video_of_a_split_in_use_can_be_read_is_refused(folder
 
 def test_a_good_video_of_a_single_frame_is_looped_and_a_broken_one_that_promises_more_is_not(folder, tmp_path):
     decoder = Decoder(6, 5.0, 12, 16, False)
-    for frames in (1, 4):  # at 25 per second, of which every fifth is wanted
+    for frames in (1, 4):  # at 25 per second, of which every fifth is decoded
         write_video(tmp_path / "short.avi", marked(0, frames), **LOSSLESS)
         sample = decoder.sample(Order((str(tmp_path / "short.avi"),)))
         assert sample.usable and len(set(numbers(sample.frames))) == 1
@@ -182,7 +186,7 @@ def test_a_good_video_of_a_single_frame_is_looped_and_a_broken_one_that_promises
     assert not sample.usable and list(sample.skipped) == [str(tmp_path / "cut.avi")]
 
 
-def test_what_a_worker_is_sent_does_not_grow_with_the_data_set(tmp_path):
+def test_messages_to_a_worker_do_not_grow_with_the_data_set(tmp_path):
     sizes = []
     for count in (10, 1000):
         for split in ("train", "test"):
@@ -191,7 +195,7 @@ def test_what_a_worker_is_sent_does_not_grow_with_the_data_set(tmp_path):
                 (tmp_path / str(count) / split / "only" / f"{i:04d}.avi").touch()
         task = VideoClips(data=f"folder:{tmp_path / f'{count:4d}'.strip()}", **SMALL)
         sizes.append(
-            [len(pickle.dumps(what)) for what in (task.decoder, task.order("train", 3), task.order("test", 3))]
+            [len(pickle.dumps(message)) for message in (task.decoder, task.order("train", 3), task.order("test", 3))]
         )
     assert all(few - 10 < many <= few + 20 for few, many in zip(*sizes, strict=True)) and max(sizes[1]) < 1500
 

@@ -1,4 +1,4 @@
-"""Small sets in the layouts of large ones: what is written is found again, and what is broken is named."""
+"""Small data sets in the layouts of large ones: all files are found again, and broken ones are named."""
 
 import json
 
@@ -22,24 +22,24 @@ def small(request, tmp_path_factory):
 def test_a_made_set_is_read_by_its_official_lists_and_every_file_is_usable(small):
     kind, out = small
     for split in splits_of(f"{kind}:{out}"):
-        found = open_set(f"{kind}:{out}", split)
-        assert len(found.classes) == 4 and not found.missing and found.unlisted == 0
-        assert len(found.train) == 8 and len(found.test) == 4
-        assert not {video.path for video in found.train} & {video.path for video in found.test}
-        assert sorted(video.label for video in found.test) == [0, 1, 2, 3]
+        videos = open_set(f"{kind}:{out}", split)
+        assert len(videos.classes) == 4 and not videos.missing and videos.unlisted == 0
+        assert len(videos.train) == 8 and len(videos.test) == 4
+        assert not {video.path for video in videos.train} & {video.path for video in videos.test}
+        assert sorted(video.label for video in videos.test) == [0, 1, 2, 3]
 
 
 def test_made_videos_have_the_size_and_the_rate_of_the_real_ones(small):
     kind, out = small
-    about = probe(open_set(f"{kind}:{out}").train[0].path)
-    assert (about.width, about.height, about.duration) == (320, 240, 2.0)
-    assert about.fps == {"ucf101": 25, "hmdb51": 30, "kinetics600": 25}[kind]
+    info = probe(open_set(f"{kind}:{out}").train[0].path)
+    assert (info.width, info.height, info.duration) == (320, 240, 2.0)
+    assert info.fps == {"ucf101": 25, "hmdb51": 30, "kinetics600": 25}[kind]
 
 
 def test_check_tells_missing_unreadable_and_too_short_files_apart(small, tmp_path, capsys):
     kind, out = small
     train = [video.path for video in open_set(f"{kind}:{out}").train]
-    kept = {path: path.read_bytes() for path in train[:4]}
+    contents = {path: path.read_bytes() for path in train[:4]}
     try:
         train[0].unlink()
         train[1].write_bytes(b"")
@@ -66,7 +66,7 @@ def test_check_tells_missing_unreadable_and_too_short_files_apart(small, tmp_pat
         assert "7 of 8 listed videos are there" in output and "(the file is empty)" in output
         assert json.loads((tmp_path / "r.json").read_text())["splits"][0] == split
     finally:
-        for path, content in kept.items():
+        for path, content in contents.items():
             path.write_bytes(content)
 
 
@@ -74,7 +74,7 @@ def test_check_tells_missing_unreadable_and_too_short_files_apart(small, tmp_pat
     ("arguments", "words"),
     [(["data", "make", "ucf101", "{full}"], "is there already, and not empty")],
 )
-def test_make_writes_into_nothing_that_is_there(tmp_path, capsys, arguments, words):
+def test_make_does_not_write_into_a_folder_that_is_not_empty(tmp_path, capsys, arguments, words):
     (tmp_path / "file").touch()
     assert main([part.format(full=tmp_path) for part in arguments]) == 2
     assert words in capsys.readouterr().err
@@ -86,6 +86,6 @@ def test_check_shows_the_test_list_of_kinetics600_and_demands_nothing(tmp_path, 
     (tmp_path / "test.csv").write_text(f"{head}juggling,x,0,10,test\n,y,0,10,test\n")
     (tmp_path / "y_000000_000010.mp4").write_bytes(b"")
     assert main(["data", "check", f"kinetics600:{tmp_path}"]) == 0
-    out = capsys.readouterr().out
-    assert "split 1, test.csv" in out and "(no label)" in out and "1 of 2 listed videos are there" in out
-    assert "missing: juggling/v_000000_000010" in out and "0 of 0 listed videos are there" in out
+    output = capsys.readouterr().out
+    assert "split 1, test.csv" in output and "(no label)" in output and "1 of 2 listed videos are there" in output
+    assert "missing: juggling/v_000000_000010" in output and "0 of 0 listed videos are there" in output

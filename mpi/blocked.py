@@ -1,64 +1,103 @@
-"""mpi.blocked."""
+"""Blocked backpropagation over ranks: the baseline that Sideways is measured against.
+
+The network is cut into the same units and ranks, but a frame must go all the way up, and its gradient all the way down,
+before the next frame may start:
+
+    step      0     1     2     3     4     5     6     7          three units, a rank each
+    unit 3    ·     ·     F0    B0    ·     ·     ·     ·          F0: forward on frame 0
+    unit 2    ·     F0    ·     ·     B0    ·     ·     F1         B0: backward and update from the loss of frame 0
+    unit 1    F0    ·     ·     ·     ·     B0    F1    ·
+
+Model parallelism alone spreads the memory, not the time: on a chain one rank works and all others wait. The gradients
+are exact, those of `sideways.backprop`. `sideways bench pipeline` and `bench latency` run this (`mpi/bench.py`).
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy
 from mpi4py import MPI
 
 from mpi.mailbox import wait
-from mpi.world import WORLD
+from mpi.world import RANK, WORLD
 from sideways.backend import Array
 from sideways.losses import SoftmaxCrossEntropy
-from sideways.network import FRAME, Network, Unit
+from sideways.network import FRAME, Network
 from sideways.optimizers import SGD
 from sideways.rules.rule import add_up
 
 
 class Blocked:
-    """Model-parallel backpropagation: the same units and ranks, one frame at a time, one rank at work at a time."""
+    """One rank's part in model-parallel backpropagation, on NumPy arrays. Running statistics are not updated.
+
+    owner: unit → the rank that runs it. batch: samples per frame. optimizer: a template, copied for each unit.
+    nap: whether to sleep while waiting, because ranks must share cores.
+    """
 
     def __init__(self, network: Network, owner: dict[str, int], batch: int, optimizer: SGD, nap: bool):
         self.network, self.owner, self.batch, self.nap = network, owner, batch, nap
+        self.units = [unit for name, unit in network.units.items() if owner[name] == RANK]
         self.loss = SoftmaxCrossEntropy()
-        self.optimizers = {name: optimizer.for_unit(name) for name in network.units}
-        self.me = WORLD.Get_rank()
-        numbers = {name: number for number, name in enumerate(network.units)}
-        self.tag = lambda j, i: numbers[j] * len(numbers) + numbers[i]
+        self.optimizers = {unit.name: optimizer.for_unit(unit.name) for unit in self.units}
+        self.numbers = {name: number for number, name in enumerate(network.units)}
+        self.local_messages: dict[tuple[str, str], Array] = {}  # (sender, receiver) → message, both of this rank
+        self.requests: list[MPI.Request] = []  # of the messages that this rank has sent in this step
 
     def step(self, frame: Array, labels: Array) -> None:
-        mine = [unit for name, unit in self.network.units.items() if self.owner[name] == self.me]
-        held: dict[tuple[str, str], Array] = {}
-        sent: list[MPI.Request] = []
-        saved = {}
-        for unit in mine:
-            inputs = {j: frame if j == FRAME else self._take(held, j, unit, j) for j in unit.inputs}
+        """Train on one frame (N, H, W, C) with labels (N,). Returns when every rank has done its part."""
+        output, saved = self._forward(frame)
+        self._backward(output, labels, saved)
+        for request in (*self.requests, WORLD.Ibarrier()):  # the barrier is the lock: no rank begins the next frame
+            wait(request, self.nap)
+        self.requests.clear()
+
+    def _forward(self, frame: Array) -> tuple[Array | None, dict[str, Any]]:
+        """Run this rank's units forward, bottom to top.
+
+        Returns the top's activation (None if another rank owns the top), and unit → what its backward pass needs.
+        """
+        network, output, saved = self.network, None, {}
+        for unit in self.units:
+            inputs = {
+                j: frame if j == FRAME else self._receive(j, unit.name, network.units[j].output_shape)
+                for j in unit.inputs
+            }
             activation, saved[unit.name] = unit.forward(inputs)
-            for consumer in self.network.consumers[unit.name]:
-                self._give(held, sent, unit.name, consumer, activation)
-        for unit in reversed(mine):
+            if unit is network.top:
+                output = activation
+            for consumer in network.consumers[unit.name]:
+                self._send(unit.name, consumer, activation)
+        return output, saved
+
+    def _backward(self, output: Array | None, labels: Array, saved: dict[str, Any]) -> None:
+        """Run this rank's units backward, top to bottom, and update each of them."""
+        for unit in reversed(self.units):
             if unit is self.network.top:
-                _, gradient = self.loss(activation, labels)
+                _, gradient = self.loss(output, labels)
             else:
                 consumers = self.network.consumers[unit.name]
-                gradient = add_up([self._take(held, c, unit, unit.name) for c in consumers])
+                gradient = add_up([self._receive(c, unit.name, unit.output_shape) for c in consumers])
             messages, gradients = unit.backward(gradient, saved[unit.name])
             self.optimizers[unit.name].update(unit.parameters, gradients, 0)
             for j, message in messages.items():
-                self._give(held, sent, unit.name, j, message)
-        for request in (*sent, WORLD.Ibarrier()):
-            wait(request, self.nap)  # the next frame starts when the gradient of this one has come all the way back
+                self._send(unit.name, j, message)
 
-    def _take(self, held: dict[tuple[str, str], Array], sender: str, receiver: Unit, shaped_as: str) -> Array:
-        if self.owner[sender] == self.me:
-            return held.pop((sender, receiver.name))
-        message = numpy.empty((self.batch, *self.network.units[shaped_as].output_shape), self.network.dtype)
-        wait(WORLD.Irecv(message, self.owner[sender], self.tag(sender, receiver.name)), self.nap)
+    def _receive(self, sender: str, receiver: str, shape: tuple[int, ...]) -> Array:
+        """Wait for the message (N, *shape) from one unit to another, which this rank owns."""
+        if self.owner[sender] == RANK:
+            return self.local_messages.pop((sender, receiver))
+        message = numpy.empty((self.batch, *shape), self.network.dtype)
+        wait(WORLD.Irecv(message, self.owner[sender], self._tag(sender, receiver)), self.nap)
         return message
 
-    def _give(
-        self, held: dict[tuple[str, str], Array], sent: list[MPI.Request], sender: str, receiver: str, message: Array
-    ) -> None:
-        if self.owner[receiver] == self.me:
-            held[sender, receiver] = message
+    def _send(self, sender: str, receiver: str, message: Array) -> None:
+        """Send a message from one unit, which this rank owns, to another."""
+        if self.owner[receiver] == RANK:
+            self.local_messages[sender, receiver] = message
         else:
-            sent.append(WORLD.Isend(message, self.owner[receiver], self.tag(sender, receiver)))
+            self.requests.append(WORLD.Isend(message, self.owner[receiver], self._tag(sender, receiver)))
+
+    def _tag(self, sender: str, receiver: str) -> int:
+        """The number that tells the messages from `sender` to `receiver` from all others between two ranks."""
+        return self.numbers[sender] * len(self.numbers) + self.numbers[receiver]

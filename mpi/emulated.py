@@ -1,4 +1,4 @@
-"""Emulated devices: every unit's forward and backward take a set time together, spent idle as when a GPU computes."""
+"""Emulated devices: a unit's forward and backward pass together take a set time, most of it idle, as with a GPU."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from sideways.network import Network
 
 
 def emulate(network: Network, milliseconds: float) -> None:
-    """From now on a unit's forward takes a third of this time, its backward two thirds; the results are the same."""
+    """Make every unit's forward pass take a third of this time and its backward pass two thirds. Results stay equal."""
     for unit in network.units.values():
         unit.forward = _lasting(unit.forward, milliseconds / 3e3)  # type: ignore[method-assign]
         unit.backward = _lasting(unit.backward, milliseconds / 1.5e3)  # type: ignore[method-assign]
 
 
 def _lasting(function: Callable[..., Any], seconds: float) -> Callable[..., Any]:
+    """The same function, but sleeping after its result is there until so many seconds have passed."""
+
     def slowed(*arguments: Any, **options: Any) -> Any:
         end = time.perf_counter() + seconds
         result = function(*arguments, **options)

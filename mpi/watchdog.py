@@ -1,8 +1,7 @@
-"""A process that watches over a rank, so that a rank that is killed is named, by its own host and PID.
+"""A process that watches over each rank, so that a rank that is killed is named, by its host and PID.
 
-Without it only the launcher speaks, and MPICH's at times names another rank, one that it killed itself in turn. Called
-before MPI starts: the rank goes on in a child, the parent waits for it. It is the launcher that ends the other ranks;
-MPICH's was once seen to miss a rank's death and to wait for ever, so that guards see to it if it does not.
+Without it only the launcher reports a death, and MPICH's sometimes names a rank that it killed itself. It has also been
+seen to miss a death and hang; so if the job is still running after 4 s, the watchdogs end it.
 """
 
 from __future__ import annotations
@@ -23,60 +22,64 @@ PR_SET_PDEATHSIG = 1  # Linux: the signal that a child gets when its parent dies
 
 
 def guard() -> None:
-    """Returns in the child. The parent passes signals on, and ends as the child ends."""
+    """Fork, before MPI starts. The child returns and becomes the rank; the parent stays and watches over it.
+
+    The parent passes signals on to the rank, and ends with the rank's exit code.
+    """
     parent, launcher = os.getpid(), os.getppid()
-    child = os.fork()
-    if child == 0:
+    rank_pid = os.fork()
+    if rank_pid == 0:
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:  # it died before the line above
+            if os.getppid() != parent:  # the parent died before the line above, so the kernel will send no signal
                 os._exit(1)
         return
 
-    told: set[int] = set()  # signals that came from outside, for the parent too: the launcher ends the job
+    passed_on: set[int] = set()  # signals that reached the parent too: the launcher, or Ctrl-C, ends the job
 
     def pass_on(number: int, frame: FrameType | None) -> None:
-        told.add(number)
-        with contextlib.suppress(ProcessLookupError):  # it has ended already
-            os.kill(child, number)
+        passed_on.add(number)
+        with contextlib.suppress(ProcessLookupError):  # the rank has ended already
+            os.kill(rank_pid, number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, pass_on)
-    _, status = os.waitpid(child, 0)
+    _, status = os.waitpid(rank_pid, 0)
     code = os.waitstatus_to_exitcode(status)
-    time.sleep(0.05)  # the same signal, sent to the whole group, may reach the parent after the child
-    if code < 0 and -code not in told:
+    time.sleep(0.05)  # a signal to the whole process group may reach the parent after the rank
+    if code < 0 and -code not in passed_on:
         rank = next((os.environ[name] for name in RANK_VARIABLES if name in os.environ), "?")
-        why = f"was killed by signal {-code} ({signal.Signals(-code).name})"
-        print(f"sideways: rank {rank} on {socket.gethostname()} (PID {child}) {why}", file=sys.stderr, flush=True)
+        reason = f"was killed by signal {-code} ({signal.Signals(-code).name})"
+        print(f"sideways: rank {rank} on {socket.gethostname()} (PID {rank_pid}) {reason}", file=sys.stderr, flush=True)
         if rank != "?" and os.fork() == 0:
             _end_the_others(launcher)
-        time.sleep(0.5)  # the launcher passes the line on before it ends the other ranks
+        time.sleep(0.5)  # the launcher shows the line before it ends the other ranks
     os._exit(code if code >= 0 else 128 - code)
 
 
 def _end_the_others(launcher: int) -> None:
-    """In a process of its own: kill what the launcher started with the same command here, if it still runs then."""
+    """Wait, in a process of its own, then kill the watchdogs of this job on this host that still run."""
     command = _command(os.getpid())
     os.setsid()
-    os.closerange(0, 1 << 16)  # the launcher waits for the last process that holds them
+    os.closerange(0, 1 << 16)  # the launcher waits until no process has its pipes open
     time.sleep(PATIENCE)
     for folder in Path("/proc").glob("[0-9]*"):
         pid = int(folder.name)
         if _parent(pid) == launcher and _command(pid) == command:
             with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)  # a guard, whose rank dies with it
+                os.kill(pid, signal.SIGKILL)  # the kernel kills its rank with it
     os._exit(0)
 
 
 def _parent(pid: int) -> int:
-    """-1 where it is not known."""
+    """The PID of a process's parent, -1 if it is not known."""
     with contextlib.suppress(OSError):
         return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
     return -1
 
 
 def _command(pid: int) -> bytes:
+    """The command line of a process, empty if it is not known."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     return b""

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A laptop: two ranks on two cores. mpirun comes with `pip install '.[mpi]'`; run it from the clone.
+# A laptop: two ranks on two cores. Run this from the clone; `pip install '.[mpi]'` brings mpirun.
 set -euo pipefail
-export OPENBLAS_NUM_THREADS=1 # a core per rank; more threads only get in each other's way
+export OPENBLAS_NUM_THREADS=1 # one core per rank: more threads would slow each other down
 .venv/bin/mpirun -n 2 .venv/bin/python -m mpi pan-skip --clips 100 "$@"

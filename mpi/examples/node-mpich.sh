@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One node with 8 GPUs, MPICH: vgg8 has eight units, so each gets a rank and a GPU of its own.
-# Each rank takes the GPU of its place on the node. Remove --transport unless this MPICH was built for CUDA
-# (MPIR_CVAR_ENABLE_GPU=1 then lets it take device arrays as they are); without it, messages pass pinned host buffers.
+# Rank k of the node takes GPU k. Remove --transport unless this MPICH was built for CUDA: messages then pass through
+# pinned host buffers. MPIR_CVAR_ENABLE_GPU=1 lets a CUDA build take device arrays.
 set -euo pipefail
 export OPENBLAS_NUM_THREADS=1
 export MPIR_CVAR_ENABLE_GPU=1

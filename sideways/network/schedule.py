@@ -5,8 +5,7 @@
     unit 2   ·     f|·   f|·    f|b    f|b        f₂ = 1, b₂ = 3
     unit 1   f|·   f|·   f|·    f|·    f|b        f₁ = 0, b₁ = 4: the gradient has come all the way back
 
-Ticks count from the beginning of the stream, or of the clip after a flush. The schedule follows from the graph alone:
-every rank computes the same one, and no empty message ever travels.
+Ticks count from the beginning of the stream (or clip). The graph alone decides: every rank finds the same schedule.
 """
 
 from __future__ import annotations

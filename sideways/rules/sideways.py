@@ -35,8 +35,7 @@ class Sideways(TickingRule):
         """
         network, t = self.network, self.clock
         frame = self.take(frame, target)
-        loss = output = None
-        pseudo_gradients = {}
+        loss, output, pseudo_gradients = None, None, {}
         self.mailbox.begin(t)
 
         for unit in self.units:

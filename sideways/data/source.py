@@ -77,7 +77,10 @@ class Source:
         return self.broken_before | self.loader.skipped if self.loader else self.broken_before
 
     def resume(self, broken: dict[str, str], given: int, tick: int, counters: Mapping[str, int]) -> None:
-        """Continue where a run was stopped: `broken` files were found before; the rest is as for `Task.resume`."""
+        """Continue where a run was stopped.
+
+        broken: the unusable files found until then, with reasons. given, tick, counters: as for `Task.resume`.
+        """
         self.broken_before = broken
         self.task.resume(given, tick, counters)
 

@@ -39,7 +39,7 @@ class Task:
 
     # What kind of task this is, for code that treats tasks differently.
     live = False  # True if frames are used up as they come: no clip can be had twice, and nothing is held out
-    stored = False  # True if this task decodes its clips from files, which a `Loader` can do ahead of the tick
+    stored = False  # True if this task itself decodes its clips from files, so that a `Loader` can do it ahead of time
 
     # Numbers that matter to a few tasks only; these defaults suit all others.
     distinct = 0  # the number of training clips, shown over and over; 0: every clip is new. Tasks without files only.
@@ -119,9 +119,10 @@ class Task:
         """
 
     def resume(self, given: int, tick: int, counters: Mapping[str, int]) -> None:
-        """Continue where a run was stopped: `given` frames were used up before its current clip, and `tick` of that.
+        """Continue where a run was stopped. A task whose clips are functions of their numbers has nothing to do.
 
-        counters: as returned by `counters` then. A task whose clips are functions of their numbers has nothing to do.
+        given: frames that were used up before the clip in which the run was stopped. tick: frames of this clip that
+            were used up. counters: the result of `counters` when the run was stopped.
         """
 
     def counters(self) -> dict[str, int]:

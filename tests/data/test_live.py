@@ -114,7 +114,7 @@ def children():
 def test_a_stream_that_sends_nothing_ends_with_a_line(film, monkeypatch):
     monkeypatch.setattr("sideways.data.live.LONGEST_SILENCE", 0.2)
     stream = LiveStream(data=f"stream:{film}", horizon=1, size=8, length=3)
-    monkeypatch.setattr(LiveStream, "_decode", lambda self: iter(()))
+    monkeypatch.setattr(LiveStream, "_decode", lambda self: (frame for frame in ()))
     with pytest.raises(InputError, match=r"has ended, or sent nothing for 0\.2 s"):
         stream.next_frame()
 

@@ -1,11 +1,12 @@
-"""Predicted frames: how good they are beside two that need no learning, what happens when they are fed back, pictures.
+"""Predicted frames: PSNR and SSIM against two baselines that need no training, roll-outs, and figures.
 
-A network with horizon h outputs at tick t its guess of frame t + h. Beside it stand, from the same frames,
+A network with horizon h outputs at tick t its guess of frame t + h. The two baselines guess from the same frames:
 
     repeat               x[t]
     linear extrapolation x[t] + h (x[t] - x[t-1])
 
-The top of a chain has seen frame t - a only, a ticks old (`age`): both are also given from what the top has seen.
+The top of a chain has seen frame t - a only, a ticks old (`age`). So each baseline is also given from what the top has
+seen: x[t-a] for x[t], and h + a for h.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sideways.backend import to_host
+from sideways.backend import Array, to_host
 from sideways.data import Task, write_video
 from sideways.data.task import Frames
 from sideways.network import FRAME, Network
@@ -29,11 +30,13 @@ from sideways.training.metrics import Span, psnr, ssim
 
 SHOWN = 8  # columns of a figure
 HEAD = ("prediction", "newest frame, ticks old", "PSNR dB", "SSIM", "held-out frames")
-MOST_FRAMES = 500  # that are measured
+MOST_FRAMES = 500  # so many are measured at most, but for the rest of a batch
+
+Predictor = tuple[str, int]  # a name, and the age in ticks of the newest frame that the predictor has seen
 
 
 def age(rule: Rule) -> int:
-    """How many ticks old the newest frame is that the top sees: the shortest way to it, less the tick of the frame."""
+    """The age in ticks of the newest frame that the top sees: the shortest path to the top has so many units below."""
     if isinstance(rule, Backprop):
         return 0
     network: Network = rule.network
@@ -46,61 +49,81 @@ def age(rule: Rule) -> int:
 def compared(
     rule: Rule, task: Task, horizon: int, batch: int, clips: int, items: Collection[int] | None = None
 ) -> list[dict[str, str]]:
-    """Rows of a table on held-out clips: what predicts, the age of the newest frame it has, PSNR and SSIM (means).
+    """Rows of a table on held-out clips: predictor, age of its newest frame, mean PSNR and SSIM, frames measured.
 
-    items: those of the task that count (None: all). The last column tells how many frames were measured, of how many.
+    items: the items of the task that count (None: all). The last column says how many frames were measured, of how
+    many.
     """
-    means, measured = scored(rule, task, horizon, batch, clips, items)
+    means, frames_measured = scored(rule, task, horizon, batch, clips, items)
     rows = []
-    for (name, old), (ratio, similarity) in means.items():
-        told = "" if numpy.isnan(similarity) else f"{similarity:.3f}"
-        rows.append(dict(zip(HEAD, (name, str(old), f"{ratio:.2f}", told, measured), strict=True)))
+    for (name, newest), (mean_psnr, mean_ssim) in means.items():
+        ssim_text = "" if numpy.isnan(mean_ssim) else f"{mean_ssim:.3f}"
+        cells = (name, str(newest), f"{mean_psnr:.2f}", ssim_text, frames_measured)
+        rows.append(dict(zip(HEAD, cells, strict=True)))
     return rows
 
 
 def scored(
     rule: Rule, task: Task, horizon: int, batch: int, clips: int, items: Collection[int] | None = None
-) -> tuple[dict[tuple[str, int], tuple[float, float]], str]:
-    """(what predicts, the age of the newest frame it has) → mean PSNR and SSIM on held-out clips; on how many."""
-    newest = age(rule)
-    found: dict[tuple[str, int], list[tuple[numpy.ndarray, numpy.ndarray]]] = {}
-    measured = 0
+) -> tuple[dict[Predictor, tuple[float, float]], str]:
+    """Measure the network and the baselines on held-out clips.
+
+    Returns predictor → (mean PSNR in dB, mean SSIM), and how many frames were measured, of how many.
+    """
+    qualities: dict[Predictor, list[tuple[numpy.ndarray, numpy.ndarray]]] = {}  # → (PSNR, SSIM) of each sample's frames
+    measured = predictable = 0
     for index in range(clips):
         if measured >= MOST_FRAMES:
             break
         clip = task.clip("test", index, batch)
-        evaluation = rule.evaluate(clip.frames)
+        outputs, first = _outputs(rule, clip.frames)
+        predictable = len(clip.frames) - first  # frames of a clip that every predictor can guess
         for k in _counting(task, index, batch, items):
-            x = [numpy.asarray(frame[k]) for frame in clip.frames]
-            first = max(evaluation.first_tick, newest + 1)
-            ticks = range(first, len(x))
-            guesses = {("network", newest): [to_host(evaluation.outputs[t - evaluation.first_tick])[k] for t in ticks]}
-            for old in sorted({0, newest}):
-                guesses["repeat", old] = [x[t - old] for t in ticks]
-                ahead = horizon + old
-                guesses["linear extrapolation", old] = [
-                    x[t - old] + ahead * (x[t - old] - x[t - old - 1]) for t in ticks
-                ]
-            truth = numpy.stack([numpy.asarray(clip.targets[t][k]) for t in ticks])
-            for what, guess in guesses.items():
-                about = psnr(truth, numpy.stack(guess), task.span), ssim(truth, numpy.stack(guess), task.span)
-                found.setdefault(what, []).append(about)
+            frames = [numpy.asarray(frame[k]) for frame in clip.frames]
+            truth = numpy.stack([numpy.asarray(target[k]) for target in clip.targets[first:]])
+            guesses = {("network", age(rule)): [to_host(output)[k] for output in outputs]}
+            guesses |= _baselines(frames, first, horizon, age(rule))
+            for predictor, guess in guesses.items():
+                quality = psnr(truth, numpy.stack(guess), task.span), ssim(truth, numpy.stack(guess), task.span)
+                qualities.setdefault(predictor, []).append(quality)
             measured += len(truth)
-    means: dict[tuple[str, int], tuple[float, float]] = {}
-    for what, values in found.items():
-        ratio, similarity = (float(numpy.concatenate(part).mean()) for part in zip(*values, strict=True))
-        means[what] = ratio, similarity
-    return means, f"{measured} of {(task.count('test') or clips * batch) * len(ticks)}"
+    means = {predictor: _means(of_samples) for predictor, of_samples in qualities.items()}
+    return means, f"{measured} of {(task.count('test') or clips * batch) * predictable}"
+
+
+def _outputs(rule: Rule, frames: Frames) -> tuple[Sequence[Array], int]:
+    """The network's guesses on a clip, and the tick of the first: from there on the baselines can guess too."""
+    evaluation = rule.evaluate(frames)
+    first = max(evaluation.first_tick, age(rule) + 1)  # an extrapolation needs the frame before the newest
+    return evaluation.outputs[first - evaluation.first_tick :], first
+
+
+def _baselines(
+    x: Sequence[numpy.ndarray], first: int, horizon: int, newest_of_top: int
+) -> dict[Predictor, list[numpy.ndarray]]:
+    """The guesses of the baselines at the ticks from `first` on, from the newest frame and from the top's newest."""
+    ticks = range(first, len(x))
+    guesses: dict[Predictor, list[numpy.ndarray]] = {}
+    for a in sorted({0, newest_of_top}):
+        guesses["repeat", a] = [x[t - a] for t in ticks]
+        guesses["linear extrapolation", a] = [x[t - a] + (horizon + a) * (x[t - a] - x[t - a - 1]) for t in ticks]
+    return guesses
+
+
+def _means(qualities: Sequence[tuple[numpy.ndarray, numpy.ndarray]]) -> tuple[float, float]:
+    """Mean PSNR and mean SSIM over the frames of all samples."""
+    ratios, similarities = zip(*qualities, strict=True)
+    return float(numpy.concatenate(ratios).mean()), float(numpy.concatenate(similarities).mean())
 
 
 def _counting(task: Task, index: int, batch: int, items: Collection[int] | None) -> list[int]:
-    """The samples of a held-out batch that count."""
+    """The samples of a held-out batch that count: no padding (item -1), and only those of `items`."""
     numbers = task.items("test", index, batch)
     return [k for k, item in enumerate(numbers) if item >= 0 and (items is None or item in items)]
 
 
 class Forward:
-    """Run a trained network forward over a film of any length, frame by frame, as `Rule.evaluate` does over a clip."""
+    """Run a trained network forward over a film of any length, frame by frame, with the outputs of `Rule.evaluate`."""
 
     def __init__(self, rule: Rule):
         self.rule, self.ticking = rule, TickingForward(rule, Mailbox(rule.network.first_message))
@@ -116,7 +139,7 @@ class Forward:
 def ahead(
     rule: Rule, frames: Iterable[numpy.ndarray], horizon: int
 ) -> Iterator[tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]]:
-    """(frame t, the network's guess of it, frame t - horizon), as the frames of a film (N, H, W, C) come."""
+    """Yield (frame t, the network's guess of it, frame t - horizon), as the frames (N, H, W, C) of a film arrive."""
     run = Forward(rule)
     waiting: deque[tuple[numpy.ndarray | None, numpy.ndarray]] = deque()  # outputs and frames of the last h ticks
     for frame in frames:
@@ -128,7 +151,7 @@ def ahead(
 
 
 def roll_out(rule: Rule, frames: Iterable[numpy.ndarray], steps: int, horizon: int) -> numpy.ndarray:
-    """The `steps` frames after a clip, each guess fed back as a frame: (steps, N, H, W, C).
+    """Guess the `steps` frames after a clip, with each guess fed back as a frame: (steps, N, H, W, C).
 
     With x for real frames, y[t] for the output at tick t, T frames and h = 2:
 
@@ -137,7 +160,7 @@ def roll_out(rule: Rule, frames: Iterable[numpy.ndarray], steps: int, horizon: i
         output    …  y[T-2]  y[T-1]  y[T]      y[T+1]      a guess of frame t+h
     """
     run = Forward(rule)
-    outputs: deque[numpy.ndarray | None] = deque(maxlen=horizon)  # of the last h ticks
+    outputs: deque[numpy.ndarray | None] = deque(maxlen=horizon)  # outputs of the last h ticks
     for frame in frames:
         outputs.append(run(frame))
     guesses: list[numpy.ndarray] = []
@@ -158,7 +181,10 @@ def plot_prediction(
     title: str,
     numbers: Sequence[int] | None = None,
 ) -> None:
-    """Truth, prediction and error (T, H, W, C), one above the other, against time; numbers: of the frames, 0, 1, …"""
+    """Draw truth, prediction and error (T, H, W, C), one above the other, against time.
+
+    numbers: the number of each frame in its film, counted from 0 (None: 0, 1, 2, …).
+    """
     chosen = numpy.unique(numpy.linspace(0, len(truth) - 1, min(SHOWN, len(truth))).round().astype(int))
     figure = Figure(figsize=(1.5 * len(chosen) + 1.5, 5.2), layout="constrained")
     FigureCanvasAgg(figure)
@@ -183,7 +209,7 @@ def plot_prediction(
 def prediction_video(
     path: Path, truth: Iterable[numpy.ndarray], guess: Iterable[numpy.ndarray], span: Span, fps: float
 ) -> None:
-    """Truth | prediction | error, side by side, enlarged to at least 240 lines; frames are taken one by one."""
+    """Write a video of truth | prediction | error, enlarged to at least 240 lines. Frames are taken one by one."""
     middle = (span[0] + span[1]) / 2
 
     def frames() -> Iterator[numpy.ndarray]:
@@ -196,7 +222,7 @@ def prediction_video(
 
 
 def _shown(frame: numpy.ndarray, span: Span) -> numpy.ndarray:
-    """(H, W, 3) uint8."""
+    """Scale a frame (H, W, C) from its span to uint8 (H, W, 3)."""
     bright = numpy.clip((frame - span[0]) * (255 / (span[1] - span[0])), 0, 255).astype(numpy.uint8)
     return numpy.ascontiguousarray(numpy.broadcast_to(bright, (*frame.shape[:2], 3)))
 
@@ -204,20 +230,23 @@ def _shown(frame: numpy.ndarray, span: Span) -> numpy.ndarray:
 def predictions_of_run(
     rule: Rule, task: Task, horizon: int, batch: int, clips: int, items: Collection[int], directory: Path
 ) -> Sequence[dict[str, str]]:
-    """The table of `compared`; plots/prediction.png, roll-out.png and prediction.mp4 of the first held-out sample."""
+    """Draw the first held-out sample of a run, and return the table of `compared`.
+
+    Writes plots/prediction.png and prediction.mp4, and plots/roll-out.png if half a clip is enough to fill the network.
+    """
     index, k = next((index, k) for index in range(clips) for k in _counting(task, index, batch, items))
     clip = task.clip("test", index, batch)
     evaluation = rule.evaluate(clip.frames)
     truth = numpy.stack([numpy.asarray(target[k]) for target in clip.targets])
     guess = numpy.stack([to_host(output)[k] for output in evaluation.outputs])
-    seen = truth[evaluation.first_tick :]
+    predicted = truth[evaluation.first_tick :]  # before the first output there is no guess to compare with
     plots, title = directory / "plots", f"{directory.name}: {horizon} ticks ahead"
-    plot_prediction(plots / "prediction.png", seen, guess, task.span, title)
-    prediction_video(directory / "prediction.mp4", seen, guess, task.span, 10)
+    plot_prediction(plots / "prediction.png", predicted, guess, task.span, title)
+    prediction_video(directory / "prediction.mp4", predicted, guess, task.span, 10)
     steps = len(truth) // 2
-    given = [frame[k : k + 1] for frame in clip.frames][: len(truth) - steps]
-    after = numpy.stack([numpy.asarray(frame[k]) for frame in clip.frames][len(given) :])
-    if len(given) - horizon >= evaluation.first_tick:
-        rolled = roll_out(rule, given, len(after), horizon)[:, 0]
-        plot_prediction(plots / "roll-out.png", after, rolled, task.span, f"{directory.name}: roll-out, fed back")
+    start = [frame[k : k + 1] for frame in clip.frames][: len(truth) - steps]
+    following = numpy.stack([numpy.asarray(frame[k]) for frame in clip.frames][len(start) :])
+    if len(start) - horizon >= evaluation.first_tick:
+        rolled = roll_out(rule, start, len(following), horizon)[:, 0]
+        plot_prediction(plots / "roll-out.png", following, rolled, task.span, f"{directory.name}: roll-out, fed back")
     return compared(rule, task, horizon, batch, clips, items)

@@ -1,11 +1,10 @@
-"""report.md of a run: what was run, on what, the results with plots, skipped files, speed, the command to repeat it."""
+"""The report of a run, report.md: settings, machine, results, plots, skipped files, the command to repeat the run."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy
 
@@ -15,10 +14,7 @@ from sideways.tables import markdown
 from sideways.training.config import Config
 from sideways.training.evaluation import Scores
 from sideways.training.metrics import confusion
-from sideways.training.report.result import evaluated
-
-if TYPE_CHECKING:
-    from sideways.training.report.result import Result
+from sideways.training.report.result import Result, evaluated
 
 MOST_MIXED_UP = 10  # pairs of classes that are named
 
@@ -32,25 +28,29 @@ def write_report(
     skipped: Mapping[str, str],
     predictions: Sequence[Mapping[str, str]] = (),
 ) -> None:
-    """Write it; predictions: rows of the table of predicted frames, where frames are predicted."""
+    """Write report.md into the run directory.
+
+    skipped: path → why the file could not be used. predictions: the table of `frames_ahead.compared`, or nothing.
+    """
     parts = [
         f"# {directory.name}",
         config.summary,
-        _what(config, task),
+        _settings(config, task),
         _results(config, result, predictions),
         *([_classes(scores, task.classes)] if scores.probabilities is not None and len(task.classes) > 1 else []),
-        _pictures(directory),
+        _plots(directory),
         _skipped(skipped),
-        _again(directory),
+        _command(directory),
     ]
     text = "\n\n".join(part for part in parts if part)
     (directory / "report.md").write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
-def _what(config: Config, task: Task) -> str:
+def _settings(config: Config, task: Task) -> str:
+    """The section of what was run, and on what machine."""
     data = ", ".join(f"{key} = {value}" for key, value in config.task_options.items())
     height, width, channels = task.frame_shape
-    about = machine()
+    computer = machine()
     rows = {
         "model": config.model + _options(config.model_options),
         "rule": f"{config.rule}, update every {config.update_every}, boundary {config.boundary}",
@@ -59,7 +59,7 @@ def _what(config: Config, task: Task) -> str:
         "data": f"{config.task}{f' ({data})' if data else ''}",
         "frames": f"{height}×{width}×{channels}, {task.length} per clip, batches of {config.batch}",
         "training": f"{config.clips} clips (batches), seed {config.seed}, {config.dtype}, {config.backend}",
-        "machine": f"{about['cpu']}, {about['cores']} cores, NumPy {about['numpy']}",
+        "machine": f"{computer['cpu']}, {computer['cores']} cores, NumPy {computer['numpy']}",
     }
     if config.horizon:
         rows["target"] = f"the frame {config.horizon} ticks ahead"
@@ -72,11 +72,13 @@ def _what(config: Config, task: Task) -> str:
 
 
 def _options(options: Mapping[str, object]) -> str:
-    told = ", ".join(f"{key} {value}" for key, value in options.items() if key != "name")
-    return f" ({told})" if told else ""
+    """Options in brackets, without the name that stands before them; nothing if there are none."""
+    text = ", ".join(f"{key} {value}" for key, value in options.items() if key != "name")
+    return f" ({text})" if text else ""
 
 
 def _results(config: Config, result: Result, predictions: Sequence[Mapping[str, str]]) -> str:
+    """The section of results."""
     rows = {"held-out loss": "there was nothing to evaluate on" if result.loss is None else f"{result.loss:.4f}"}
     if result.accuracy is not None:
         error, chance = result.accuracy_error, result.chance
@@ -91,7 +93,7 @@ def _results(config: Config, result: Result, predictions: Sequence[Mapping[str, 
 
 
 def class_table(scores: Scores, classes: Sequence[str]) -> str:
-    """Held-out items and accuracy of each class."""
+    """The table of classes: held-out items of each, and their accuracy."""
     assert scores.probabilities is not None and scores.labels is not None
     counts = confusion(scores.probabilities, scores.labels)
     return markdown(
@@ -103,31 +105,36 @@ def class_table(scores: Scores, classes: Sequence[str]) -> str:
 
 
 def _classes(scores: Scores, classes: Sequence[str]) -> str:
+    """The section of classes, with the pairs that are most often mixed up."""
     assert scores.probabilities is not None and scores.labels is not None
     counts = confusion(scores.probabilities, scores.labels)
     numpy.fill_diagonal(counts, 0)
     worst = numpy.argsort(-counts, axis=None, kind="stable")[:MOST_MIXED_UP]
-    places = [(int(place) // len(classes), int(place) % len(classes)) for place in worst]
-    taken = "\n".join(f"- {classes[i]}, taken for {classes[j]}: {counts[i, j]}" for i, j in places if counts[i, j])
-    return f"## Classes\n\n{class_table(scores, classes)}" + (f"\n\nMost often mixed up:\n\n{taken}" if taken else "")
+    pairs = [(int(entry) // len(classes), int(entry) % len(classes)) for entry in worst]
+    mixed_up = "\n".join(f"- {classes[i]}, taken for {classes[j]}: {counts[i, j]}" for i, j in pairs if counts[i, j])
+    text = f"## Classes\n\n{class_table(scores, classes)}"
+    return text + (f"\n\nMost often mixed up:\n\n{mixed_up}" if mixed_up else "")
 
 
-def _pictures(directory: Path) -> str:
-    found = sorted((directory / "plots").glob("*.png"))
-    return "## Plots\n\n" + "\n\n".join(f"![{path.stem}](plots/{path.name})" for path in found)
+def _plots(directory: Path) -> str:
+    """The section of plots: all PNG files in plots/."""
+    paths = sorted((directory / "plots").glob("*.png"))
+    return "## Plots\n\n" + "\n\n".join(f"![{path.stem}](plots/{path.name})" for path in paths)
 
 
 def _skipped(skipped: Mapping[str, str]) -> str:
+    """The section of files that could not be used."""
     if not skipped:
         return "## Skipped files\n\nNone."
-    listed = "\n".join(f"- `{path}`: {why}" for path, why in sorted(skipped.items()))
+    lines = "\n".join(f"- `{path}`: {reason}" for path, reason in sorted(skipped.items()))
     return (
         f"## Skipped files\n\n{len(skipped)} could not be used. Unreadable ones were replaced by others of their class "
-        f"in training, and left out of evaluations.\n\n{listed}"
+        f"in training, and left out of evaluations.\n\n{lines}"
     )
 
 
-def _again(directory: Path) -> str:
+def _command(directory: Path) -> str:
+    """The section with the command that repeats the run."""
     command = ["sideways", "train", str(directory / "config.json"), "--name", f"{directory.name}-again"]
     command += [] if directory.parent == Path("runs") else ["--runs", str(directory.parent)]
     return f"## Again\n\n    {shlex.join(command)}"

@@ -103,7 +103,7 @@ class VideoClips(Task):
     def open(self, splits: Sequence[str] = SPLITS) -> None:
         """Decode videos of each of these splits until one works.
 
-        Raises `InputError` if none does: all clips would be grey, and teach nothing.
+        Raises `InputError` if all videos of a split fail: its clips would be grey, and teach nothing.
         """
         for split in splits:
             verb = {"train": "train", "test": "evaluate"}[split]

@@ -1,1 +1,1 @@
-"""What was measured and claimed: the demo, the benchmarks and the experiments behind each claim."""
+"""Studies of the library: the demo, the benchmarks, and the experiments behind the claims."""

@@ -1,4 +1,4 @@
-"""Starts `python -m mpi…` of this clone under mpirun, for the demo and the benchmarks; asks an MPI what it can do."""
+"""Start modules of the launcher in this clone (`python -m mpi …`) under mpirun, for the demo and the benchmarks."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ CLONE = Path(__file__).parents[2]
 
 
 def mpirun(ranks: int, module: str, arguments: Sequence[str], quiet: bool = False) -> str:
-    """Run `python -m module arguments` on this many ranks of this machine; returns what it prints.
+    """Run `python -m module arguments` on this many ranks of this machine, and return what it prints.
 
-    quiet: errors of the job are kept for the message instead of passing through. Raises `InputError` where there is no
-    clone, no mpirun or no mpi4py, and where the job fails.
+    quiet: keep the job's error output for the message instead of passing it through. Raises `InputError` if there is
+    no clone or no mpirun, and if the job fails.
     """
     command = command_of(ranks, "-m", module, *arguments)
     environment = {"OPENBLAS_NUM_THREADS": "1"} | os.environ | {"PYTHONPATH": str(CLONE)}
@@ -43,6 +43,6 @@ def command_of(ranks: int, *arguments: str) -> list[str]:
 
 
 def _flags(program: str) -> list[str]:
-    """What Open MPI wants where ranks outnumber cores, or the user is root; MPICH needs nothing."""
+    """The flags without which Open MPI refuses to run as root or with more ranks than cores; MPICH needs none."""
     version = subprocess.run([program, "--version"], text=True, capture_output=True).stdout
     return ["--allow-run-as-root", "--oversubscribe"] if "Open MPI" in version or "OpenRTE" in version else []

@@ -1,4 +1,4 @@
-"""The benchmarks of one process: what they count is right; what they time is only looked at for sense."""
+"""The benchmarks of one process: their counts are right; their times are only checked to be positive."""
 
 import json
 
@@ -20,7 +20,7 @@ def test_step_counts_the_work_of_each_unit_and_shows_its_share_of_the_machine(tm
     report = bench(tmp_path, "step", "--model", "vgg8", "--size", "32", "--batch", "2", "--repeats", "1")
     units = {unit["unit"]: unit for unit in report["results"]["units"]}
     network = build_model("vgg8", (32, 32, 3), 101)
-    assert units["conv1"]["flops"] == 4 * network.units["conv1"].multiply_adds  # nobody reads its input gradient
+    assert units["conv1"]["flops"] == 4 * network.units["conv1"].multiply_adds  # no unit reads its input gradient
     assert units["conv2"]["flops"] == 6 * network.units["conv2"].multiply_adds
     assert report["results"]["sgemm_flops_per_second"] > 1e9
     assert all(unit[part] > 0 for unit in units.values() for part in ("forward", "backward", "update"))
@@ -28,11 +28,11 @@ def test_step_counts_the_work_of_each_unit_and_shows_its_share_of_the_machine(tm
     assert "whole tick" in output and "sgemm" in output and report["machine"]["cpu"] in output
 
 
-def test_layers_shows_both_ways_of_a_convolution_and_their_errors(tmp_path, capsys):
+def test_layers_shows_both_algorithms_of_a_convolution_and_their_errors(tmp_path, capsys):
     results = bench(tmp_path, "layers", "--size", "64", "--batch", "2", "--repeats", "1")["results"]
-    both = [result for result in results if result["layer"].startswith("Conv2D(64→128")]
-    assert [result["way"] for result in both] == ["columns ", "winograd*"]
-    assert 1e-7 < both[0]["y"] < 1e-5 < both[1]["y"] < 1e-4
+    convolution = [result for result in results if result["layer"].startswith("Conv2D(64→128")]
+    assert [result["way"] for result in convolution] == ["columns ", "winograd*"]
+    assert 1e-7 < convolution[0]["y"] < 1e-5 < convolution[1]["y"] < 1e-4
     assert sum("*" in line for line in capsys.readouterr().out.splitlines()[2:]) >= 5
 
 
@@ -56,7 +56,7 @@ def test_memory_of_sideways_is_flat_in_the_length_of_a_clip_and_a_fraction_of_bp
 
 
 @pytest.mark.parametrize("model", ["vgg5", "vgg5-skip"])
-def test_what_is_counted_is_what_the_arrays_hold(model):
+def test_counted_bytes_are_the_bytes_of_the_arrays(model):
     network = build_model(model, (16, 16, 1), 4, width=4)
     loss, frames = SoftmaxCrossEntropy(), [np.zeros((2, 16, 16, 1), np.float32)] * 20
     labels = [[0, 1]] * 20

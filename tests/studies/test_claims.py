@@ -1,4 +1,4 @@
-"""The claims: each experiment runs, tiny, and reports what it measured; and what the command says and keeps."""
+"""Claims: each experiment runs on tiny networks and reports its measurements; the command keeps and prints them."""
 
 import json
 from dataclasses import replace
@@ -21,7 +21,7 @@ DEEPER = list(aligned.CASES)[-1]
 
 
 class Tiny(Lab):
-    """Three clips of each run, two samples, one seed (three where a claim is about their spread)."""
+    """A lab whose runs have three clips of two samples, and one seed (three for the claim about their spread)."""
 
     def train(self, arms, seeds, group=""):
         def shrunk(c):
@@ -39,7 +39,7 @@ class Tiny(Lab):
 
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
-    """Run one experiment, without the pictures of its single runs."""
+    """A function that runs one experiment without plotting its single runs."""
     monkeypatch.setattr(sideways.training.run, "plot_run", lambda *arguments: None)
     monkeypatch.setattr(sideways.training.run, "plot_confusion", lambda *arguments: None)
     measure = aligned.measure
@@ -55,11 +55,11 @@ def tiny(tmp_path, monkeypatch):
 
 
 def results(tmp_path):
-    """arm's folder → its results."""
+    """The results of each arm, by the name of its folder."""
     return {path.parent.parent.name: json.loads(path.read_text()) for path in tmp_path.rglob("results.json")}
 
 
-# ArmResults that diverge, and runs that are shared
+# Runs that diverge, and runs that claims share
 
 
 def test_a_diverged_run_counts_as_chance_and_is_counted(tmp_path):
@@ -75,9 +75,9 @@ def test_a_diverged_run_counts_as_chance_and_is_counted(tmp_path):
 @pytest.mark.parametrize(
     "name", ["temporal", "stable", "converges", "regularises", "smooth", "aligned", "future", "remedies"]
 )
-def test_a_claim_whose_runs_diverged_says_so_and_does_not_hold(tiny, monkeypatch, name):
+def test_a_claim_whose_runs_all_diverged_does_not_hold(tiny, monkeypatch, name):
     monkeypatch.setattr(claim, "try_many", lambda jobs, *_: [DivergedError("loss is inf")] * len(jobs))
-    if name == "smooth":  # nothing to be said
+    if name == "smooth":  # Without a run of Sideways there are no units to list.
         with pytest.raises(DivergedError):
             tiny(name)
     else:
@@ -102,21 +102,20 @@ def test_the_same_run_is_made_once(tmp_path):
     assert first is again and len(results(tmp_path)) == 1
 
 
-# The machinery, tiny
+# Each experiment, tiny
 
 
 @pytest.mark.parametrize("name", ["temporal", "stable", "converges", "regularises", "smooth"])
 def test_each_arm_of_a_claim_has_a_row_with_what_its_runs_measured(tiny, tmp_path, name):
-    found = tiny(name)
-    told = results(tmp_path)
-    column = next(key for key in found.rows[0] if key.startswith(("held-out accuracy", "accuracy, ")))
-    listed = [row[key] for row in found.rows for key in row if key.startswith(column.split(",")[0])]
+    finding = tiny(name)
+    column = next(key for key in finding.rows[0] if key.startswith(("held-out accuracy", "accuracy, ")))
+    listed = [row[key] for row in finding.rows for key in row if key.startswith(column.split(",")[0])]
     runs = {path.parent.parent for path in tmp_path.rglob("results.json")}  # an arm's folder: a run for each seed
     assert sorted(listed) == sorted(
         spread([accuracy(path) for path in sorted(arm.rglob("results.json"))]) for arm in runs
     )
-    assert len(told) >= 2 and found.verdict.word in (HOLDS, IN_PART, NOT_HERE)
-    assert all(picture.stat().st_size > 10_000 for picture in found.pictures) and found.pictures
+    assert len(results(tmp_path)) >= 2 and finding.verdict.word in (HOLDS, IN_PART, NOT_HERE)
+    assert all(picture.stat().st_size > 10_000 for picture in finding.pictures) and finding.pictures
 
 
 def accuracy(path):
@@ -124,33 +123,33 @@ def accuracy(path):
 
 
 def test_future_compares_networks_with_what_needs_no_learning_and_keeps_a_video(tiny, tmp_path):
-    found = tiny("future")
-    waves = [row["prediction"] for row in found.rows if row["frames"].startswith("waves")]
+    finding = tiny("future")
+    waves = [row["prediction"] for row in finding.rows if row["frames"].startswith("waves")]
     assert waves[:1] == [future.SKIP] and {*future.ARMS, future.REPEAT, future.EXTRAPOLATION} == set(waves)
-    ratio = {row["prediction"]: float(row["PSNR dB"]) for row in found.rows if row["frames"].startswith("waves")}
+    ratio = {row["prediction"]: float(row["PSNR dB"]) for row in finding.rows if row["frames"].startswith("waves")}
     assert ratio[future.REPEAT] > max(ratio[arm] for arm in future.ARMS)  # three clips teach nothing
     assert (tmp_path / "future" / "prediction-waves.mp4").stat().st_size > 0
 
 
 def test_aligned_has_a_row_for_each_unit_below_the_merge(tiny):
-    found = tiny("aligned")
-    assert [row["unit"] for row in found.rows] == [f"conv{i}" for i in (1, 2, 3, 1, 2, 3, 4)]
-    assert all(-1 <= float(row["cosine of the means"]) <= 1 for row in found.rows)
+    finding = tiny("aligned")
+    assert [row["unit"] for row in finding.rows] == [f"conv{i}" for i in (1, 2, 3, 1, 2, 3, 4)]
+    assert all(-1 <= float(row["cosine of the means"]) <= 1 for row in finding.rows)
 
 
 def test_remedies_puts_accuracy_memory_and_cost_of_each_in_one_table(tiny):
-    found = tiny("remedies")
-    rows = {row["remedy"]: row for row in found.rows}
+    finding = tiny("remedies")
+    rows = {row["remedy"]: row for row in finding.rows}
     assert list(rows) == list(remedies.DIRECTION)
     megabytes = {arm: float(row["MB of activations"]) for arm, row in rows.items()}
     assert megabytes[remedies.PLAIN] <= megabytes[remedies.DELAYED] <= megabytes[remedies.EXACT]
-    assert "What to choose" in found.notes
+    assert "What to choose" in finding.notes
 
 
-def test_memory_is_measured_as_the_bench_does(tiny):
-    found = tiny("memory")
-    assert found.verdict.word == HOLDS
-    assert [row["rule"] for row in found.rows] == ["Sideways", "backprop", "bptt"]
+def test_memory_of_sideways_is_flat_in_the_claim_too(tiny):
+    finding = tiny("memory")
+    assert finding.verdict.word == HOLDS
+    assert [row["rule"] for row in finding.rows] == ["Sideways", "backprop", "bptt"]
 
 
 def test_a_frame_changes_parameters_at_once_and_its_loss_the_bottom_unit_after_2d_minus_1_ticks():
@@ -158,17 +157,17 @@ def test_a_frame_changes_parameters_at_once_and_its_loss_the_bottom_unit_after_2
         assert speed.first_updates(depth) == {"first": 1, "top": depth, "bottom": 2 * depth - 1}
 
 
-def test_what_the_displacement_predicts():
+def test_the_displacement_predicts_the_sign_of_a_cosine():
     assert aligned.opponent(1.0) == pytest.approx(-aligned.opponent(-1.0)) and aligned.opponent(0.0) == 0
     config = recipe("waves-skip", model_options={"skip": ["conv1>conv4"]})
     task = build_task(config)
     network = build_network(config, task.frame_shape, 4)
-    found = aligned.predictions(network, "conv4", 1.0)
-    assert [found[unit].sign for unit in ("conv1", "conv2", "conv3")] == [None, -1, 0]
-    assert found["conv2"].ratios == pytest.approx((-1.0,))  # Δ = -2, seen as +2
+    predicted = aligned.predictions(network, "conv4", 1.0)
+    assert [predicted[unit].sign for unit in ("conv1", "conv2", "conv3")] == [None, -1, 0]
+    assert predicted["conv2"].ratios == pytest.approx((-1.0,))  # Δ = -2, seen as +2
     raw = recipe("waves-skip", model_options={"skip": ["frame>conv4"]})
-    found = aligned.predictions(build_network(raw, task.frame_shape, 4), "conv4", 1.0)
-    assert [found[unit].sign for unit in ("conv1", "conv2", "conv3")] == [-1, -1, 1]  # Δ = -3, seen as 3, 1, -1
+    predicted = aligned.predictions(build_network(raw, task.frame_shape, 4), "conv4", 1.0)
+    assert [predicted[unit].sign for unit in ("conv1", "conv2", "conv3")] == [-1, -1, 1]  # Δ = -3, seen as 3, 1, -1
 
 
 # The command
@@ -209,7 +208,7 @@ def test_one_experiment_that_fails_loses_no_other_and_the_report_says_so(tmp_pat
 
 def holds(lab):
     assert [path.name for path in lab.directory.iterdir()] == ["finding.json"]
-    (lab.directory / "mine").touch()
+    (lab.directory / "picture.png").touch()
     return Finding(judged(at_chance("it", [0.25], 0.25, 10)), "0.250", "nothing", [{"arm": "a"}], "")
 
 
@@ -232,14 +231,14 @@ def test_a_folder_of_something_else_is_not_replaced(tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["stable", "thesis.tex"]  # nothing was begun
 
 
-def test_a_damaged_finding_is_told_before_anything_runs(tmp_path, capsys):
+def test_a_damaged_finding_is_refused_before_anything_runs(tmp_path, capsys):
     (tmp_path / "future").mkdir()
     (tmp_path / "future" / "finding.json").write_text("{")
     assert main(["claims", "temporal", "--quick", "--out", str(tmp_path)]) == 2
     assert "finding.json is damaged" in capsys.readouterr().err and not (tmp_path / "temporal").exists()
 
 
-def test_ctrl_c_keeps_what_was_found_and_says_what_does_the_rest(tmp_path, monkeypatch, capsys):
+def test_ctrl_c_keeps_the_findings_and_names_the_command_for_the_rest(tmp_path, monkeypatch, capsys):
     def stops(lab):
         raise KeyboardInterrupt
 
@@ -262,20 +261,20 @@ def test_data_that_is_not_there_is_refused_before_anything_runs(tmp_path, capsys
 
 
 def test_stable_with_a_single_seed_says_what_it_needs(tmp_path):
-    found = check_claims(["stable"], tmp_path, "quick", seeds=1)["stable"]
-    assert found.verdict.word == NOT_RUN and "--seeds must be at least 3" in found.what
+    finding = check_claims(["stable"], tmp_path, "quick", seeds=1)["stable"]
+    assert finding.verdict.word == NOT_RUN and "--seeds must be at least 3" in finding.what
 
 
-def test_a_made_set_is_no_real_one_whoever_names_it(tmp_path):
+def test_a_made_set_is_not_real_even_if_the_user_names_it(tmp_path):
     make("ucf101", tmp_path / "made", "motion", groups=3, each=1)
-    place = f"ucf101:{tmp_path / 'made'}"
-    recognition.check_data([place])
-    assert not recognition.is_real(place)
+    data = f"ucf101:{tmp_path / 'made'}"
+    recognition.check_data([data])
+    assert not recognition.is_real(data)
     (tmp_path / "made" / "made.txt").unlink()
-    assert recognition.is_real(place)
+    assert recognition.is_real(data)
 
 
-# What the experiments brought
+# Task options that the experiments use
 
 
 def test_distinct_clips_come_again_and_held_out_ones_do_not():

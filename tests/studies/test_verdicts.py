@@ -1,4 +1,4 @@
-"""Verdicts of the claims follow from numbers by their rules: here from made-up ones."""
+"""Verdicts of the claims follow from numbers by their rules; the numbers here are made up."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -26,8 +26,8 @@ def test_clearly_above_needs_two_standard_errors_of_the_difference():
     assert clearly_above("a", [0.9, 0.92], "b", [0.8, 0.82], 10_000).true
     assert not clearly_above("a", [0.7, 0.99], "b", [0.7, 0.9], 10_000).true
     assert not clearly_above("a", [0.7], "b", [0.5], 12).true
-    assert clearly_above("a", [1.0] * 3, "b", [0.72] * 3, 12).true  # each of its own 12 clips
-    assert not clearly_above("a", [1.0] * 3, "b", [0.72] * 3, 12, fixed=True).true  # all of the same 12
+    assert clearly_above("a", [1.0] * 3, "b", [0.72] * 3, 12).true  # each seed has 12 clips of its own
+    assert not clearly_above("a", [1.0] * 3, "b", [0.72] * 3, 12, fixed=True).true  # all seeds share 12 clips
 
 
 def accuracies(**changed):
@@ -52,7 +52,7 @@ def test_temporal_holds_only_at_the_stated_accuracies():
     assert temporal.verdict(accuracies(), pan | {temporal.SKIP: [0.26, 0.25]}, 640, 1280).word == IN_PART
 
 
-def test_future_wants_eight_decibels_over_the_chain_and_more_than_guesses_that_need_no_learning():
+def test_future_holds_if_it_is_eight_decibels_above_the_chain_and_above_the_baselines():
     waves = {future.SKIP: [26.0], future.REPEAT: [21.9], future.CHAIN: [17.0], future.EXTRAPOLATION: [25.0]}
     real = {future.SKIP: [30.0], future.REPEAT: [29.0], future.CHAIN: [20.0]}
     assert future.verdict(waves, real).word == HOLDS
@@ -64,15 +64,15 @@ def test_future_wants_eight_decibels_over_the_chain_and_more_than_guesses_that_n
 
 
 def arm(deviation, over_time, failed=0, seeds=8):
-    """Two learning rates, with the same runs."""
+    """Equal runs at two learning rates."""
     around = np.array([-1, 1] * (seeds // 2)) * deviation
     return [stable.Steadiness(list(0.8 + around), [over_time + 0.01 * k for k in range(seeds)], failed)] * 2
 
 
-def test_stable_wants_deviations_that_are_clearly_smaller_and_no_more_failures():
+def test_stable_holds_if_deviations_are_clearly_smaller_and_no_more_runs_fail():
     assert stable.verdict(arm(0.1, 1.0), arm(0.02, 0.5)).word == HOLDS
     assert stable.verdict(arm(0.02, 1.0), arm(0.1, 0.5)).word == NOT_HERE
-    assert stable.verdict(arm(0.1, 1.0), arm(0.098, 0.5)).word == NOT_HERE  # as may be by chance
+    assert stable.verdict(arm(0.1, 1.0), arm(0.098, 0.5)).word == NOT_HERE  # chance may explain it
     assert stable.verdict(arm(0.1, 0.5), arm(0.02, 1.0)).word == IN_PART
     assert stable.verdict(arm(0.1, 1.0, failed=1), arm(0.02, 0.5)).word == NOT_HERE  # no rate at which all learnt
     one = arm(0.1, 1.0)[:1]
@@ -93,17 +93,16 @@ def test_arms_that_differ_by_chance_alone_are_rarely_told_apart(seeds, seed):
         assert sum(stable.compared(*pair, measure)[2] < 1 for pair in pairs) <= 16  # of 40; expected: some 1 to 6
 
 
-def test_smooth_wants_a_gap_that_grows_and_aligned_signs_that_follow_the_displacement():
+def test_smooth_holds_if_the_gap_grows_with_the_stride_and_aligned_if_all_signs_are_positive():
     exact = {case: [0.10, 0.11] for case in [*map(str, smooth.STRIDES), smooth.SHUFFLED]}
     rough = exact | {smooth.SHUFFLED: [0.5, 0.52], "16": [0.3, 0.31]}
     falling = {str(stride): 0.9 - 0.2 * i for i, stride in enumerate(smooth.STRIDES)}
     near = [0.98, 0.97], [0.99, 0.98]  # accuracies on the smoothest stream
     assert smooth.verdict(rough, exact, *near, falling).word == HOLDS
     assert smooth.verdict(exact, exact, *near, falling).word == NOT_HERE
-    assert (
-        smooth.verdict({case: [0.5, 0.52] for case in exact}, exact, *near, falling).word == NOT_HERE
-    )  # always as bad
-    assert smooth.verdict(rough | {smooth.SHUFFLED: [0.1, 0.9]}, exact, *near, falling).word == NOT_HERE  # by chance
+    everywhere = {case: [0.5, 0.52] for case in exact}
+    assert smooth.verdict(everywhere, exact, *near, falling).word == NOT_HERE  # the gap does not grow
+    assert smooth.verdict(rough | {smooth.SHUFFLED: [0.1, 0.9]}, exact, *near, falling).word == NOT_HERE  # chance
     assert smooth.verdict(rough | {smooth.SHUFFLED: []}, exact, *near, falling).word == NOT_HERE
     assert smooth.verdict(rough | {"16": [0.10, 0.11]}, exact, *near, falling).word == IN_PART
     assert smooth.verdict(rough, exact, [0.9, 0.9], [0.99, 0.98], falling).word == IN_PART
@@ -112,18 +111,14 @@ def test_smooth_wants_a_gap_that_grows_and_aligned_signs_that_follow_the_displac
     def unit(ratio, *cosines):
         return aligned.Measured(aligned.Prediction((ratio,)), list(cosines), [0.9] * len(cosines))
 
-    both = [unit(0.5, 0.5, 0.6), unit(-0.9, -0.5, -0.6), unit(0.6, 0.7, 0.7)]
-    assert aligned.verdict(both).word == NOT_HERE
-    assert [check.true for check in aligned.verdict(both).checks] == [False, True, True]
-    assert aligned.counts([*both, unit(0.5, -0.1, 0.4), unit(0.0, 0.9, 0.9)]) == (
-        3,
-        2,
-        1,
-        3,
-    )  # not clear; not predicted
+    units = [unit(0.5, 0.5, 0.6), unit(-0.9, -0.5, -0.6), unit(0.6, 0.7, 0.7)]
+    assert aligned.verdict(units).word == NOT_HERE
+    assert [check.true for check in aligned.verdict(units).checks] == [False, True, True]
+    not_clear, not_predicted = unit(0.5, -0.1, 0.4), unit(0.0, 0.9, 0.9)
+    assert aligned.counts([*units, not_clear, not_predicted]) == (3, 2, 1, 3)
     assert not unit(0.5, 0.05).clear and unit(0.5, 0.15).clear  # a single seed
     assert [check.true for check in aligned.verdict([unit(-1.0, -0.5, -0.6)] * 9).checks] == [False, True, False]
-    assert [check.true for check in aligned.verdict([*both, unit(0.9, -0.5, -0.6)]).checks] == [False, False, True]
+    assert [check.true for check in aligned.verdict([*units, unit(0.9, -0.5, -0.6)]).checks] == [False, False, True]
     assert aligned.verdict([unit(0.5, 0.5, 0.6)]).word == IN_PART and aligned.verdict([]).word == NOT_HERE
 
 

@@ -1,1 +1,1 @@
-"""Benchmarks: `sideways bench …`."""
+"""Benchmarks, one in each module: `sideways bench …`."""

@@ -1,4 +1,4 @@
-"""`sideways bench decode`: frames decoded per second against workers, beside what a training step takes."""
+"""`sideways bench decode`: frames decoded per second by 0, 1, 2 … workers, beside the frames that training takes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ HEAD = ("", "workers", "frames/s", "of what training takes")
 
 
 def decode(data: str, workers: Sequence[int], model: str, size: int, batch: int, clips: int, path: str | None) -> None:
-    """Decode this many clips of a data set, with each number of workers, and with training beside them."""
+    """Decode this many clips of a data set with each number of workers: alone, and while training goes on.
+
+    data: `KIND:PATH`; path: a JSON file for the results.
+    """
     task = VideoClips(data=data, size=size, short_side=size + size // 7)
     task.open(("train",))
     results: list[dict[str, Any]] = []
@@ -25,7 +28,7 @@ def decode(data: str, workers: Sequence[int], model: str, size: int, batch: int,
     results.append({"what": "training alone", "workers": 0, "frames_per_second": alone})
     for count in workers:
         with Source(task, batch, workers=count, limits={"train": clips + 1, "test": 0}) as source:
-            source.clip("train", 0)  # the workers are there
+            source.clip("train", 0)  # The first clip waits for the workers to start; it is not timed.
             start = time.perf_counter()
             for index in range(1, clips + 1):
                 source.clip("train", index)
@@ -41,14 +44,14 @@ def decode(data: str, workers: Sequence[int], model: str, size: int, batch: int,
     ]
     print_table(HEAD, rows)
     print(
-        f"\n{model}, batches of {batch} frames of {size}×{size}, one BLAS thread; {data}. training alone: on one clip,"
-        "\ndecoded before. 0 workers: this process decodes between its ticks."
+        f"\n{model}, batches of {batch} frames of {size}×{size}, one BLAS thread; {data}. Training alone is on one clip"
+        "\nthat was decoded before. With 0 workers this process decodes between its ticks."
     )
     write_json(path, results)
 
 
 def _trained(task: VideoClips, model: str, batch: int, clips: int, source: Source | None) -> float:
-    """Frames per second of Sideways, on clips that arrive from the source, or on one kept clip."""
+    """Frames per second of Sideways, on clips that arrive from the source, or on one clip if there is no source."""
     network = build_model(model, task.frame_shape, len(task.classes))
     rule = Sideways(network, SoftmaxCrossEntropy(), SGD(1e-4, momentum=0.9), boundary="stream")
     frames, targets = (source or Source(task, batch)).clip("train", 0)

@@ -1,4 +1,4 @@
-"""`sideways bench growth`: how the time of a tick grows with the work, and what the Python around it costs."""
+"""`sideways bench growth`: the time of a tick as the work grows, and the cost of the Python around each unit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sideways.rules import Sideways
 from sideways.studies.bench.output import print_table, write_json
 
 HEAD = ("", "ms/tick", "spread", "to the first", "multiply-adds, to the first")
-GROWTHS = {  # what grows → (batch, size, width, units of a chain)
+GROWTHS = {  # quantity that grows → (batch, size, width, units of a chain)
     "batch": [(n, 32, 16, 4) for n in (1, 2, 4, 8, 16, 32)],
     "frame size": [(8, size, 16, 4) for size in (16, 32, 64, 128)],
     "width": [(8, 32, width, 4) for width in (8, 16, 32, 64)],
@@ -27,16 +27,16 @@ GROWTHS = {  # what grows → (batch, size, width, units of a chain)
 
 
 def growth(repeats: int, path: str | None) -> None:
-    """Medians of ticks of chains of 3×3 convolutions; and of chains of trivial units."""
+    """Time the ticks of chains of 3×3 convolutions, and of chains of trivial units: medians of this many repeats."""
     results: list[dict[str, Any]] = []
     with threadpool_limits(1, user_api="blas"):
-        for what, cases in GROWTHS.items():
+        for quantity, cases in GROWTHS.items():
             for case in cases:
                 batch, size, width, depth = case
                 network = _chain(size, width, depth)
                 work = batch * sum(unit.multiply_adds for unit in network.units.values())
-                value = dict(zip(GROWTHS, case, strict=True))[what]
-                results.append({"what": what, "value": value, "work": work, **_ticks(network, batch, repeats)})
+                value = dict(zip(GROWTHS, case, strict=True))[quantity]
+                results.append({"what": quantity, "value": value, "work": work, **_ticks(network, batch, repeats)})
         trivial = {units: _ticks(_trivial(units), 1, 20 * repeats) for units in (8, 16, 32, 64)}
     first: dict[str, dict[str, Any]] = {}
     rows = []
@@ -45,7 +45,7 @@ def growth(repeats: int, path: str | None) -> None:
         ratios = result["seconds"] / base["seconds"], result["work"] / base["work"]
         rows.append((f"{result['what']} {result['value']}", *_cells(result), *(f"{ratio:.1f}" for ratio in ratios)))
     print_table(HEAD, rows)
-    print("\nbatch 8, 32×32 frames, width 16, 4 units, where nothing else is said; one BLAS thread.\n")
+    print("\nbatch 8, 32×32 frames, width 16, 4 units, unless the row says otherwise; one BLAS thread.\n")
     print_table(
         ("trivial units", "ms/tick", "spread", "µs per unit"),
         [(str(k), *_cells(t), f"{1e6 * t['seconds'] / k:.1f}") for k, t in trivial.items()],
@@ -60,7 +60,7 @@ def _cells(result: dict[str, Any]) -> tuple[str, str]:
 
 
 def _chain(size: int, width: int, depth: int) -> Network:
-    """3×3 convolutions with ReLUs, of one width, and a classifier."""
+    """A chain of 3×3 convolutions with ReLUs, all of one width, and a classifier."""
     widths = [3, *[width] * (depth - 1)]
     pairs = list(pairwise(widths))
     names = [FRAME, *(f"conv{i + 1}" for i in range(len(pairs)))]
@@ -73,13 +73,13 @@ def _chain(size: int, width: int, depth: int) -> Network:
 
 
 def _trivial(units: int) -> Network:
-    """A chain of units that do next to nothing."""
+    """A chain of units that compute next to nothing: one ReLU of four numbers each."""
     names = [FRAME, *(f"unit{i}" for i in range(1, units + 1))]
     return Network([Unit(name, [ReLU()], [below]) for below, name in pairwise(names)], (4,))
 
 
 def _ticks(network: Network, batch: int, repeats: int) -> dict[str, float]:
-    """Median seconds of a tick, once every unit runs."""
+    """Median seconds of a tick, and the spread between the quartiles, once every unit runs."""
     rule = Sideways(network, SoftmaxCrossEntropy(), SGD(1e-4, momentum=0.9), boundary="stream")
     frame = numpy.random.default_rng(0).normal(size=(batch, *network.input_shape)).astype(numpy.float32)
     labels, times = numpy.zeros(batch, int), []

@@ -1,4 +1,4 @@
-"""`sideways bench memory`: what training on a clip of T frames needs, with each rule."""
+"""`sideways bench memory`: the memory that training on a clip of T frames needs, with each rule."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from sideways.studies.bench.output import print_table, write_json
 from sideways.tables import aligned
 from sideways.training.memory import of_clip, table
 
+RULES = ("Sideways", "backprop", "bptt")  # in the order of the table
 HEAD = ("rule", "T", "saved MB", "messages MB", "scratch MB", "peak MB", "bptt / this")
 CLASSES = 101
 
 
 def memory(model: str, size: int, batch: int, lengths: Sequence[int], path: str | None) -> None:
-    """Measured peaks beyond parameters, frames and what is there between clips; updates at the clip's end."""
+    """Measure peaks beyond the parameters, the frames and whatever stays between clips; updates at the clip's end."""
     network = build_model(model, (size, size, 3), CLASSES)
     results = measured(network, batch, lengths)
     exact = {result["T"]: result["peak"] for result in results if result["rule"] == "bptt"}
@@ -30,7 +31,7 @@ def memory(model: str, size: int, batch: int, lengths: Sequence[int], path: str 
             *(f"{result[part] / 1e6:.1f}" for part in ("saved", "messages", "scratch", "peak")),
             f"{exact[result['T']] / result['peak']:.1f}",
         )
-        for result in sorted(results, key=lambda result: ("Sbb".index(result["rule"][0]), result["rule"], result["T"]))
+        for result in sorted(results, key=lambda result: (RULES.index(result["rule"]), result["T"]))
     ]
     print_table(HEAD, rows)
     print(f"\nEach unit's turn, in MB:\n\n{aligned(('unit', 'saved', 'scratch', 'messages'), table(network, batch))}")
@@ -42,16 +43,17 @@ def memory(model: str, size: int, batch: int, lengths: Sequence[int], path: str 
 
 
 def measured(network: Network, batch: int, lengths: Sequence[int]) -> list[dict[str, Any]]:
-    """For each length and rule: rule, T, and bytes as `of_clip` gives them."""
+    """Measure each rule on each length: a dictionary with the rule, T, and the bytes that `of_clip` counts."""
     loss = SoftmaxCrossEntropy()
     results: list[dict[str, Any]] = []
     for length in lengths:
         frame = numpy.random.default_rng(0).normal(size=(batch, *network.input_shape)).astype(numpy.float32)
         labels = numpy.arange(batch) % 10
-        for name, rule in (
-            ("Sideways", Sideways(network, loss, update_every="clip", boundary="stream")),
-            ("backprop", Backprop(network, loss, update_every="clip")),
-            ("bptt", BPTT(network, loss)),
-        ):
+        rules = (
+            Sideways(network, loss, update_every="clip", boundary="stream"),
+            Backprop(network, loss, update_every="clip"),
+            BPTT(network, loss),
+        )
+        for name, rule in zip(RULES, rules, strict=True):
             results.append({"rule": name, "T": length, **of_clip(rule, [frame] * length, [labels] * length)})
     return results

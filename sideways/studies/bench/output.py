@@ -1,4 +1,4 @@
-"""sideways.studies.bench.output."""
+"""The output of every benchmark: a table below a line on the machine, and a JSON file."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ from sideways.tables import aligned
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """The table, and above it the machine."""
-    about = machine()
-    on = f"; {about['gpu']}" if about["gpu"] else ""
-    print(
-        f"{about['cpu']}, {about['cores']} cores; NumPy {about['numpy']}, {about['blas']}{on}\n\n{aligned(head, rows)}"
-    )
+    """Print the machine, and the table below it."""
+    here = machine()
+    gpu = f"; {here['gpu']}" if here["gpu"] else ""
+    print(f"{here['cpu']}, {here['cores']} cores; NumPy {here['numpy']}, {here['blas']}{gpu}\n\n{aligned(head, rows)}")
 
 
 def write_json(path: str | None, results: Any) -> None:
-    """The machine and the results, if a file was asked for."""
+    """Write the machine and the results to this file, if there is one."""
     if path:
         Path(path).write_text(json.dumps({"machine": machine(), "results": results}, indent=2) + "\n")

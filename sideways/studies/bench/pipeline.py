@@ -1,7 +1,8 @@
-"""`sideways bench pipeline` and `sideways bench latency`: what several ranks gain, and what happens to the frames.
+"""`sideways bench pipeline` and `sideways bench latency`: the gain from several ranks, and the fate of frames that come
+at a steady rate.
 
-Both start `mpirun` themselves, one job after the other on the same machine; `mpi/bench.py` is what runs in each. Where
-PyTorch is installed, `torch_pipeline.py` runs beside them.
+Both start `mpirun` themselves, one job after the other on this machine; each job runs `mpi/bench.py`. Where PyTorch is
+installed, `torch_pipeline.py` runs beside them.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from typing import Any
 from sideways.studies.bench.output import print_table, write_json
 from sideways.studies.mpirun import CLONE, mpirun
 
-PYTORCH = """PyTorch: the same network, channels last, one thread a process where not said; GPipe and 1F1B with 16
-micro-batches of the same size, an update after all 16, stages balanced by PyTorch's own times; ideal: that balance
-× 16 / (15 + ranks)."""
+PYTORCH = """PyTorch: the same network, channels last, one thread for each process unless the row says otherwise; GPipe
+and 1F1B with 16 micro-batches of the same size, an update after all 16, stages balanced by PyTorch's own times; ideal:
+that balance × 16 / (15 + ranks)."""
 HEAD = (
     *("method", "ranks", "frames/s", "ms/tick", "spread", "speed-up", "ideal", "reached"),
     *("ms over ideal", "ping-pong ms", "Sideways is"),
@@ -36,74 +37,81 @@ NAMES = {
 def pipeline(ranks: Sequence[int], arguments: Sequence[str], path: str | None) -> None:
     """Frames per second of Sideways, of blocked model-parallel backpropagation and of PyTorch, on 1 … K ranks."""
     results = [measured("pipeline", method, k, arguments) for k in ranks for method in ("sideways", "backprop")]
-    peer, why_not = _pytorch(ranks, arguments)
-    one = {r["method"]: r["seconds_per_tick"] for r in reversed([*results, *peer]) if r["ranks"] == ranks[0]}
-    ours = min(r["seconds_per_tick"] for r in results if r["method"] == "sideways")
+    peers, why_not = _pytorch(ranks, arguments)
+    alone = {r["method"]: r["seconds_per_tick"] for r in reversed([*results, *peers]) if r["ranks"] == ranks[0]}
+    fastest = min(r["seconds_per_tick"] for r in results if r["method"] == "sideways")
     rows = []
-    for r in (*results, *peer):
-        seconds, method = r["seconds_per_tick"], r["method"]
-        alone = one["plain" if r in peer else method]
-        gain = alone / seconds
-        ideal = 1.0 if method == "backprop" else r["allowed"] if r in peer else r["allowed"] / results[0]["allowed"]
-        over = 1e3 * (seconds - alone / ideal)
-        rows.append(
-            (
-                NAMES[method],
-                str(r["ranks"]) if r.get("threads", 1) == 1 else f"1, {r['threads']} threads",
-                f"{r['batch'] / seconds:.1f}",
-                f"{1e3 * seconds:.2f}",
-                f"{1e3 * r['spread']:.2f}",
-                f"{gain:.2f}",
-                f"{ideal:.2f}",
-                f"{gain / ideal:.0%}",
-                f"{over:.2f}" if r["ranks"] > 1 else "",
-                f"{1e3 * r['ping_pong_seconds']:.2f}" if r["ranks"] > 1 and r in results else "",
-                f"{seconds / ours:.2f} ×",
-            )
-        )
-    _emulated(arguments)
+    for result in results:
+        # Blocked backpropagation runs one rank at a time: no placement makes it faster.
+        ideal = 1.0 if result["method"] == "backprop" else result["allowed"] / results[0]["allowed"]
+        rows.append(_row(result, alone[result["method"]], ideal, fastest))
+    rows += [_row(result, alone["plain"], result["allowed"], fastest) for result in peers]
+    _print_emulation(arguments)
     print_table(HEAD, rows)
     print(
-        "\nms/tick: median of five; blocked backpropagation makes one frame's whole way per tick. ideal: what the"
-        "\nbalance of the placement allows. ping-pong: one way, a bare message as large as the largest activation."
-        "\nSideways is: its fastest row's frames/s over this row's."
+        "\nms/tick: median of five; a tick of blocked backpropagation takes one frame up and its gradient down. ideal:"
+        "\nwhat the balance of the placement allows. ping-pong: one way, a bare message as large as the largest"
+        "\nactivation. Sideways is: its fastest row's frames/s over this row's."
         f"\n{why_not or PYTORCH}"
     )
-    write_json(path, [*results, *peer])
+    write_json(path, [*results, *peers])
+
+
+def _row(result: dict[str, Any], alone: float, ideal: float, fastest: float) -> tuple[str, ...]:
+    """A row of the table of `pipeline`.
+
+    alone: seconds per tick on one rank; ideal: the speed-up that the balance allows; fastest: Sideways' least seconds.
+    """
+    seconds, ranks, threads = result["seconds_per_tick"], result["ranks"], result.get("threads", 1)
+    gain = alone / seconds
+    ping_pong = result.get("ping_pong_seconds")  # PyTorch's results have none
+    return (
+        NAMES[result["method"]],
+        str(ranks) if threads == 1 else f"1, {threads} threads",
+        f"{result['batch'] / seconds:.1f}",
+        f"{1e3 * seconds:.2f}",
+        f"{1e3 * result['spread']:.2f}",
+        f"{gain:.2f}",
+        f"{ideal:.2f}",
+        f"{gain / ideal:.0%}",
+        f"{1e3 * (seconds - alone / ideal):.2f}" if ranks > 1 else "",
+        f"{1e3 * ping_pong:.2f}" if ranks > 1 and ping_pong is not None else "",
+        f"{seconds / fastest:.2f} ×",
+    )
 
 
 def latency(ranks: Sequence[int], arguments: Sequence[str], path: str | None) -> None:
-    """What becomes of frames that arrive on time whether or not the learner is ready."""
+    """Count updates and dropped frames when frames arrive at a steady rate, whether or not the learner is ready."""
     results = [measured("latency", method, k, arguments) for k in ranks for method in ("sideways", "backprop")]
     rows = []
-    for r in results:
-        ages = list(r["age_in_parameters"].values())
+    for result in results:
+        ages = list(result["age_in_parameters"].values())
         rows.append(
             (
-                NAMES[r["method"]],
-                str(r["ranks"]),
-                str(r["frames"]),
-                f"{r['updates_per_frame']:.2f}",
-                str(r["dropped"]),
-                *(f"{1e3 * age:.0f}" for age in (ages[0], ages[-1], r["age_in_output"])),
+                NAMES[result["method"]],
+                str(result["ranks"]),
+                str(result["frames"]),
+                f"{result['updates_per_frame']:.2f}",
+                str(result["dropped"]),
+                *(f"{1e3 * age:.0f}" for age in (ages[0], ages[-1], result["age_in_output"])),
             )
         )
-    _emulated(arguments)
+    _print_emulation(arguments)
     print(f"a frame arrives every {results[0]['period_ms']:g} ms; {results[0]['units']} units\n")
     head = ("method", "ranks", "arrived", "updates/frame", "dropped", "age bottom ms", "age top ms", "age output ms")
     print_table(head, rows)
     print(
-        "\nupdates/frame: updates of each unit per frame that arrived. age: from a frame's arrival to the end of the"
-        "\nstep that used it, mean: of the newest frame in the updates of the bottom and of the top unit, and in the"
-        "\noutput."
+        "\nupdates/frame: updates of each unit per frame that arrived. age: mean time from a frame's arrival to the end"
+        "\nof the step that used it, for the newest frame in the updates of the bottom unit, of the top unit, and in"
+        "\nthe output."
     )
     write_json(path, results)
 
 
 def _pytorch(ranks: Sequence[int], arguments: Sequence[str]) -> tuple[list[dict[str, Any]], str]:
-    """What PyTorch does with the same network on the same ranks, or why it was not asked."""
+    """PyTorch's results with this network on these ranks, or the reason why there are none."""
     if importlib.util.find_spec("torch") is None:
-        return [], "PyTorch is not installed: no GPipe and 1F1B beside it (pip install torch)."
+        return [], "PyTorch is not installed: there is no comparison with GPipe and 1F1B (pip install torch)."
     if {"--units", "--emulate-ms"} & set(arguments):
         return [], "PyTorch is not compared on emulated devices, nor with --units."
     passed = [part for name in ("--model", "--size", "--batch") for part in _option(arguments, name)]
@@ -121,15 +129,17 @@ def _pytorch(ranks: Sequence[int], arguments: Sequence[str]) -> tuple[list[dict[
 
 def _option(arguments: Sequence[str], name: str) -> Sequence[str]:
     """An option and its value, if it was given."""
-    at = arguments.index(name) if name in arguments else len(arguments)
-    return arguments[at : at + 2]
+    start = arguments.index(name) if name in arguments else len(arguments)
+    return arguments[start : start + 2]
 
 
-def measured(what: str, method: str, ranks: int, arguments: Sequence[str]) -> dict[str, Any]:
-    return json.loads(mpirun(ranks, "mpi.bench", [what, method, *arguments], quiet=True).splitlines()[-1])
+def measured(benchmark: str, method: str, ranks: int, arguments: Sequence[str]) -> dict[str, Any]:
+    """Run `pipeline` or `latency` of `mpi/bench.py` on this many ranks, and return its result."""
+    return json.loads(mpirun(ranks, "mpi.bench", [benchmark, method, *arguments], quiet=True).splitlines()[-1])
 
 
-def _emulated(arguments: Sequence[str]) -> None:
+def _print_emulation(arguments: Sequence[str]) -> None:
+    """Say so if devices are emulated."""
     if "--emulate-ms" in arguments:
         _, milliseconds = _option(arguments, "--emulate-ms")
         print(f"compute is emulated: each unit takes {milliseconds} ms per tick, spent idle\n")

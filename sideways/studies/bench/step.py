@@ -1,4 +1,4 @@
-"""`sideways bench step`: where the time of a training step goes, unit by unit, beside PyTorch on the same cores."""
+"""`sideways bench step`: the time of a training step, unit by unit, beside PyTorch's on the same cores."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ OPTIMIZER = SGD(1e-4, momentum=0.9)
 
 
 def step(model: str, size: int, batch: int, repeats: int, threads: int, backend: str, path: str | None) -> None:
-    """Forward, backward and update of each unit; then whole ticks, PyTorch's steps between them in turn."""
+    """Time forward, backward and update of each unit; then whole ticks and PyTorch's steps in turn."""
     use_backend(backend)
     with threadpool_limits(threads, user_api="blas"):
         network = build_model(model, (size, size, 3), CLASSES)
         rate = sgemm_rate(next(iter(network.units.values())))
         units = [_of_unit(network, unit, batch, repeats) for unit in copy.deepcopy(network).units.values()]
-        peers = _pytorch(network, batch, threads) if backend == "numpy" else {}  # PyTorch here is the CPU's
+        peers = _pytorch(network, batch, threads) if backend == "numpy" else {}  # PyTorch computes on the CPU
         steps = {"Sideways": _ours(network, batch), **peers}
         seconds: dict[str, list[float]] = {name: [] for name in steps}
-        for run in steps.values():  # the network fills, and every buffer is there
+        for run in steps.values():  # The network fills, and every buffer is allocated, before the clock starts.
             for _ in range(2 * network.depth):
                 run()
         for _ in range(repeats):
@@ -55,12 +55,16 @@ def step(model: str, size: int, batch: int, repeats: int, threads: int, backend:
     rows.append(("whole tick", "", f"{1e3 * whole['Sideways']:.1f}", "", *tick))
     print_table(HEAD, rows)
     best = min((value for name, value in whole.items() if name != "Sideways"), default=None)
-    print(f"\n{_aligned_peers(whole, seconds, batch, best)}")
+    print(f"\n{_steps_table(whole, seconds, batch, best)}")
     print(
         f"\n{model}, batches of {batch} frames of {size}×{size}, float32, {threads} BLAS thread(s), SGD with momentum"
         f"\nin every tick; medians of {repeats}. sgemm: {rate / 1e9:.1f} GFLOP/s, measured here. GFLOP/s count the"
-        "\nmultiply-adds of direct convolutions: Winograd's way needs fewer, and may pass 100 %."
-        + ("" if best or backend != "numpy" else "\nPyTorch is not installed: nothing beside it (pip install torch).")
+        "\nmultiply-adds of direct convolutions: Winograd's algorithm needs fewer, and may pass 100 %."
+        + (
+            ""
+            if best or backend != "numpy"
+            else "\nPyTorch is not installed: there is no comparison with it (pip install torch)."
+        )
     )
     results = {"sgemm_flops_per_second": rate, "units": units, "seconds": seconds, "batch": batch, "threads": threads}
     write_json(path, results)
@@ -81,12 +85,13 @@ def sgemm_rate(unit: Unit) -> float:
 
 
 def _of_unit(network: Network, unit: Unit, batch: int, repeats: int) -> dict[str, Any]:
-    runs = UnitTimer(network, unit, batch, OPTIMIZER)
+    """Median seconds of a unit's forward, backward and update, and its floating-point operations for one sample."""
+    timer = UnitTimer(network, unit, batch, OPTIMIZER)
     for _ in range(repeats + 1):
-        runs.run()
-    times = {part: statistics.median(getattr(runs.times, part)[1:]) for part in ("forward", "backward", "update")}
-    ways = 2 if unit.inputs == (FRAME,) else 3  # forward, dW, and dx where somebody reads it
-    return {"unit": unit.name, **times, "flops": 2 * ways * unit.multiply_adds}
+        timer.run()
+    times = {part: statistics.median(getattr(timer.times, part)[1:]) for part in ("forward", "backward", "update")}
+    products = 2 if unit.inputs == (FRAME,) else 3  # forward and dW; and dx, unless the only input is the frame
+    return {"unit": unit.name, **times, "flops": 2 * products * unit.multiply_adds}
 
 
 def _row(name: str, times: dict[str, Any], flops: float, rate: float) -> tuple[str, ...]:
@@ -96,6 +101,7 @@ def _row(name: str, times: dict[str, Any], flops: float, rate: float) -> tuple[s
 
 
 def _ours(network: Network, batch: int) -> Callable[[], None]:
+    """A function that runs one tick of Sideways."""
     rule = Sideways(network, SoftmaxCrossEntropy(), OPTIMIZER, boundary="stream")
     random = numpy.random.default_rng(0)
     frame, labels = random.normal(size=(batch, *network.input_shape)).astype("float32"), numpy.arange(batch) % 10
@@ -108,7 +114,7 @@ def _ours(network: Network, batch: int) -> Callable[[], None]:
 
 
 def _pytorch(network: Network, batch: int, threads: int) -> dict[str, Callable[[], None]]:
-    """The same step in PyTorch, in both layouts; nothing where it is not installed, or the network no plain chain."""
+    """Functions that run a step in PyTorch, one for each layout; none without PyTorch, or for a network with merges."""
     if importlib.util.find_spec("torch") is None or any(len(unit.inputs) > 1 for unit in network.units.values()):
         return {}
     import torch
@@ -133,7 +139,8 @@ def _pytorch(network: Network, batch: int, threads: int) -> dict[str, Callable[[
     return steps
 
 
-def _aligned_peers(whole: dict[str, float], seconds: dict[str, list[float]], batch: int, best: float | None) -> str:
+def _steps_table(whole: dict[str, float], seconds: dict[str, list[float]], batch: int, best: float | None) -> str:
+    """A row for Sideways and for each layout of PyTorch: median milliseconds of a step, and frames per second."""
     rows = []
     for name, value in whole.items():
         low, high = numpy.percentile(seconds[name], (25, 75))

@@ -1,4 +1,4 @@
-"""The same networks in PyTorch, where it is installed: what the benchmarks compare with."""
+"""The library's networks in PyTorch, where it is installed, for the benchmarks to compare with."""
 
 from __future__ import annotations
 
@@ -27,19 +27,20 @@ class Stage(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.requires_grad:
-            x.register_hook(torch.Tensor.contiguous)  # the gradient message, likewise
+            x.register_hook(torch.Tensor.contiguous)  # The gradient message is made contiguous too.
         if x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         return self.layers(x).contiguous()
 
 
 def translated(layer: Layer) -> nn.Module:
+    """PyTorch's module for a layer; exits with a message if there is none here."""
     if isinstance(layer, Conv2D):
         return nn.Conv2d(layer.inputs, layer.outputs, layer.kernel, padding="same")
     if isinstance(layer, Dense):
         return nn.Linear(layer.inputs, layer.outputs)
     if isinstance(layer, MaxPool2D):
-        return nn.MaxPool2d(layer.grid.kernel, layer.grid.stride)
+        return nn.MaxPool2d(layer.windows.kernel, layer.windows.stride)
     if isinstance(layer, GlobalAveragePool):
         return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
     known: dict[type[Layer], Callable[[], nn.Module]] = {ReLU: nn.ReLU, Flatten: nn.Flatten}

@@ -1,4 +1,4 @@
-"""PyTorch on the same network, for `sideways bench pipeline`: plain training, and its pipeline schedules.
+"""PyTorch on the network of `sideways bench pipeline`: plain training, and its pipeline schedules.
 
 `torch.distributed.pipelining` (GPipe: Huang et al., 2019; 1F1B: Narayanan et al., 2019) cuts a batch into micro-batches
 and still waits for the last gradient before the next batch:
@@ -34,6 +34,7 @@ SCHEDULES = {"gpipe": ScheduleGPipe, "1f1b": Schedule1F1B}
 
 
 def main() -> None:
+    """Start the processes, and print the result of rank 0 as JSON."""
     parser = argparse.ArgumentParser(prog="python -m sideways.studies.bench.torch_pipeline")
     parser.add_argument("schedule", choices=("plain", *SCHEDULES))
     parser.add_argument("--ranks", type=int, default=1)
@@ -43,11 +44,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8, help="samples of a micro-batch")
     parser.add_argument("--micro-batches", type=int, default=16)
     options = parser.parse_args()
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
+    with socket.socket() as probe:  # finds a free port
+        probe.bind(("127.0.0.1", 0))
         os.environ |= {
             "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(found.getsockname()[1]),
+            "MASTER_PORT": str(probe.getsockname()[1]),
             "OMP_NUM_THREADS": str(options.threads),
         }
     with tempfile.NamedTemporaryFile("r") as answer:
@@ -56,6 +57,7 @@ def main() -> None:
 
 
 def _process(rank: int, options: argparse.Namespace, path: str) -> None:
+    """Time one process's share of the training; rank 0 writes the result to this path."""
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     shape = (options.size, options.size, 3)
@@ -67,11 +69,11 @@ def _process(rank: int, options: argparse.Namespace, path: str) -> None:
         dist.init_process_group("gloo", rank=rank, world_size=options.ranks)
         costs = torch.tensor(_costs(units, frames), dtype=torch.float64)
         dist.broadcast(costs, 0)
-        groups = balanced(list(range(len(units))), costs.tolist(), options.ranks)  # type: ignore[arg-type,type-var]
+        groups = balanced([str(i) for i in range(len(units))], costs.tolist(), options.ranks)
         micro_batches = options.micro_batches
         allowed = speed_up(costs.tolist(), groups) * micro_batches / (micro_batches + options.ranks - 1)
-        mine = nn.Sequential(*(units[i] for i in groups[rank]))  # type: ignore[call-overload]
-        step = _scheduled(mine, rank, options, frames)
+        stage = nn.Sequential(*(units[int(i)] for i in groups[rank]))
+        step = _scheduled(stage, rank, options, frames)
     step()
     seconds = []
     for _ in range(5):
@@ -89,7 +91,7 @@ def _process(rank: int, options: argparse.Namespace, path: str) -> None:
 
 
 def _plain(units: Sequence[nn.Module], frames: torch.Tensor) -> Callable[[], None]:
-    """One step of ordinary training: what `ranks` processes are compared with."""
+    """One step of ordinary training in one process, to compare the schedules with."""
     network = nn.Sequential(*units)
     optimizer, labels = _optimizer(network), _labels(len(frames))
 
@@ -101,11 +103,11 @@ def _plain(units: Sequence[nn.Module], frames: torch.Tensor) -> Callable[[], Non
     return step
 
 
-def _scheduled(mine: nn.Module, rank: int, options: argparse.Namespace, frames: torch.Tensor) -> Callable[[], None]:
+def _scheduled(units: nn.Module, rank: int, options: argparse.Namespace, frames: torch.Tensor) -> Callable[[], None]:
     """One step of a pipeline schedule: all micro-batches forward and backward, then the update."""
-    stage = PipelineStage(mine, rank, options.ranks, torch.device("cpu"))
+    stage = PipelineStage(units, rank, options.ranks, torch.device("cpu"))
     schedule = SCHEDULES[options.schedule](stage, options.micro_batches, loss_fn=nn.functional.cross_entropy)
-    optimizer, labels = _optimizer(mine), _labels(options.batch).repeat(options.micro_batches)
+    optimizer, labels = _optimizer(units), _labels(options.batch).repeat(options.micro_batches)
     batch = (frames.repeat(options.micro_batches, 1, 1, 1),) if rank == 0 else ()
     target = {"target": labels} if rank == options.ranks - 1 else {}
 
@@ -127,15 +129,15 @@ def _labels(count: int) -> torch.Tensor:
 
 
 def _costs(units: Sequence[nn.Module], frames: torch.Tensor) -> list[float]:
-    """Seconds of forward and backward of each unit in PyTorch: its stages are balanced by its own costs."""
+    """Seconds of forward and backward of each unit in PyTorch, by which its stages are balanced."""
     costs = []
     x = frames
     for unit in units:
         times = []
         for _ in range(3):
-            given = x.detach().requires_grad_()
+            detached = x.detach().requires_grad_()
             start = time.perf_counter()
-            y: Any = unit(given)
+            y: Any = unit(detached)
             y.sum().backward()
             times.append(time.perf_counter() - start)
         unit.zero_grad()

@@ -1,1 +1,1 @@
-"""The claims: each module holds an experiment or two, with the rules of its verdict."""
+"""The papers' claims and ours, each with the experiment that checks it: `sideways claims`."""

@@ -1,6 +1,8 @@
-"""converges and regularises: Sideways and backpropagation where one frame is enough, with much and with little data."""
+"""converges and regularises: Sideways and backpropagation where one frame tells enough, with much and little data."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from sideways.studies.claims.claim import CVPR2020, ArmResults, Claim, Finding, Lab, Rows, recipe
 from sideways.studies.claims.figures import Curve, draw_lines, panels, save
@@ -16,51 +18,61 @@ from sideways.studies.claims.verdict import (
 )
 
 SIDEWAYS, BACKPROP, NOISY = "Sideways", "backprop", "backprop + noise"
-CONVERGES = {SIDEWAYS: "bands-chain", BACKPROP: "bands-backprop"}
+CONVERGES = {  # arm → recipe
+    SIDEWAYS: "bands-chain",
+    BACKPROP: "bands-backprop",
+}
 REGULARISES = {SIDEWAYS: "bands-few-chain", BACKPROP: "bands-few-backprop", NOISY: "bands-few-noisy"}
 
 
 def converges(lab: Lab) -> Finding:
+    """Train the chain by Sideways and by backpropagation, on new clips all the time."""
     seeds, clips = lab.seeds_of(2, 5, 10), lab.pick(80, 250, 500)
     runs = _train(lab, CONVERGES, seeds, clips)
-    about = f"Wavelength of waves, new clips all the time, {counted(seeds)}"
+    title = f"Wavelength of waves, new clips all the time, {counted(seeds)}"
     return Finding(
         converged(*(_last(runs[arm]) for arm in CONVERGES), *(runs[arm].accuracies for arm in CONVERGES)),
         f"held out: Sideways {spread(runs[SIDEWAYS].accuracies)}, backprop {spread(runs[BACKPROP].accuracies)}",
         f"vgg5 on the wavelength of waves gliding 1 px per frame, {clips} clips × 32, {counted(seeds)}, recipes "
         "bands-chain and bands-backprop",
         _rows(runs),
-        "The recipes' own. For --quick 60 clips were tried (too few for either arm), and 120 (more than is needed).",
-        [_picture(lab, runs, clips, about, "converges.png")],
+        "The settings of the recipes. For --quick 60 clips were tried (too few for either arm), and 120 (more than "
+        "needed).",
+        [_picture(lab, runs, clips, title, "converges.png")],
     )
 
 
 def regularises(lab: Lab) -> Finding:
+    """Train the chain on 64 clips: by Sideways, by backpropagation, and by backpropagation with noise."""
     seeds, clips = lab.seeds_of(3, 5, 10), lab.pick(80, 250, 500)
     runs = _train(lab, REGULARISES, seeds, clips)
-    about = f"Wavelength of waves, 64 training clips, {counted(seeds)}"
+    title = f"Wavelength of waves, 64 training clips, {counted(seeds)}"
     held_out = {arm: runs[arm].accuracies for arm in REGULARISES}
     return Finding(
         regularised(held_out, runs[SIDEWAYS].samples),
         f"held out: Sideways - backprop {difference_text(held_out[SIDEWAYS], held_out[BACKPROP])}",
         f"vgg5 on the wavelength of waves, {clips // 4} rounds over 4 batches of 16 clips, {counted(seeds)}, recipes "
-        "bands-few-*; noise: Gaussian, per unit as long as Sideways' error of that clip",
+        "bands-few-*; noise: Gaussian, for each unit as long as Sideways' error of that clip",
         _rows(runs),
-        "The recipes' own; one size of the training set.",
-        [_picture(lab, runs, clips, about, "regularises.png")],
-        "A rule that fits its training clips less has a narrower gap to the held-out ones, too: to generalise better "
-        "is to do better on these.",
+        "The settings of the recipes; one size of the training set.",
+        [_picture(lab, runs, clips, title, "regularises.png")],
+        "A rule that fits its training clips less well also has a narrower gap to the held-out clips. To generalise "
+        "better is to do better on held-out clips.",
     )
 
 
 def _train(lab: Lab, arms: dict[str, str], seeds: range, clips: int) -> dict[str, ArmResults]:
     every = max(1, clips // 5)
-    return lab.train({a: recipe(name, clips=clips, evaluate_every=every) for a, name in arms.items()}, seeds)
+    return lab.train({arm: recipe(name, clips=clips, evaluate_every=every) for arm, name in arms.items()}, seeds)
 
 
-def _last(runs: ArmResults, what: str = "loss") -> list[float]:
+def _last(runs: ArmResults, metric: str = "loss") -> list[float]:
     """The mean training loss, or accuracy, of the last tenth of each run."""
-    return [sum(values[-(len(values) // 10 + 1) :]) / (len(values) // 10 + 1) for values in runs.metrics("train", what)]
+    means = []
+    for values in runs.metrics("train", metric):
+        count = len(values) // 10 + 1
+        means.append(sum(values[-count:]) / count)
+    return means
 
 
 def converged(
@@ -83,7 +95,11 @@ def regularised(held_out: dict[str, list[float]], samples: int) -> Verdict:
     return judged(
         clearly_above("Sideways' held-out accuracy", held_out[SIDEWAYS], "backprop's", held_out[BACKPROP], samples),
         clearly_above(
-            "it", held_out[SIDEWAYS], "that of backprop with noise of the same size", held_out[NOISY], samples
+            "Sideways' held-out accuracy",
+            held_out[SIDEWAYS],
+            "that of backprop with noise of the same size",
+            held_out[NOISY],
+            samples,
         ),
     )
 
@@ -92,29 +108,30 @@ def _rows(runs: dict[str, ArmResults]) -> Rows:
     return [
         {
             "arm": arm,
-            "seeds": str(mine.count),
-            "training loss at the end": spread(_last(mine), 4),
-            "held-out loss": spread(mine.values("loss"), 4),
-            "training accuracy at the end": spread(_last(mine, "accuracy")),
-            "held-out accuracy": spread(mine.accuracies),
+            "seeds": str(results.count),
+            "training loss at the end": spread(_last(results), 4),
+            "held-out loss": spread(results.values("loss"), 4),
+            "training accuracy at the end": spread(_last(results, "accuracy")),
+            "held-out accuracy": spread(results.accuracies),
         }
-        for arm, mine in runs.items()
+        for arm, results in runs.items()
     ]
 
 
-def _picture(lab: Lab, runs: dict[str, ArmResults], clips: int, about: str, name: str):
+def _picture(lab: Lab, runs: dict[str, ArmResults], clips: int, title: str, name: str) -> Path:
+    """Draw the training loss over twenty stretches of the training, and the held-out accuracy."""
     figure, axes = panels(2)
     trained, held_out = [], []
     span = max(1, clips // 20)
-    for arm, mine in runs.items():
-        over_time = list(zip(*mine.metrics("train", "loss"), strict=True))
+    for arm, results in runs.items():
+        over_time = list(zip(*results.metrics("train", "loss"), strict=True))
         chunks = [over_time[start : start + span] for start in range(0, clips - span + 1, span)]
         means = [[sum(values) / len(values) for values in zip(*chunk, strict=True)] for chunk in chunks]
         trained.append(Curve(arm, [span * (i + 1) for i in range(len(chunks))], means))
-        at = mine.metrics("evaluation", "clip")
-        if at:
-            held_out.append(Curve(arm, at[0], list(zip(*mine.metrics("evaluation", "accuracy"), strict=True))))
-    draw_lines(axes[0], trained, "training clips (batches)", "training loss (nats)", about, yscale="log")
+        if evaluated := results.metrics("evaluation", "clip"):
+            accuracies = list(zip(*results.metrics("evaluation", "accuracy"), strict=True))
+            held_out.append(Curve(arm, evaluated[0], accuracies))
+    draw_lines(axes[0], trained, "training clips (batches)", "training loss (nats)", title, yscale="log")
     draw_lines(axes[1], held_out, "training clips (batches)", "held-out accuracy", "Held out", ylim=(0, 1.02))
     return save(figure, lab.directory / name)
 

@@ -1,6 +1,6 @@
 """The papers' claims, each an experiment that computes its numbers and its verdict: `sideways claims`.
 
-A claim is a module beside this one: what was varied, the recipes it runs, the rules of its verdict.
+Each module beside this one holds a claim or two: the settings that are varied, the recipes, the rules of the verdict.
 """
 
 from __future__ import annotations
@@ -40,37 +40,30 @@ def check_claims(
     processes: int = 1,
     data: Sequence[str] = (),
 ) -> dict[str, Finding]:
-    """Run experiments one after the other, write report.md after each, and print its verdict.
+    """Run experiments one after the other; after each, write report.md and print the verdict.
 
-    directory: gets report.md, of all claims that have a folder there, and such a folder for each claim. One of an
-    earlier call is replaced. An experiment that fails, or is stopped, is reported as not run, and ends no other.
+    names: claims, none for all. directory: receives a folder for each claim, and report.md on all claims that have a
+    folder there. A claim that is checked again replaces its folder. An experiment that fails or is stopped is reported
+    as not run, and the others go on. Raises `InputError` for unknown names, and for a folder of something else.
     """
-    if unknown := [name for name in names if name not in CLAIMS]:
-        raise InputError(f"no claim is called {unknown[0]!r}; there are {', '.join(CLAIMS)}")
-    if data and names and "recognition" not in names:
-        raise InputError("--data is for recognition, which is not among the claims to be checked")
-    recognition.check_data(data)
+    _check_arguments(names, data)
     names = list(dict.fromkeys(names)) or list(CLAIMS)
     for name in names:
         if (directory / name).exists() and not is_finding(directory / name):
             raise InputError(f"{directory / name} is not of `sideways claims`: choose another --out")
     directory.mkdir(parents=True, exist_ok=True)
-    write_report(directory, CLAIMS)  # refuses what is damaged before anything runs
-    flags = [f"--{effort}"] if effort != "normal" else []
-    flags += ["--seeds", str(seeds)] if seeds else []
-    flags += [part for place in data for part in ("--data", place)]
-    flags += ["--out", str(directory)] if directory != DIRECTORY else []
+    write_report(directory, CLAIMS)  # A damaged finding is refused here, before anything runs.
+    flags = _flags(directory, effort, seeds, data)
     findings: dict[str, Finding] = {}
-    made: dict[str, Result | DivergedError] = {}
+    results: dict[str, Result | DivergedError] = {}
     for number, name in enumerate(names):
         folder = directory / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         command = shlex.join(["sideways", "claims", name, *flags])
         keep(folder, _not_run("it was stopped before its end"), command)
-        lab = Lab(folder, effort, seeds, processes, tuple(data), made)
         try:
-            finding = CLAIMS[name].run(lab)
+            findings[name] = finding = _run(name, Lab(folder, effort, seeds, processes, tuple(data), results))
         except KeyboardInterrupt:
             write_report(directory, CLAIMS)
             rest = shlex.join(["sideways", "claims", *names[number:], *flags])
@@ -78,11 +71,6 @@ def check_claims(
             raise Interrupted(
                 f"interrupted in {name}; {report} has what was done before; {rest} does the rest"
             ) from None
-        except Exception as error:  # whatever it is: the other claims are still to be checked
-            (folder / "error.txt").write_text(traceback.format_exc())
-            why = f"{type(error).__name__}: {error}" if not isinstance(error, InputError) else str(error)
-            finding = _not_run(why.strip().splitlines()[0])
-        findings[name] = finding
         keep(folder, finding, command)
         write_report(directory, CLAIMS)
         print(f"{name:<12} {finding.verdict.word:<18} {finding.number or finding.what}", flush=True)
@@ -90,5 +78,32 @@ def check_claims(
     return findings
 
 
-def _not_run(why: str) -> Finding:
-    return Finding(Verdict(NOT_RUN, ()), "", why, [], "")
+def _check_arguments(names: Sequence[str], data: Sequence[str]) -> None:
+    """Refuse unknown claims, and data sets that no claim uses or that cannot be opened."""
+    if unknown := [name for name in names if name not in CLAIMS]:
+        raise InputError(f"no claim is called {unknown[0]!r}; there are {', '.join(CLAIMS)}")
+    if data and names and "recognition" not in names:
+        raise InputError("--data is for recognition, which is not among the claims to be checked")
+    recognition.check_data(data)
+
+
+def _flags(directory: Path, effort: str, seeds: int | None, data: Sequence[str]) -> list[str]:
+    """The options of `sideways claims` that repeat this call."""
+    flags = [f"--{effort}"] if effort != "normal" else []
+    flags += ["--seeds", str(seeds)] if seeds else []
+    flags += [part for data_set in data for part in ("--data", data_set)]
+    return flags + (["--out", str(directory)] if directory != DIRECTORY else [])
+
+
+def _run(name: str, lab: Lab) -> Finding:
+    """Run one experiment; if it fails, write error.txt and say why in the finding."""
+    try:
+        return CLAIMS[name].run(lab)
+    except Exception as error:  # Whatever it is, the other claims are still to be checked.
+        (lab.directory / "error.txt").write_text(traceback.format_exc())
+        reason = f"{type(error).__name__}: {error}" if not isinstance(error, InputError) else str(error)
+        return _not_run(reason.strip().splitlines()[0])
+
+
+def _not_run(reason: str) -> Finding:
+    return Finding(Verdict(NOT_RUN, ()), "", reason, [], "")

@@ -1,4 +1,4 @@
-"""What a claim and its experiment are made of; every module beside this one holds an experiment or two."""
+"""Claims, their findings, and the lab in which experiments run; each module beside this one holds an experiment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sideways.errors import DivergedError
 from sideways.studies.claims.verdict import Verdict
 from sideways.training.build import build_task
 from sideways.training.config import Config
-from sideways.training.recipes import load_recipe
+from sideways.training.recipes import load_recipe, merge
 from sideways.training.report.plots import read_metrics
 from sideways.training.report.result import Result
 from sideways.training.several import try_many
@@ -26,23 +26,26 @@ CVPR2020 = "Sideways, CVPR 2020"
 CVPR2021 = "Skip-Sideways, CVPR 2021"
 OURS = "this project"
 
+SKIP, CHAIN, BPTT = "Skip-Sideways", "Sideways, chain", "exact bptt, skip network"
+VARIANTS = {SKIP: "skip", CHAIN: "chain", BPTT: "bptt"}  # arm of an experiment → variant of a recipe
+
 
 @dataclass(frozen=True)
 class Finding:
-    """What an experiment came to."""
+    """The outcome of an experiment. `finding.json` holds these fields by name."""
 
     verdict: Verdict
     number: str  # the claim's number, with its spread over seeds
-    what: str  # was run
+    what: str  # a description of the runs
     rows: Rows
-    tried: str  # all settings that were tried, here and before
+    tried: str  # every setting that was tried, in this experiment and before it
     pictures: Sequence[Path] = ()
     notes: str = ""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim in our words, where it comes from, and the experiment that checks it."""
+    """A claim in our words, its source, and the experiment that checks it."""
 
     words: str
     source: str
@@ -51,42 +54,48 @@ class Claim:
 
 @dataclass
 class Lab:
-    """Where an experiment works: a folder, how much effort, and runs that other claims of this call have made."""
+    """The conditions of an experiment: its folder, its effort, and the results that earlier claims can share."""
 
     directory: Path
     effort: str = "normal"
     seeds: int | None = None  # None: as many as the experiment wants
     processes: int = 1
-    data: tuple[str, ...] = ()  # data sets as `--data` names them
-    made: dict[str, Result | DivergedError] = field(default_factory=dict)  # config → result
+    data: tuple[str, ...] = ()  # data sets, named as for `--data`
+    results: dict[str, Result | DivergedError] = field(default_factory=dict)  # config as JSON → result
 
     def pick(self, quick: T, normal: T, full: T) -> T:
-        """What belongs to this effort."""
+        """Choose the setting of this effort."""
         return dict(zip(EFFORTS, (quick, normal, full), strict=True))[self.effort]
 
     def seeds_of(self, quick: int, normal: int, full: int) -> range:
-        """The seeds of this effort, from 1 on, or as many as the user asked for."""
+        """The seeds 1, 2, …: as many as the user asked for, else as many as this effort wants."""
         return range(1, 1 + (self.seeds or self.pick(quick, normal, full)))
 
     def train(self, arms: Mapping[str, Config], seeds: range, group: str = "") -> dict[str, ArmResults]:
-        """Every arm with every seed, side by side under one progress bar; arm → its runs.
+        """Train every arm with every seed, side by side under one progress bar, and return the results of each arm.
 
-        A run that diverged is a result too. The same run is made once, whatever number of claims ask for it. group: a
-        folder, where an experiment has several groups of arms.
+        A run that diverged is a result too. Claims that ask for a run with the same config share its result. group: a
+        subfolder, for an experiment that has several groups of arms.
         """
-        wanted = {(arm, seed): replace(config, seed=seed) for arm, config in arms.items() for seed in seeds}
-        keys = {where: json.dumps(config.to_tables(), sort_keys=True) for where, config in wanted.items()}
+        configs = {(arm, seed): replace(config, seed=seed) for arm, config in arms.items() for seed in seeds}
+        keys = {run: json.dumps(config.to_tables(), sort_keys=True) for run, config in configs.items()}
         jobs: dict[str, tuple[Config, Path]] = {}
-        for (arm, seed), config in wanted.items():
-            if keys[arm, seed] not in self.made:
-                words = "-".join("".join(c if c.isalnum() or c == "." else " " for c in arm).split())
-                place = self.directory / "runs" / group / words / f"seed-{seed}"
-                jobs.setdefault(keys[arm, seed], (config, place))
+        for (arm, seed), config in configs.items():
+            key = keys[arm, seed]
+            if key not in self.results:
+                jobs.setdefault(key, (config, self.directory / "runs" / group / _folder_name(arm) / f"seed-{seed}"))
         if jobs:
-            results = try_many(list(jobs.values()), self.processes, self.directory.name)
-            self.made.update(zip(jobs, results, strict=True))
-        outcomes = {arm: [self.made[keys[arm, seed]] for seed in seeds] for arm in arms}
-        return {arm: ArmResults(outcomes[arm], partial(chance_of, config)) for arm, config in arms.items()}
+            outcomes = try_many(list(jobs.values()), self.processes, self.directory.name)
+            self.results.update(zip(jobs, outcomes, strict=True))
+        return {
+            arm: ArmResults([self.results[keys[arm, seed]] for seed in seeds], partial(chance_of, config))
+            for arm, config in arms.items()
+        }
+
+
+def _folder_name(arm: str) -> str:
+    """The name of an arm with a hyphen for whatever is not a letter, a digit or a dot."""
+    return "-".join("".join(c if c.isalnum() or c == "." else " " for c in arm).split())
 
 
 def chance_of(config: Config) -> float:
@@ -95,7 +104,7 @@ def chance_of(config: Config) -> float:
 
 
 class ArmResults:
-    """The runs of one arm, a seed each."""
+    """The results of one arm of an experiment, one for each seed."""
 
     def __init__(self, outcomes: Sequence[Result | DivergedError], chance: Callable[[], float]):
         self.chance = chance
@@ -104,31 +113,29 @@ class ArmResults:
         self.count = len(outcomes)
 
     def values(self, name: str) -> list[float]:
-        """A field of the results, one value per seed that did not diverge."""
+        """One field of the results: a value for each seed that did not diverge."""
         return [getattr(result, name) for result in self.finished]
 
     @property
     def accuracies(self) -> list[float]:
-        """Held out; a run that diverged is no better than chance, and counts as that."""
+        """Held-out accuracies; a run that diverged is no better than chance, and counts as chance."""
         return [*self.values("accuracy"), *(self.chance() for _ in range(self.diverged))]
 
     @property
     def samples(self) -> int:
-        """Held-out clips of each run."""
+        """The number of held-out clips of each run."""
         return self.finished[0].samples if self.finished else 1
 
     @property
     def directories(self) -> list[Path]:
+        """The run directories of the seeds that did not diverge."""
         return [Path(result.directory) for result in self.finished]
 
-    def metrics(self, kind: str, what: str) -> list[list[float]]:
-        """What each run logged in its metrics.jsonl, over time."""
-        return [[line[what] for line in read_metrics(directory, kind)] for directory in self.directories]
+    def metrics(self, kind: str, name: str) -> list[list[float]]:
+        """A metric that each run logged in its metrics.jsonl, over time."""
+        return [[line[name] for line in read_metrics(directory, kind)] for directory in self.directories]
 
 
 def recipe(name: str, **changes: Any) -> Config:
-    """A recipe, with tables merged and single values replaced; what both leave open keeps its default."""
-    tables = load_recipe(name)
-    for key, value in changes.items():
-        tables[key] = tables.get(key, {}) | value if isinstance(value, dict) else value
-    return Config.from_tables(tables, f"recipe {name}")
+    """The config of a recipe with these changes: tables are merged, single values replaced."""
+    return Config.from_tables(merge(load_recipe(name), changes), f"recipe {name}")

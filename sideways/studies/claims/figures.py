@@ -1,4 +1,4 @@
-"""The plots of the claims: points per seed with their mean, and lines against what was varied."""
+"""The plots of the claims: a point for each seed with their mean, and lines against the setting that was varied."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ MARKERS = "osD^vP*"
 
 @dataclass(frozen=True)
 class Curve:
-    """y against x; with several values for each x, their mean, and a band of one standard deviation."""
+    """Values y against x. Several values for one x are drawn as their mean and a band of one standard deviation."""
 
     label: str
     x: Sequence[float]
     y: Sequence[float] | Sequence[Sequence[float]]
     theory: bool = False  # a dashed line without markers
-    apart: bool = False  # the last point is of another kind: no line leads to it
+    apart: bool = False  # the last point is of another kind, and no line leads to it
 
 
 def panels(count: int, width: float = 4.6) -> tuple[Figure, list[Any]]:
-    """A figure with this many panels, two in a row: in print, over a page's width, its letters can be read."""
+    """A figure with this many panels, two in a row: printed over a page's width, its letters can be read."""
     columns, rows = min(count, 2), -(-count // 2)
     figure = Figure(figsize=(width * columns, 3.9 * rows), layout="constrained")
     FigureCanvasAgg(figure)
@@ -47,13 +47,14 @@ def draw_points(
     levels: Mapping[str, float] | None = None,
     names: Iterable[str] = (),
 ) -> None:
-    """A row for each group: every seed as a point, the mean as a bar across; levels: dotted lines to compare with.
+    """Draw a row for each group: every seed as a point, the mean as a bar across.
 
-    names: of all groups of the figure, so that each has the same colour in every panel.
+    levels: name → value of a line to compare with. names: all groups of the figure, so that a group has one colour in
+    every panel.
     """
-    places = list(names) or list(groups)
+    order = list(names) or list(groups)
     for row, (name, values) in enumerate(groups.items()):
-        colour = COLOURS[places.index(name) % len(COLOURS)]
+        colour = COLOURS[order.index(name) % len(COLOURS)]
         axes.scatter(values, [row] * len(values), color=colour, s=26, alpha=0.65, linewidths=0, zorder=3)
         if values:
             axes.plot([numpy.mean(values)] * 2, [row - 0.3, row + 0.3], color=colour, linewidth=2.5, zorder=4)
@@ -71,8 +72,8 @@ def draw_points(
 
 
 def draw_lines(axes: Any, lines: Sequence[Curve], x: str, y: str, title: str, **scales: Any) -> None:
-    """Lines, a colour and a marker each; theory dashed in black, on top."""
-    lines = [line for line in lines if any(numpy.size(values) for values in line.y)]  # others diverged
+    """Draw lines, each with its colour and marker; theory is dashed in black, on top."""
+    lines = [line for line in lines if any(numpy.size(values) for values in line.y)]  # without arms that diverged
     if not lines:
         axes.set_title(f"{title}: no run finished", fontsize=11)
         return
@@ -81,7 +82,7 @@ def draw_lines(axes: Any, lines: Sequence[Curve], x: str, y: str, title: str, **
         if line.theory:
             axes.plot(line.x, line.y, "--", color="black", linewidth=1.2, label=line.label, zorder=5)
             continue
-        # Where nothing was measured there is a gap.
+        # A point without values leaves a gap in the line.
         rows = [numpy.atleast_1d(values) if numpy.size(values) else numpy.array([numpy.nan]) for values in line.y]
         means, spreads = numpy.array([mean_and_spread(row.tolist()) for row in rows]).T
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
@@ -98,7 +99,7 @@ def draw_lines(axes: Any, lines: Sequence[Curve], x: str, y: str, title: str, **
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write it; returns the path."""
+    """Write the figure; returns the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     return path

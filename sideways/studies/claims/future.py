@@ -1,4 +1,4 @@
-"""future: the frame two ticks ahead. Skip-Sideways, chain, exact bptt, one frame, repeat, linear extrapolation."""
+"""future: who predicts the frame two ticks ahead best? Networks beside two baselines that need no training."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy
 
-from sideways.studies.claims.claim import CVPR2021, ArmResults, Claim, Finding, Lab, Rows, recipe
+from sideways.studies.claims.claim import CHAIN, CVPR2021, SKIP, VARIANTS, ArmResults, Claim, Finding, Lab, Rows, recipe
 from sideways.studies.claims.figures import Curve, draw_lines, draw_points, panels, save
 from sideways.studies.claims.verdict import Verdict, above, judged, spread
 from sideways.training.build import build_task, make_rule
@@ -16,41 +16,37 @@ from sideways.training.metrics import psnr
 from sideways.training.report.frames_ahead import roll_out, scored
 from sideways.training.run import session
 
-ARMS = {
-    "Skip-Sideways": "skip",
-    "Sideways, chain": "chain",
-    "exact bptt, skip network": "bptt",
-    "one frame, no delay": "backprop",
-}
-SKIP, CHAIN, BPTT, ONE = ARMS
+ARMS = VARIANTS | {"one frame, no delay": "backprop"}  # arm → variant of the recipe
 REPEAT, EXTRAPOLATION = "repeat the newest frame", "linear extrapolation"
-PLACES = {"waves": "waves gliding 0.5 px per frame", "clips": "real video, crops that stand still"}
-FIGURES = ("prediction.png", "roll-out.png")  # of a run
-Scores = dict[str, list[tuple[float, float]]]  # what predicts → PSNR (dB) and SSIM, a pair for each seed
+TASKS = {  # first part of the recipes' names → words for the table
+    "waves": "waves gliding 0.5 px per frame", "clips": "real video, crops that stand still"}
+FIGURES = ("prediction.png", "roll-out.png")  # in the folder plots/ of a run
+Scores = dict[str, list[tuple[float, float]]]  # arm or baseline → (PSNR in dB, SSIM) for each seed
 
 
 def future(lab: Lab) -> Finding:
+    """Train predictors on waves and on real video; compare their PSNR with each other and with the baselines."""
     clips = lab.pick(100, 300, 600)
     rows: Rows = []
     figure, axes = panels(3, 5.2)
     ratios: dict[str, dict[str, list[float]]] = {}
-    kept: list[Path] = []
-    for (place, words), panel in zip(PLACES.items(), axes, strict=False):
+    pictures: list[Path] = []
+    for (task, words), panel in zip(TASKS.items(), axes, strict=False):
         seeds = lab.seeds_of(1, 3, 5)
-        endings = dict(ARMS)
-        if place == "clips" and lab.effort == "quick":
-            endings = {arm: ARMS[arm] for arm in (SKIP, CHAIN)}
-        arms = {arm: recipe(f"{place}-predictor-{ending}", clips=clips) for arm, ending in endings.items()}
-        runs = lab.train(arms, seeds, place)
+        variants = dict(ARMS)
+        if task == "clips" and lab.effort == "quick":
+            variants = {arm: ARMS[arm] for arm in (SKIP, CHAIN)}
+        arms = {arm: recipe(f"{task}-predictor-{variant}", clips=clips) for arm, variant in variants.items()}
+        runs = lab.train(arms, seeds, task)
         scores = judge(runs)
         rows += [_row(words, arm, values) for arm, values in scores.items()]
         title = f"Two ticks ahead,\n{words}"
-        ratios[place] = {arm: [ratio for ratio, _ in values] for arm, values in scores.items()}
-        draw_points(panel, ratios[place], "PSNR (dB)", title, names=[*ARMS, REPEAT, EXTRAPOLATION])
+        ratios[task] = {arm: [ratio for ratio, _ in values] for arm, values in scores.items()}
+        draw_points(panel, ratios[task], "PSNR (dB)", title, names=[*ARMS, REPEAT, EXTRAPOLATION])
         if runs[SKIP].finished:
             run = runs[SKIP].directories[0]
-            kept += _pictures(run, lab.directory, place)
-            if place == "waves":
+            pictures += _pictures(run, lab.directory, task)
+            if task == "waves":
                 steps, rolled = rolled_out(run)
                 lines = [Curve(name, range(1, steps + 1), values) for name, values in rolled.items()]
                 title = "Rolled out, waves: guesses fed back,\none batch of the first seed"
@@ -58,47 +54,48 @@ def future(lab: Lab) -> Finding:
     waves, real = ratios["waves"], ratios["clips"]
     return Finding(
         verdict(waves, real),
-        "; ".join(f"{place} {_number(found)}" for place, found in (("waves", waves), ("video", real))),
+        "; ".join(f"{task} {_number(ratio)}" for task, ratio in (("waves", waves), ("video", real))),
         f"predictor and predictor-skip, 16×16 grey, {clips} clips; recipes waves-predictor-* and clips-predictor-*",
         rows,
-        "The recipes' own; for --quick 60 clips were tried (too few), and 150 (longer). A skip from the first unit "
-        "instead of the raw frame was tried on waves before, and failed. The check against repeating stood first.",
-        [save(figure, lab.directory / "future.png"), *kept],
-        "`prediction-*.mp4` beside the plot play truth, prediction and error.",
+        "The settings of the recipes; for --quick 60 clips were tried (too few), and 150 (longer). A skip edge from "
+        "the first unit instead of the raw frame was tried on waves before, and failed. Before, the check against "
+        "repeating was the first one.",
+        [save(figure, lab.directory / "future.png"), *pictures],
+        "The videos `prediction-*.mp4` beside the plot show truth, prediction and error.",
     )
 
 
 def judge(runs: dict[str, ArmResults]) -> Scores:
-    """PSNR and SSIM of each arm's networks on held-out clips; and of what needs no learning."""
+    """PSNR and SSIM of each arm's networks on held-out clips, and of the two baselines."""
     scores: Scores = {}
-    for arm, mine in runs.items():
-        for directory in mine.directories:
-            held = load_trained(find(directory))
-            with session(held.config):
-                task, config = build_task(held.config), held.config
-                rule = make_rule(config, held.network)
+    for arm, results in runs.items():
+        for directory in results.directories:
+            trained = load_trained(find(directory))
+            config = trained.config
+            with session(config):
+                task, rule = build_task(config), make_rule(config, trained.network)
                 values, _ = scored(rule, task, config.horizon, config.batch, config.evaluation_clips)
-            for (what, age), pair in values.items():
-                if what == "network":
+            for (predictor, age), pair in values.items():
+                if predictor == "network":
                     scores.setdefault(arm, []).append(pair)
                 elif arm == SKIP and age == 0:
-                    scores.setdefault(REPEAT if what == "repeat" else EXTRAPOLATION, []).append(pair)
+                    scores.setdefault(REPEAT if predictor == "repeat" else EXTRAPOLATION, []).append(pair)
     return scores
 
 
 def rolled_out(directory: Path) -> tuple[int, dict[str, list[float]]]:
-    """PSNR of each frame after the last given, guesses fed back; beside it the last frame, again and again."""
-    held = load_trained(find(directory))
-    config = held.config
+    """PSNR of each frame after the last given one: of predictions that are fed back, and of the last frame repeated."""
+    trained = load_trained(find(directory))
+    config = trained.config
     with session(config):
         task = build_task(config)
-        rule = make_rule(config, held.network)
+        rule = make_rule(config, trained.network)
         clip = task.clip("test", 0, config.batch)
         frames = numpy.stack([numpy.asarray(frame) for frame in clip.frames])
         steps = len(frames) // 2
-        given, truth = frames[:-steps], frames[-steps:]
-        guesses = roll_out(rule, given, steps, config.horizon)
-    repeated = numpy.broadcast_to(given[-1], truth.shape)
+        start, truth = frames[:-steps], frames[-steps:]
+        guesses = roll_out(rule, start, steps, config.horizon)
+    repeated = numpy.broadcast_to(start[-1], truth.shape)
     return steps, {
         SKIP: [float(psnr(truth[k], guesses[k], task.span).mean()) for k in range(steps)],
         "repeat the last frame given": [float(psnr(truth[k], repeated[k], task.span).mean()) for k in range(steps)],
@@ -106,7 +103,7 @@ def rolled_out(directory: Path) -> tuple[int, dict[str, list[float]]]:
 
 
 def verdict(waves: dict[str, list[float]], real: dict[str, list[float]]) -> Verdict:
-    """On waves 8 dB above the chain, on video above it: the claim. Then what any guess must beat to be of use."""
+    """The claim: 8 dB above the chain on waves, above it on video. Then: above the baselines, to be of use."""
     ours, film = waves.get(SKIP, []), real.get(SKIP, [])
     return judged(
         above("Skip-Sideways on waves", ours, "the chain", waves.get(CHAIN, []), 8, " dB"),
@@ -117,10 +114,10 @@ def verdict(waves: dict[str, list[float]], real: dict[str, list[float]]) -> Verd
     )
 
 
-def _number(found: dict[str, list[float]]) -> str:
+def _number(ratios: dict[str, list[float]]) -> str:
     others = {"chain": CHAIN, "repeat": REPEAT, "extrapolation": EXTRAPOLATION}
-    compared = ", ".join(f"{words} {spread(found.get(arm, []), 1)}" for words, arm in others.items())
-    return f"{spread(found.get(SKIP, []), 1)} dB ({compared})"
+    compared = ", ".join(f"{words} {spread(ratios.get(arm, []), 1)}" for words, arm in others.items())
+    return f"{spread(ratios.get(SKIP, []), 1)} dB ({compared})"
 
 
 def _row(words: str, arm: str, values: list[tuple[float, float]]) -> dict[str, str]:
@@ -134,12 +131,12 @@ def _row(words: str, arm: str, values: list[tuple[float, float]]) -> dict[str, s
     }
 
 
-def _pictures(run: Path, folder: Path, place: str) -> list[Path]:
-    """A run's own figures and video, beside the plot of the claim."""
+def _pictures(run: Path, folder: Path, task: str) -> list[Path]:
+    """Copy the run's own figures and video into the claim's folder."""
     for name in FIGURES:
-        shutil.copy(run / "plots" / name, folder / f"{place}-{name}")
-    shutil.copy(run / "prediction.mp4", folder / f"prediction-{place}.mp4")
-    return [folder / f"{place}-{name}" for name in FIGURES]
+        shutil.copy(run / "plots" / name, folder / f"{task}-{name}")
+    shutil.copy(run / "prediction.mp4", folder / f"prediction-{task}.mp4")
+    return [folder / f"{task}-{name}" for name in FIGURES]
 
 
 CLAIM = Claim("Skip-Sideways predicts future frames better than Sideways.", CVPR2021, future)

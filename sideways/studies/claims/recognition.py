@@ -1,101 +1,105 @@
-"""recognition: the three data sets through the whole pipeline, on whatever is at hand, else on small made ones."""
+"""recognition: three data sets through the whole pipeline; a small made set stands in for each that is not at hand."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sideways.data.videos.make import LAYOUTS, is_made, make
-from sideways.studies.claims.claim import CVPR2021, Claim, Finding, Lab, Rows, recipe
+from sideways.studies.claims.claim import CHAIN, CVPR2021, SKIP, VARIANTS, Claim, Finding, Lab, Rows, recipe
 from sideways.studies.claims.figures import draw_points, panels, save
 from sideways.studies.claims.verdict import Check, Verdict, clearly_above, judged, spread
 from sideways.training.build import build_task
-
-ARMS = {"Skip-Sideways": "skip", "Sideways, chain": "chain", "exact bptt, skip network": "bptt"}
-SKIP, CHAIN, _ = ARMS
+from sideways.training.config import Config
 
 
 def recognition(lab: Lab) -> Finding:
-    clips, seeds = lab.pick(40, 80, 240), lab.seeds_of(1, 3, 5)
-    places = [*lab.data, *made_sets(lab, {kind_of(place) for place in lab.data})]
-    arms_of = {arm: ARMS[arm] for arm in (ARMS if lab.effort != "quick" else (SKIP, CHAIN))}
+    """Train Skip-Sideways, the chain and exact bptt on each data set, and compare their accuracies."""
+    data_sets = [*lab.data, *made_sets(lab, {kind_of(data) for data in lab.data})]
     rows: Rows = []
-    figure, axes = panels(len(places))
+    figure, axes = panels(len(data_sets))
     accuracies: dict[str, dict[str, list[float]]] = {}
     samples: dict[str, int] = {}
-    for number, (place, panel) in enumerate(zip(places, axes, strict=True)):
-        large = lab.effort == "full" and is_real(place) and kind_of(place) in LAYOUTS
-        endings = {arm: arms_of[arm] for arm in (SKIP, CHAIN)} if large else arms_of  # a day for each run
-        arms = {}
-        for arm, ending in endings.items():
-            changes = {} if large else {"clips": clips}
-            options = {"data": place} | ({"length": 16} if lab.effort == "quick" else {})
-            name = large_recipe(place, ending) if large else f"videos-small-{ending}"
-            arms[arm] = recipe(name, **changes, task_options=options)
-        mine = lab.seeds_of(1, 1, 1) if large else seeds
-        runs = lab.train(arms, mine, f"set-{number + 1}")
-        samples[place], chance = runs[SKIP].samples, runs[SKIP].chance()
-        accuracies[place] = {arm: run.accuracies for arm, run in runs.items()}
-        words = place if is_real(place) else f"made, in the layout of {kind_of(place)}"
+    for number, (data, panel) in enumerate(zip(data_sets, axes, strict=True)):
+        large = lab.effort == "full" and is_real(data) and kind_of(data) in LAYOUTS
+        seeds = lab.seeds_of(1, 1, 1) if large else lab.seeds_of(1, 3, 5)
+        runs = lab.train(_arms(lab, data, large), seeds, f"set-{number + 1}")
+        samples[data], chance = runs[SKIP].samples, runs[SKIP].chance()
+        accuracies[data] = {arm: results.accuracies for arm, results in runs.items()}
+        words = data if is_real(data) else f"made, in the layout of {kind_of(data)}"
         rows += [
             {
                 "data": words,
                 "arm": arm,
-                "seeds": str(run.count),
-                "held-out accuracy": spread(run.accuracies),
+                "seeds": str(results.count),
+                "held-out accuracy": spread(results.accuracies),
                 "chance": f"{chance:.2f}",
             }
-            for arm, run in runs.items()
+            for arm, results in runs.items()
         ]
-        draw_points(panel, accuracies[place], "held-out accuracy", words, {"chance": chance}, ARMS)
+        draw_points(panel, accuracies[data], "held-out accuracy", words, {"chance": chance}, VARIANTS)
         panel.set_xlim(0, 1.02)
-    real = [place for place in places if is_real(place)]
+    real = [data for data in data_sets if is_real(data)]
     return Finding(
         verdict(accuracies, samples, real),
-        "; ".join(f"{kind_of(place)} {spread(a[SKIP])} (chain {spread(a[CHAIN])})" for place, a in accuracies.items()),
-        f"{', '.join(real) or 'no real data set'}; made for the others (moving textures; classes: directions). The "
-        "whole pipeline from files on; recipes videos-small-* (with --full, for a real set: *-vgg8, one seed unless "
-        "--seeds)",
+        "; ".join(f"{kind_of(data)} {spread(a[SKIP])} (chain {spread(a[CHAIN])})" for data, a in accuracies.items()),
+        f"{', '.join(real) or 'no real data set'}; for the others, made sets of moving textures whose classes are "
+        "directions. The whole pipeline, from files on; recipes videos-small-* (with --full, for a real set: *-vgg8, "
+        "one seed unless --seeds says otherwise)",
         rows,
-        "The recipes' own.",
+        "The settings of the recipes.",
         [save(figure, lab.directory / "recognition.png")],
         ""
         if real
-        else "These sets only show that the pipeline learns motion from files. For the claim itself: "
-        "`sideways claims recognition --full --data ucf101:/path`, days on a few cores.",
+        else "Made sets only show that the pipeline learns motion from files. The claim itself takes days on a few "
+        "cores: `sideways claims recognition --full --data ucf101:/path`.",
     )
 
 
-def kind_of(place: str) -> str:
+def _arms(lab: Lab, data: str, large: bool) -> dict[str, Config]:
+    """The arms for one data set; large: by the recipe made for it, a day for each run, without exact bptt."""
+    if large:
+        names = {arm: large_recipe(data, VARIANTS[arm]) for arm in (SKIP, CHAIN)}
+        return {arm: recipe(name, task_options={"data": data}) for arm, name in names.items()}
+    options: dict[str, Any] = {"data": data} | ({"length": 16} if lab.effort == "quick" else {})
+    variants = {arm: VARIANTS[arm] for arm in (VARIANTS if lab.effort != "quick" else (SKIP, CHAIN))}
+    clips = lab.pick(40, 80, 240)
+    return {
+        arm: recipe(f"videos-small-{variant}", clips=clips, task_options=options) for arm, variant in variants.items()
+    }
+
+
+def kind_of(data: str) -> str:
     """The kind of `KIND:PATH`."""
-    return place.partition(":")[0]
+    return data.partition(":")[0]
 
 
-def is_real(place: str) -> bool:
-    """Whether it was not made by `sideways data make`."""
-    return not is_made(Path(place.partition(":")[2]))
+def is_real(data: str) -> bool:
+    """True if the data set of `KIND:PATH` was not made by `sideways data make`."""
+    return not is_made(Path(data.partition(":")[2]))
 
 
-def check_data(places: Sequence[str]) -> None:
-    """Open the data sets of `--data`, so that what is wrong with one is told before anything runs."""
-    for place in places:
-        build_task(recipe("videos-small-skip", task_options={"data": place}))
+def check_data(data_sets: Sequence[str]) -> None:
+    """Open the data sets of `--data`, so that a broken one is refused before anything runs."""
+    for data in data_sets:
+        build_task(recipe("videos-small-skip", task_options={"data": data}))
 
 
-def made_sets(lab: Lab, there: set[str]) -> list[str]:
-    """A small one in each layout that is not there, of classes that only motion tells."""
+def made_sets(lab: Lab, kinds: set[str]) -> list[str]:
+    """Make a small data set in each layout that is not among these kinds, of classes that only motion tells."""
     groups, each = lab.pick((9, 1), (25, 2), (25, 2))
-    places = []
-    for kind in (kind for kind in LAYOUTS if kind not in there):
+    data_sets = []
+    for kind in (kind for kind in LAYOUTS if kind not in kinds):
         folder: Path = lab.directory / "sets" / kind
         make(kind, folder, "motion", seed=1, groups=groups, each=each)
-        places.append(f"{kind}:{folder}")
-    return places
+        data_sets.append(f"{kind}:{folder}")
+    return data_sets
 
 
-def large_recipe(place: str, ending: str) -> str:
-    """Of a real set, where all effort is wanted."""
-    return f"{kind_of(place)}-vgg8{'' if ending == 'chain' else '-skip'}"
+def large_recipe(data: str, variant: str) -> str:
+    """The recipe made for a real data set: `ucf101-vgg8` for the chain, `ucf101-vgg8-skip` for Skip-Sideways."""
+    return f"{kind_of(data)}-vgg8{'' if variant == 'chain' else '-skip'}"
 
 
 def verdict(accuracies: dict[str, dict[str, list[float]]], samples: dict[str, int], real: Sequence[str]) -> Verdict:
@@ -103,9 +107,9 @@ def verdict(accuracies: dict[str, dict[str, list[float]]], samples: dict[str, in
     return judged(
         *(
             clearly_above(
-                f"{kind_of(place)}: Skip-Sideways", arms[SKIP], "the chain", arms[CHAIN], samples[place], fixed=True
+                f"{kind_of(data)}: Skip-Sideways", arms[SKIP], "the chain", arms[CHAIN], samples[data], fixed=True
             )
-            for place, arms in accuracies.items()
+            for data, arms in accuracies.items()
         ),
         Check(bool(real), "on real videos of actions", ", ".join(map(kind_of, real)) or "made sets only"),
     )

@@ -1,4 +1,4 @@
-"""remedies: where pseudo-gradients fail, what helps, and what does it cost? Each change alone, in one table."""
+"""remedies: which change helps where pseudo-gradients fail, and what does it cost? Each change alone, in one table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PLAIN, DELAYED, RATES, NORM, FROZEN, RAW, EXACT = (
     "skip from the raw frame",
     "exact bptt (waits)",
 )
-DIRECTION = {
+DIRECTION = {  # remedy → recipe
     PLAIN: "waves-bare",
     DELAYED: "waves-bare-delayed",
     RATES: "waves-bare-rates",
@@ -31,7 +31,7 @@ DIRECTION = {
     RAW: "waves-bare-frame",
     EXACT: "waves-bare-bptt",
 }
-AHEAD = {  # the predictor has no normalisation, and its skip edge is one from the raw frame
+AHEAD = {  # remedy → recipe; the predictor has no normalisation, and its skip edge starts at the raw frame
     PLAIN: "waves-predictor-skip",
     DELAYED: "waves-predictor-delayed",
     RATES: "waves-predictor-rates",
@@ -42,6 +42,7 @@ MERGE = "conv4"
 
 
 def remedies(lab: Lab) -> Finding:
+    """Train without normalisation, with each remedy alone; compare accuracy, memory and time."""
     seeds, clips, batches = lab.seeds_of(2, 5, 10), lab.pick(100, 250, 250), lab.pick(8, 24, 96)
     every = 18 * clips // 3
     arms = {
@@ -51,7 +52,7 @@ def remedies(lab: Lab) -> Finding:
     ahead_seeds, ahead_clips = lab.seeds_of(1, 3, 5), lab.pick(60, 300, 600)
     ahead_arms = {arm: recipe(name, clips=ahead_clips) for arm, name in AHEAD.items()}
     ahead = lab.train(ahead_arms, ahead_seeds, "ahead")
-    scores = {arm: judge({PREDICTOR: mine}).get(PREDICTOR, []) for arm, mine in ahead.items()}
+    scores = {arm: judge({PREDICTOR: results}).get(PREDICTOR, []) for arm, results in ahead.items()}
     ratios = {arm: [ratio for ratio, _ in values] for arm, values in scores.items()}
     rows: Rows = []
     for arm, config in arms.items():
@@ -60,7 +61,7 @@ def remedies(lab: Lab) -> Finding:
         lower = {unit: value for mean in means for unit, value in mean.items() if unit < MERGE}
         rows.append(_row(arm, runs[arm], lower, ratios.get(arm, [])))
     figure, axes = panels(2, 5.2)
-    accuracy = {arm: mine.accuracies for arm, mine in runs.items()}
+    accuracy = {arm: results.accuracies for arm, results in runs.items()}
     title = f"Direction of waves without normalisation:\n{clips} clips"
     draw_points(axes[0], accuracy, "held-out accuracy", title, {"chance": 0.25}, DIRECTION)
     draw_points(axes[1], ratios, "PSNR (dB)", f"Two ticks ahead, waves:\n{ahead_clips} clips", names=DIRECTION)
@@ -73,14 +74,15 @@ def remedies(lab: Lab) -> Finding:
         f"direction of waves by vgg5-skip without normalisation, {clips} clips, recipes waves-bare*; two ticks ahead, "
         f"{ahead_clips} clips, recipes waves-predictor-*",
         rows,
-        "Rates: × 0.3, 0.1, 0.03 for one, two and three units below the merge, no other; all else as in the recipes.",
+        "Rates: × 0.3, 0.1, 0.03 for one, two and three units below the merge, and no others; all other settings are "
+        "those of the recipes.",
         [save(figure, lab.directory / "remedies.png")],
-        choice(accuracy, ratios, {arm: mine.values("activation_megabytes") for arm, mine in runs.items()}),
+        choice(accuracy, ratios, {arm: results.values("activation_megabytes") for arm, results in runs.items()}),
     )
 
 
 def choice(accuracy: dict[str, list[float]], ratios: dict[str, list[float]], memory: dict[str, list[float]]) -> str:
-    """What to choose, from the numbers: the leanest remedy within .02 of the best; the best for frames."""
+    """The remedies to choose by the numbers: for classes the leanest within .02 of the best, for frames the best."""
     mean = {arm: mean_and_spread(values)[0] for arm, values in memory.items() if values}
     means = {arm: mean_and_spread(values)[0] for arm, values in accuracy.items() if arm != EXACT and arm in mean}
     frames = {arm: mean_and_spread(values)[0] for arm, values in ratios.items() if arm != EXACT and values}
@@ -90,15 +92,15 @@ def choice(accuracy: dict[str, list[float]], ratios: dict[str, list[float]], mem
     leanest = min(good, key=lambda arm: mean[arm])
     first = max(frames, key=lambda arm: frames[arm])
     return (
-        f"What to choose, by these numbers: for classes, of what comes within .02 of the best ({', '.join(good)}), "
+        f"What to choose, by these numbers: for classes, of the remedies within .02 of the best ({', '.join(good)}), "
         f"**{leanest}** needs the least memory; for frames, **{first}** ({frames[first]:.1f} dB). Delayed takes "
-        f"{mean[DELAYED] / mean[PLAIN]:.1f} times the memory of Sideways here, and one forward more per tick; exact "
-        f"bptt {mean[EXACT] / mean[PLAIN]:.1f} times."
+        f"{mean[DELAYED] / mean[PLAIN]:.1f} times the memory of Sideways here, and one more forward pass per "
+        f"tick; exact bptt {mean[EXACT] / mean[PLAIN]:.1f} times."
     )
 
 
 def verdict(accuracy: dict[str, list[float]], ratios: dict[str, list[float]], samples: int) -> Verdict:
-    """Delayed mends what pseudo-gradients break: clearly above Sideways, and near exact bptt."""
+    """Delayed is clearly above Sideways and near exact bptt."""
     return judged(
         clearly_above("Delayed, direction", accuracy[DELAYED], "Sideways", accuracy[PLAIN], samples),
         above("Delayed, direction,", accuracy[DELAYED], "exact bptt", accuracy[EXACT], -0.05, ""),

@@ -1,6 +1,7 @@
-"""What `sideways claims` writes: report.md with a table of all claims, a section for each, renewed after each.
+"""The report of `sideways claims`: report.md, with a table of all claims and a section for each.
 
-It is made of what each claim's folder keeps, so that claims may be checked one by one, in any order.
+It is written anew after each claim, from the finding.json in each claim's folder, so that claims may be checked one by
+one, in any order.
 """
 
 from __future__ import annotations
@@ -22,51 +23,53 @@ FINDING = "finding.json"  # in the folder of each claim
 
 
 def keep(folder: Path, finding: Finding, command: str) -> None:
-    """Write what a claim came to, and the command that checks it, into its folder."""
+    """Write a finding, and the command that repeats the experiment, into the claim's folder."""
     pictures = [os.path.relpath(picture, folder) for picture in finding.pictures]
-    about = asdict(finding) | {"pictures": pictures, "command": command, "machine": machine()}
-    _write(folder / FINDING, json.dumps(about, indent=1))
+    entries = asdict(finding) | {"pictures": pictures, "command": command, "machine": machine()}
+    _write(folder / FINDING, json.dumps(entries, indent=1))
 
 
 def is_finding(folder: Path) -> bool:
-    """Whether a claim was checked there."""
+    """True if a claim was checked in this folder."""
     return (folder / FINDING).is_file()
 
 
 def write_report(directory: Path, claims: Mapping[str, Claim]) -> None:
-    """report.md: a table of all claims that were checked in this directory, and of each its table, checks and plots."""
-    found = {name: _read(directory / name) for name in claims if is_finding(directory / name)}
-    commands = [command for _, command, _ in found.values()]
+    """Write report.md on all claims that were checked in this directory: a table, then a section for each."""
+    findings = {name: _read(directory / name) for name in claims if is_finding(directory / name)}
+    commands = [command for _, command, _ in findings.values()]
     sections = [
         "# The claims, checked",
         "Written by `sideways claims`. Every number was computed by the command that is named with it. ± is the "
         "standard deviation over seeds.",
         "A verdict follows from checks that are stated below it: if the first, the claim itself, fails, it *does not "
         "hold here*; if another fails, it *holds in part*.",
-        "Where --quick is named: few seeds and short training. `sideways claims all` takes what each claim wants."
+        "With --quick there are few seeds and short runs; `sideways claims all` gives each experiment what it wants."
         if any("--quick" in command for command in commands)
         else "",
-        markdown([_line(name, claims[name], finding) for name, (finding, _, _) in found.items()]) if found else "",
-        *(_section(directory, name, claims[name], *what) for name, what in found.items()),
+        markdown([_line(name, claims[name], finding) for name, (finding, _, _) in findings.items()])
+        if findings
+        else "",
+        *(_section(directory, name, claims[name], *kept) for name, kept in findings.items()),
     ]
     _write(directory / "report.md", "\n\n".join(part for part in sections if part) + "\n")
 
 
 def _write(path: Path, text: str) -> None:
-    """Whole, or not at all."""
+    """Write the file whole or not at all, by renaming a draft."""
     draft = path.with_suffix(".draft")
     draft.write_text(text, encoding="utf-8")
     os.replace(draft, path)
 
 
 def _read(folder: Path) -> tuple[Finding, str, dict[str, Any]]:
-    """A finding as it was kept, its command, and the machine."""
+    """Read a finding from its folder: (finding, command, machine)."""
     try:
-        about = json.loads((folder / FINDING).read_text(encoding="utf-8"))
-        command, on, verdict = about.pop("command"), about.pop("machine"), about.pop("verdict")
-        checked = Verdict(verdict["word"], tuple(Check(**check) for check in verdict["checks"]))
-        about["pictures"] = [folder / picture for picture in about["pictures"]]
-        return Finding(verdict=checked, **about), command, on
+        entries = json.loads((folder / FINDING).read_text(encoding="utf-8"))
+        command, on, verdict = entries.pop("command"), entries.pop("machine"), entries.pop("verdict")
+        entries["verdict"] = Verdict(verdict["word"], tuple(Check(**check) for check in verdict["checks"]))
+        entries["pictures"] = [folder / picture for picture in entries["pictures"]]
+        return Finding(**entries), command, on
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{folder / FINDING} is damaged, or of another version: remove {folder}") from None
 

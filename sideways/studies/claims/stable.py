@@ -1,4 +1,4 @@
-"""stable: do skip connections make training steadier? Sideways and Skip-Sideways over learning rates and seeds."""
+"""stable: do skip connections make training steadier? The chain and the skip network over learning rates and seeds."""
 
 from __future__ import annotations
 
@@ -9,32 +9,31 @@ from math import log
 import numpy
 
 from sideways.errors import InputError
-from sideways.studies.claims.claim import CVPR2021, ArmResults, Claim, Finding, Lab, Rows, recipe
+from sideways.studies.claims.claim import CHAIN, CVPR2021, SKIP, ArmResults, Claim, Finding, Lab, Rows, recipe
 from sideways.studies.claims.figures import Curve, draw_lines, panels, save
 from sideways.studies.claims.verdict import Check, Verdict, counted, judged, spread
 
-ARMS = {"Sideways, chain": "bands-chain", "Skip-Sideways": "bands-skip"}
-CHAIN, SKIP = ARMS
-
-
+ARMS = {CHAIN: "bands-chain", SKIP: "bands-skip"}  # arm → recipe
 LEAST_SEEDS = 3
 RESAMPLED = 2000  # draws of the bootstrap
 
 
 @dataclass
 class Steadiness:
-    """Of the runs of one arm at one learning rate."""
+    """The steadiness of the runs of one arm at one learning rate."""
 
-    accuracies: list[float]  # held out, of each seed
+    accuracies: list[float]  # held out, one for each seed
     over_time: list[float]  # deviation of the loss from clip to clip in the last third, of each seed that finished
     failed: int  # diverged, or ended no better than guessing
 
     @property
     def count(self) -> int:
+        """The number of seeds."""
         return len(self.accuracies)
 
 
 def stable(lab: Lab) -> Finding:
+    """Train both networks at several learning rates; compare the deviations over seeds and over time."""
     seeds, clips = lab.seeds_of(5, 5, 10), lab.pick(40, 150, 250)
     if len(seeds) < LEAST_SEEDS:
         raise InputError(f"is about the spread over seeds: --seeds must be at least {LEAST_SEEDS}")
@@ -45,45 +44,47 @@ def stable(lab: Lab) -> Finding:
         for rate in rates
     }
     runs = lab.train(arms, seeds)
-    found = {arm: {rate: steadiness(runs[f"{arm}, rate {rate:g}"]) for rate in rates} for arm in ARMS}
+    measured = {arm: {rate: steadiness(runs[f"{arm}, rate {rate:g}"]) for rate in rates} for arm in ARMS}
     rows: Rows = [
         {
             "arm": arm,
             "learning rate": f"{rate:g}",
-            "seeds": str(mine.count),
-            "held-out accuracy": spread(mine.accuracies),
-            "loss, deviation over time": spread(mine.over_time),
-            "no better than guessing, or diverged": f"{mine.failed} of {mine.count}",
+            "seeds": str(one.count),
+            "held-out accuracy": spread(one.accuracies),
+            "loss, deviation over time": spread(one.over_time),
+            "no better than guessing, or diverged": f"{one.failed} of {one.count}",
         }
         for arm in ARMS
-        for rate, mine in found[arm].items()
+        for rate, one in measured[arm].items()
     ]
     figure, axes = panels(2)
-    about, over = f"{clips} clips, {counted(seeds)}", "learning rate (Adam)"
-    lines = [Curve(arm, rates, [mine.accuracies for mine in found[arm].values()]) for arm in ARMS]
-    draw_lines(axes[0], lines, over, "held-out accuracy", f"Accuracy: {about}", xscale="log")
-    lines = [Curve(arm, rates, [mine.over_time for mine in found[arm].values()]) for arm in ARMS]
-    what = "deviation of the loss over time (nats)"
-    draw_lines(axes[1], lines, over, what, f"Last third of training: {about}", xscale="log")
-    chain, skip = (list(found[arm].values()) for arm in (CHAIN, SKIP))
+    size, x = f"{clips} clips, {counted(seeds)}", "learning rate (Adam)"
+    lines = [Curve(arm, rates, [one.accuracies for one in measured[arm].values()]) for arm in ARMS]
+    draw_lines(axes[0], lines, x, "held-out accuracy", f"Accuracy: {size}", xscale="log")
+    lines = [Curve(arm, rates, [one.over_time for one in measured[arm].values()]) for arm in ARMS]
+    y = "deviation of the loss over time (nats)"
+    draw_lines(axes[1], lines, x, y, f"Last third of training: {size}", xscale="log")
+    chain, skip = (list(measured[arm].values()) for arm in (CHAIN, SKIP))
     over_seeds, over_time = compared(chain, skip, deviation), compared(chain, skip, mean_over_time)
     return Finding(
         verdict(chain, skip),
         f"deviation over seeds {over_seeds[0]:.2f} times the chain's, over time {over_time[0]:.2f} times",
         f"the wavelength of waves (one frame is enough for both), {clips} clips, {counted(seeds)}, recipes bands-*",
         rows,
-        f"Adam's learning rates {', '.join(f'{rate:g}' for rate in rates)}, all of them above. Before, a ratio of .9 "
-        "was enough, without an interval.",
+        f"Adam's learning rates {', '.join(f'{rate:g}' for rate in rates)}, all of them in the table. Before, a ratio "
+        "of .9 was enough, without an interval.",
         [save(figure, lab.directory / "stable.png")],
         "Ratios are of means over the learning rates at which all runs of both arms learnt; their interval comes from "
-        "seeds drawn anew (bootstrap). Over time: the deviation of the differences of neighbouring clips, over √2, so "
-        "that learning is not taken for noise."
-        + ("" if any(mine.failed for mine in chain + skip) else " No run failed: of that these rates say nothing."),
+        "seeds drawn anew (bootstrap). Over time: the deviation of the differences between neighbouring clips, divided "
+        "by √2, so that learning is not taken for noise."
+        + (
+            "" if any(one.failed for one in chain + skip) else " No run failed; these rates say nothing about failures."
+        ),
     )
 
 
 def steadiness(runs: ArmResults) -> Steadiness:
-    """Of one arm at one learning rate; a run that diverged counts as one at chance."""
+    """The steadiness of one arm at one learning rate; a run that diverged counts as a run at chance."""
     over_time = [
         float(numpy.diff(losses[-max(len(losses) // 3, 2) :]).std() / 2**0.5)
         for losses in runs.metrics("train", "loss")
@@ -93,32 +94,35 @@ def steadiness(runs: ArmResults) -> Steadiness:
 
 
 def deviation(rates: list[Steadiness], chosen: numpy.ndarray) -> numpy.ndarray:
-    """Of accuracies over the chosen seeds (…, n): mean over the rates, (…,)."""
-    return numpy.mean([numpy.array(mine.accuracies)[chosen].std(axis=-1, ddof=1) for mine in rates], axis=0)
+    """The deviation of accuracies over the chosen seeds (…, n), as a mean over the rates: (…,)."""
+    return numpy.mean([numpy.array(one.accuracies)[chosen].std(axis=-1, ddof=1) for one in rates], axis=0)
 
 
 def mean_over_time(rates: list[Steadiness], chosen: numpy.ndarray) -> numpy.ndarray:
-    """Of deviations over time, of the chosen seeds (…, n): mean over the rates, (…,)."""
-    return numpy.mean([numpy.array(mine.over_time)[chosen].mean(axis=-1) for mine in rates], axis=0)
+    """The mean deviation over time of the chosen seeds (…, n), as a mean over the rates: (…,)."""
+    return numpy.mean([numpy.array(one.over_time)[chosen].mean(axis=-1) for one in rates], axis=0)
 
 
 Measure = Callable[[list[Steadiness], numpy.ndarray], numpy.ndarray]
 
 
 def compared(chain: list[Steadiness], skip: list[Steadiness], measure: Measure) -> tuple[float, float, float]:
-    """Skip-Sideways' part of the chain's, and its 95 % interval (bootstrap over seeds); NaN where no rate will do."""
-    pairs = [pair for pair in zip(chain, skip, strict=True) if not any(mine.failed for mine in pair)]
+    """The ratio of Skip-Sideways' measure to the chain's, and its 95 % interval (bootstrap over seeds).
+
+    Only learning rates count at which every run of both learnt; the numbers are NaN if there is none.
+    """
+    pairs = [pair for pair in zip(chain, skip, strict=True) if not any(one.failed for one in pair)]
     if not pairs:
         return (float("nan"),) * 3
-    draw = numpy.random.default_rng(0)
-    both = []
+    random = numpy.random.default_rng(0)
+    measures = []  # of the chain, of Skip-Sideways: for all seeds first, then for each draw of the bootstrap
     for rates in zip(*pairs, strict=True):
         count = rates[0].count
-        drawn = draw.integers(0, count, (RESAMPLED, count))
-        both.append(measure(list(rates), numpy.vstack([numpy.arange(count), drawn])))
+        drawn = random.integers(0, count, (RESAMPLED, count))
+        measures.append(measure(list(rates), numpy.vstack([numpy.arange(count), drawn])))
     with numpy.errstate(divide="ignore", invalid="ignore"):
-        ratios = both[1] / both[0]
-    numbers = ratios[1:][~numpy.isnan(ratios[1:])]  # 0 / 0: the same seed, drawn again and again
+        ratios = measures[1] / measures[0]
+    numbers = ratios[1:][~numpy.isnan(ratios[1:])]  # A draw of one seed again and again gives 0 / 0.
     if not numbers.size:
         return (float("nan"),) * 3
     low, high = numpy.quantile(numbers, (0.025, 0.975), method="nearest")
@@ -126,15 +130,15 @@ def compared(chain: list[Steadiness], skip: list[Steadiness], measure: Measure) 
 
 
 def verdict(chain: list[Steadiness], skip: list[Steadiness]) -> Verdict:
-    """Skip-Sideways' deviations are clearly below the chain's, over seeds and over time; and no more runs fail."""
+    """Skip-Sideways' deviations over seeds and over time are clearly below the chain's; no more runs fail."""
     checks = []
     for words, measure in (("accuracy over seeds", deviation), ("the loss over time", mean_over_time)):
         ratio, low, high = compared(chain, skip, measure)
         rule = (
-            f"Skip-Sideways' deviation of {words} is below the chain's, so that the 95 % interval of their ratio is too"
+            f"Skip-Sideways' deviation of {words} is below the chain's, and the 95 % interval of their ratio is below 1"
         )
         checks.append(Check(high < 1, rule, f"{ratio:.2f} times, {low:.2f} to {high:.2f}"))
-    fails = [sum(mine.failed for mine in arm) for arm in (chain, skip)]
+    fails = [sum(one.failed for one in arm) for arm in (chain, skip)]
     if any(fails):
         checks.append(Check(fails[1] <= fails[0], "no more runs fail", f"{fails[1]} against {fails[0]}"))
     return judged(*checks)

@@ -1,4 +1,4 @@
-"""temporal: does Skip-Sideways learn what no single frame shows? The direction of motion, on waves and on video."""
+"""temporal: does Skip-Sideways learn the direction of motion, which no single frame shows? On waves and on video."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from sideways.studies.claims.claim import CVPR2021, ArmResults, Claim, Finding, 
 from sideways.studies.claims.figures import draw_points, panels, save
 from sideways.studies.claims.verdict import Verdict, at_chance, at_least, clearly_above, counted, judged, spread
 
-ARMS = {  # what the table calls it → the ending of the recipe's name
+ARMS = {  # arm → variant of the recipe
     "Skip-Sideways, concat": "skip",
     "Skip-Sideways, add": "add",
     "Sideways, chain": "chain",
@@ -18,40 +18,41 @@ SKIP, ADD, CHAIN, SHORTCUT, BPTT, FROZEN = ARMS
 
 
 def temporal(lab: Lab) -> Finding:
+    """Train chains and skip networks, by Sideways and exactly, on the direction of motion; compare accuracies."""
     rows: Rows = []
     figure, axes = panels(2, width=5.2)
-    found = {}
+    results = {}
     for task, where, panel in zip(("waves", "pan"), ("moving waves", "pan over real video"), axes, strict=True):
         seeds = lab.seeds_of(2, 5, 10) if task == "waves" else lab.seeds_of(1, 3, 10)
         clips = lab.pick(100, 250, 250) if task == "waves" else lab.pick(150, 300, 300)
-        endings = dict(ARMS)
+        variants = dict(ARMS)
         if task == "pan" and lab.effort == "quick":
-            endings = {arm: ARMS[arm] for arm in (SKIP, CHAIN, BPTT)}
-        arms = {arm: recipe(f"{task}-{ending}", clips=clips) for arm, ending in endings.items()}
-        found[task] = runs = lab.train(arms, seeds, task)
+            variants = {arm: ARMS[arm] for arm in (SKIP, CHAIN, BPTT)}
+        arms = {arm: recipe(f"{task}-{variant}", clips=clips) for arm, variant in variants.items()}
+        results[task] = runs = lab.train(arms, seeds, task)
         rows += [_row(where, arm, runs[arm], clips, arms[arm].batch) for arm in arms]
         chance = {"chance": 0.25}
         title = f"Direction of {where}:\n{clips} clips, {counted(seeds)}"
         draw_points(panel, {arm: run.accuracies for arm, run in runs.items()}, "held-out accuracy", title, chance, ARMS)
         panel.set_xlim(0, 1.02)
-    waves = {arm: run.accuracies for arm, run in found["waves"].items()}
-    pan = {arm: run.accuracies for arm, run in found["pan"].items()}
+    waves = {arm: run.accuracies for arm, run in results["waves"].items()}
+    pan = {arm: run.accuracies for arm, run in results["pan"].items()}
     return Finding(
-        verdict(waves, pan, found["waves"][SKIP].samples, found["pan"][SKIP].samples),
+        verdict(waves, pan, results["waves"][SKIP].samples, results["pan"][SKIP].samples),
         f"waves {spread(waves[SKIP])} (chain {spread(waves[CHAIN])}); pan {spread(pan[SKIP])} "
         f"(chain {spread(pan[CHAIN])})",
         "vgg5 and vgg5-skip on 16×16 grey frames, clips of 18; recipes waves-* and pan-*",
         rows,
-        "The recipes' own, chosen in earlier experiments; none was changed here but the number of clips.",
+        "The settings of the recipes, chosen in earlier experiments; only the number of clips was changed.",
         [save(figure, lab.directory / "temporal.png")],
         f"With all units below the merge frozen: waves {spread(waves[FROZEN])}"
         + (f", pan {spread(pan[FROZEN])}" if FROZEN in pan else "")
-        + ". Where that is no less than what training them gives, their pseudo-gradients were of no use, or did harm.",
+        + ". Where that is no less than with training, the pseudo-gradients of these units were useless or harmful.",
     )
 
 
 def verdict(waves: dict[str, list[float]], pan: dict[str, list[float]], samples: int, crops: int) -> Verdict:
-    """On waves: concat at least .97, the chain at chance, bptt at least .99; on video above the chain, and .8."""
+    """On waves: concat at least .97, the chain at chance, bptt at least .99; on video: above the chain, at least .8."""
     return judged(
         at_least("Skip-Sideways by concat on waves", waves[SKIP], 0.97),
         at_chance("the chain on waves", waves[CHAIN], 0.25, samples),

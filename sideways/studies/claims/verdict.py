@@ -1,4 +1,4 @@
-"""How a verdict is reached: by checks, each a sentence with its numbers and whether it is true; none is hard-coded."""
+"""Verdicts follow from checks: each is a rule in words, the measured numbers, and whether the numbers satisfy it."""
 
 from __future__ import annotations
 
@@ -12,98 +12,108 @@ HOLDS, IN_PART, NOT_HERE, NOT_RUN = "holds", "holds in part", "does not hold her
 
 @dataclass(frozen=True)
 class Check:
-    """A rule that was applied to measured numbers."""
+    """A rule that was applied to measured numbers. `finding.json` holds these fields by name."""
 
     true: bool
     rule: str  # the rule with its threshold, in words
-    found: str  # the numbers it was applied to
+    found: str  # the numbers that the rule was applied to
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The word, and the checks that led to it."""
+    """The verdict in a word or two, and the checks that led to it."""
 
     word: str
     checks: tuple[Check, ...]
 
     @property
     def why(self) -> str:
+        """Every check in words, with its numbers."""
         return "; ".join(f"{'yes' if check.true else 'NO'}: {check.rule} ({check.found})" for check in self.checks)
 
 
 def judged(*checks: Check) -> Verdict:
-    """The first check is the claim itself: if it fails, the claim does not hold here; if another fails, in part."""
-    word = NOT_HERE if not checks[0].true else HOLDS if all(check.true for check in checks) else IN_PART
-    return Verdict(word, checks)
+    """The verdict of these checks. The first is the claim itself: if it fails, the claim does not hold here; if only
+    others fail, it holds in part."""
+    if not checks[0].true:
+        return Verdict(NOT_HERE, checks)
+    return Verdict(HOLDS if all(check.true for check in checks) else IN_PART, checks)
 
 
-def at_least(what: str, values: Sequence[float], least: float, unit: str = "") -> Check:
-    """Whether the mean over seeds reaches a threshold."""
-    rule = f"{what} at least {least:g}{unit}"
-    return Check(mean_and_spread(values)[0] >= least, rule, spread(values, unit=unit)) if values else _none(rule)
+def at_least(subject: str, values: Sequence[float], least: float, unit: str = "") -> Check:
+    """Check that the mean over seeds reaches a threshold."""
+    rule = f"{subject} at least {least:g}{unit}"
+    if not values:
+        return _no_run(rule)
+    return Check(mean_and_spread(values)[0] >= least, rule, spread(values, unit=unit))
 
 
-def at_chance(what: str, accuracies: Sequence[float], chance: float, samples: int) -> Check:
-    """Whether a mean accuracy lies within three standard errors of chance; samples: held-out clips of each seed."""
+def at_chance(subject: str, accuracies: Sequence[float], chance: float, samples: int) -> Check:
+    """Check that a mean accuracy lies within three standard errors of chance; samples: held-out clips of each seed."""
     error = standard_error(chance, samples * max(len(accuracies), 1))
-    rule = f"{what} within three standard errors of chance, {chance:.3f} ± {3 * error:.3f}"
+    rule = f"{subject} within three standard errors of chance, {chance:.3f} ± {3 * error:.3f}"
     if not accuracies:
-        return _none(rule)
+        return _no_run(rule)
     return Check(abs(mean_and_spread(accuracies)[0] - chance) <= 3 * error, rule, spread(accuracies))
 
 
-def above(what: str, values: Sequence[float], other: str, others: Sequence[float], least: float, unit: str) -> Check:
-    """Whether one mean exceeds another by at least so much; least < 0: whether it is at most so much below."""
-    far = f"at least {least:g}{unit} above" if least > 0 else f"at most {-least:g}{unit} below" if least else "above"
-    rule = f"{what} {far} {other}"
+def above(subject: str, values: Sequence[float], other: str, others: Sequence[float], least: float, unit: str) -> Check:
+    """Check that one mean exceeds another by at least so much; least < 0: that it is at most so much below."""
+    if least > 0:
+        relation = f"at least {least:g}{unit} above"
+    elif least < 0:
+        relation = f"at most {-least:g}{unit} below"
+    else:
+        relation = "above"
+    rule = f"{subject} {relation} {other}"
     if not values or not others:
-        return _none(rule)
+        return _no_run(rule)
     gap = mean_and_spread(values)[0] - mean_and_spread(others)[0]
     return Check(gap >= least if least else gap > 0, rule, f"{gap:+.3g}{unit}")
 
 
 def clearly_above(
-    what: str, values: Sequence[float], other: str, others: Sequence[float], samples: int, fixed: bool = False
+    subject: str, values: Sequence[float], other: str, others: Sequence[float], samples: int, fixed: bool = False
 ) -> Check:
-    """Whether one mean accuracy exceeds another by more than twice the standard error of the difference."""
-    rule = f"{what} above {other} by more than two standard errors"
+    """Check that one mean accuracy exceeds another by more than twice the standard error of their difference.
+
+    samples: held-out clips of each seed; fixed: all seeds are judged by one set of clips, not each by its own.
+    """
+    rule = f"{subject} above {other} by more than two standard errors"
     if not values or not others:
-        return _none(rule)
-    gap, error = difference(values, others)[0], error_of(values, others, samples, fixed)
+        return _no_run(rule)
+    gap, over_seeds = difference(values, others)
+    sampling = sampling_variance(values, samples, fixed) + sampling_variance(others, samples, fixed)
+    error = (over_seeds**2 + sampling) ** 0.5
     return Check(gap > 2 * error, rule, f"{gap:+.3f} ± {error:.3f}")
 
 
-def error_of(values: Sequence[float], others: Sequence[float], samples: int, fixed: bool = False) -> float:
-    """The standard error of the difference of two mean accuracies: that over seeds, and that of the held-out samples.
+def sampling_variance(accuracies: Sequence[float], samples: int, fixed: bool) -> float:
+    """The variance of a mean accuracy because only so many samples were held out.
 
-    So that a single seed proves no more than it can, nor an accuracy of 1 on a few samples, which counts as
-    (k + 1) / (n + 2). fixed: all seeds are judged by the same samples, not each by its own.
+    With it a single seed proves no more than it can. k right answers of n count as an accuracy of (k + 1) / (n + 2): a
+    few samples that are all right do not prove an accuracy of 1.
     """
-    sampling = 0.0
-    for some in (values, others):
-        n = samples if fixed else samples * len(some)
-        sampling += standard_error((mean_and_spread(some)[0] * n + 1) / (n + 2), n) ** 2
-    return (difference(values, others)[1] ** 2 + sampling) ** 0.5
+    n = samples if fixed else samples * len(accuracies)
+    correct = mean_and_spread(accuracies)[0] * n
+    return standard_error((correct + 1) / (n + 2), n) ** 2
 
 
 def difference(values: Sequence[float], others: Sequence[float]) -> tuple[float, float]:
-    """Of two means over seeds, and its standard error over seeds (0 for single ones, which have none)."""
-    (mean, deviation), (other, spread_of_other) = mean_and_spread(values), mean_and_spread(others)
-    return mean - other, (deviation**2 / len(values) + spread_of_other**2 / len(others)) ** 0.5
+    """The difference of two means over seeds, and its standard error over seeds (0 for single seeds)."""
+    mean, deviation = mean_and_spread(values)
+    other_mean, other_deviation = mean_and_spread(others)
+    return mean - other_mean, (deviation**2 / len(values) + other_deviation**2 / len(others)) ** 0.5
 
 
 def difference_text(values: Sequence[float], others: Sequence[float]) -> str:
-    """The difference of two means over seeds: `+0.012 ± 0.005 (standard error)`, or of single ones."""
+    """The difference of two means over seeds: `+0.012 ± 0.005 (standard error)`, or `+0.012 (one seed)`."""
     if not values or not others:
         return "no run finished"
     gap, error = difference(values, others)
-    return (
-        f"{gap:+.3f} (one seed)" if min(len(values), len(others)) < 2 else f"{gap:+.3f} ± {error:.3f} (standard error)"
-    )
-
-
-def _none(rule: str) -> Check:
-    return Check(False, rule, "no run finished")
+    if min(len(values), len(others)) < 2:
+        return f"{gap:+.3f} (one seed)"
+    return f"{gap:+.3f} ± {error:.3f} (standard error)"
 
 
 def counted(seeds: Sequence[int]) -> str:
@@ -117,3 +127,7 @@ def spread(values: Sequence[float], digits: int = 3, unit: str = "") -> str:
         return ""
     mean, deviation = mean_and_spread(values)
     return f"{mean:.{digits}f}" + (f" ± {deviation:.{digits}f}" if len(values) > 1 else "") + unit
+
+
+def _no_run(rule: str) -> Check:
+    return Check(False, rule, "no run finished")

@@ -210,8 +210,8 @@ def _draw_message(axes: Axes, frames: Sequence[int], source: str, consumer: str,
         colour, ink = FRAME_COLOURS[frame % len(FRAME_COLOURS)]
         left = x - width / 2 + i * share
         axes.add_patch(Rectangle((left, y - 0.15), share, 0.3, color=colour, linewidth=0, zorder=6))
-        label = {"color": ink, "fontsize": 9, "ha": "center", "va": "center_baseline", "zorder": 7}
-        axes.text(x - width / 2 + (i + 0.5) * share, y, str(frame), **label)
+        middle = x - width / 2 + (i + 0.5) * share
+        axes.text(middle, y, str(frame), color=ink, fontsize=9, ha="center", va="center_baseline", zorder=7)
 
 
 # Files ---------------------------------------------------------------------------------------------------------------

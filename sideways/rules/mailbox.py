@@ -24,6 +24,7 @@ class Mailbox:
 
     def __init__(self, first_message: Mapping[Edge, int], delays: Mapping[Edge, int] | None = None):
         self.first_message, self.delays = first_message, delays or {}
+        self._messages: dict[tuple[Edge, int], Array] = {}  # (edge, the tick at which it is due) → message
         self.clear()
 
     def begin(self, tick: int) -> None:
@@ -46,8 +47,7 @@ class Mailbox:
 
     def clear(self) -> None:
         """Drop all messages (a flush)."""
-        self.tick = -1
-        self._messages: dict[tuple[Edge, int], Array] = {}  # (edge, the tick at which it is due) → message
+        self.tick, self._messages = -1, {}
 
     def waiting(self, receiver: str) -> dict[str, list[Array]]:
         """Between two ticks: sender → the messages that wait for this unit, oldest first. For checkpoints."""

@@ -10,7 +10,7 @@ from sideways.errors import InputError
 
 @dataclass(frozen=True)
 class Constant:
-    """1, always."""
+    """The factor 1 at every tick."""
 
     def __call__(self, tick: int) -> float:
         return 1.0
@@ -18,7 +18,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class Step:
-    """factor ^ ⌊tick / every⌋."""
+    """A fall by `factor` once every so many ticks: factor ^ ⌊tick / every⌋."""
 
     every: int
     factor: float = 0.1
@@ -33,7 +33,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Cosine:
-    """From 1 down to `final` along half a cosine, over `ticks` ticks."""
+    """Half a cosine, from 1 down to `final` over `ticks` ticks; `final` afterwards."""
 
     ticks: int
     final: float = 0.0
@@ -43,8 +43,8 @@ class Cosine:
             raise InputError(f"a cosine schedule needs ticks ≥ 1 and final ≥ 0, not {self.ticks} and {self.final}")
 
     def __call__(self, tick: int) -> float:
-        way = min(tick / self.ticks, 1.0)
-        return self.final + (1 - self.final) * (1 + math.cos(math.pi * way)) / 2
+        progress = min(tick / self.ticks, 1.0)
+        return self.final + (1 - self.final) * (1 + math.cos(math.pi * progress)) / 2
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy
 
-from sideways.backend import Array, Shape, empty, finite, is_on_device, namespace
+from sideways.backend import Array, Shape, finite, is_on_device, namespace, subtract
 from sideways.errors import InputError
 
 
@@ -14,9 +14,9 @@ class Loss:
     """`loss(output, target)` returns (value, gradient): a number without axes, and an array of the output's shape."""
 
     def check(self, target: Any, output_shape: Shape) -> Array:
-        """The target as an array of the right type, refused with `InputError` if it does not fit the output.
+        """The target as an array of the right type. Raises `InputError` if it does not fit the output.
 
-        Of a device array only shape and type are looked at: its values would stall the device.
+        The values of a device array are not checked: reading them would stall the device.
         """
         raise NotImplementedError
 
@@ -25,12 +25,14 @@ class Loss:
 
 
 class SoftmaxCrossEntropy(Loss):
-    """The mean surprise at the right class, from logits; targets are class indices (N,).
+    """The mean surprise at the right class, from logits. Targets are class indices (N,).
 
     value       L  = (1/N) Σₙ (log Σⱼ e^{zₙⱼ} - Σⱼ qₙⱼ zₙⱼ)       z (N, K);  q = (1 - s) onehot(target) + s / K
     gradient    dz = (softmax(z) - q) / N
 
-    The largest logit is subtracted first, so that no exponential overflows. s: label smoothing, in [0, 1).
+    The largest logit is subtracted first, so that no exponential overflows.
+
+    label_smoothing: s, in [0, 1). Raises `InputError` for other values.
     """
 
     def __init__(self, label_smoothing: float = 0.0):
@@ -48,8 +50,8 @@ class SoftmaxCrossEntropy(Loss):
                 f"targets must be {batch} class indices, one integer per sample; got {labels.dtype} {labels.shape}"
             )
         if isinstance(labels, numpy.ndarray) and labels.size and not (labels.min() >= 0 and labels.max() < classes):
-            wrong = labels[(labels < 0) | (labels >= classes)][0]
-            raise InputError(f"label {wrong} is outside the classes 0 … {classes - 1} of the network's output")
+            outside = labels[(labels < 0) | (labels >= classes)][0]
+            raise InputError(f"label {outside} is outside the classes 0 … {classes - 1} of the network's output")
         return labels.astype(numpy.int64, copy=False)
 
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
@@ -67,7 +69,7 @@ class SoftmaxCrossEntropy(Loss):
 
 
 class MeanSquaredError(Loss):
-    """The mean squared difference; targets have the output's shape.
+    """The mean squared difference between output and target. Targets have the output's shape.
 
     value       L  = (1/M) Σ (y - target)²          M numbers in y (N, …)
     gradient    dy = 2 (y - target) / M
@@ -82,8 +84,7 @@ class MeanSquaredError(Loss):
         return values
 
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
-        xp = namespace(output)
-        gradient = xp.subtract(output, target, out=empty(output))
+        gradient = subtract(output, target)
         flat = gradient.reshape(-1)
         value = (flat @ flat) / flat.size
         gradient *= 2 / flat.size

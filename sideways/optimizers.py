@@ -1,6 +1,6 @@
-"""Optimizers: from one unit's gradients to new values of its parameters, written in place.
+"""Optimizers: they turn one unit's gradients into new values of its parameters, in place.
 
-An optimizer is a template: a rule gives each unit a copy, which keeps that unit's momenta and counts its updates.
+An optimizer is a template: a rule gives each unit a copy, which keeps the unit's momenta and counts its updates.
 """
 
 from __future__ import annotations
@@ -8,18 +8,22 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 
-from sideways.backend import Array, empty, namespace, zeros
+from sideways.backend import Array, divide, multiply, namespace, sqrt, zeros
 from sideways.errors import InputError
 from sideways.learning_rates import Constant
 
 
 class Optimizer:
-    """What SGD and Adam share: the rate, and what happens to a gradient before it is used.
+    """Base of SGD and Adam: the learning rate, weight decay and the clipping of gradients.
 
     learning_rate: η > 0; `schedule(tick)` multiplies it, and so does `rates[unit]` (0 freezes that unit).
     weight_decay: adds weight_decay · θ to the gradient.
-    clip_norm: the gradient of a unit is shortened to this Euclidean norm where it is longer.
+    clip_norm: a longer gradient of a unit, all its parameters together, is shortened to this Euclidean norm.
+
+    Raises `InputError` for values out of range.
     """
+
+    remembered: tuple[str, ...] = ()  # names of the arrays that are kept for each parameter
 
     def __init__(
         self,
@@ -43,16 +47,16 @@ class Optimizer:
         self.schedule, self.rates = schedule or Constant(), rates
         self.factor = 1.0
         self.updates = 0
-        self.memory: dict[str, dict[str, Array]] = {}  # parameter → what is remembered of it
+        self.memory: dict[str, dict[str, Array]] = {}  # parameter → name in `remembered` → array
 
     def for_unit(self, name: str) -> Optimizer:
-        """A fresh copy for the unit of this name."""
-        own = copy.deepcopy(self)
-        own.factor = self.rates.get(name, 1.0)
-        return own
+        """A copy for the unit of this name."""
+        optimizer = copy.deepcopy(self)
+        optimizer.factor = self.rates.get(name, 1.0)
+        return optimizer
 
     def update(self, parameters: Mapping[str, Array], gradients: Mapping[str, Array], tick: int) -> None:
-        """One step: writes into the parameters, leaves the gradients as they are. `tick` is for the schedule."""
+        """Take one step: write into the parameters, and leave the gradients as they are. tick: for the schedule."""
         if self.factor == 0 or not gradients:
             return
         rate = self.learning_rate * self.factor * self.schedule(tick)
@@ -62,16 +66,15 @@ class Optimizer:
         for key, gradient in gradients.items():
             parameter = parameters[key]
             if self.weight_decay:
-                decayed = namespace(parameter).multiply(parameter, self.weight_decay, out=empty(parameter))
+                decayed = multiply(parameter, self.weight_decay)
                 decayed += gradient
                 gradient = decayed
             if key not in self.memory:
                 self.memory[key] = {name: zeros(parameter) for name in self.remembered}
             self.step(parameter, gradient, rate, **self.memory[key])
 
-    remembered: tuple[str, ...] = ()
-
     def step(self, parameter: Array, gradient: Array, rate: float, **memory: Array) -> None:
+        """Update one parameter in place. memory: the arrays named in `remembered`, of the parameter's shape."""
         raise NotImplementedError
 
 
@@ -91,16 +94,15 @@ class SGD(Optimizer):
         self.remembered = ("velocity",) if momentum else ()
 
     def step(self, parameter: Array, gradient: Array, rate: float, **memory: Array) -> None:
-        xp, change = namespace(parameter), empty(parameter)
         direction = gradient
         if self.momentum:
             velocity = direction = memory["velocity"]
             velocity *= self.momentum
             velocity += gradient
             if self.nesterov:
-                direction = xp.multiply(velocity, self.momentum, out=change)
+                direction = multiply(velocity, self.momentum)
                 direction += gradient
-        parameter -= xp.multiply(direction, rate, out=change)
+        parameter -= multiply(direction, rate)
 
 
 class Adam(Optimizer):
@@ -121,24 +123,22 @@ class Adam(Optimizer):
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
 
     def step(self, parameter: Array, gradient: Array, rate: float, **memory: Array) -> None:
-        xp, scratch = namespace(parameter), empty(parameter)
         first, second = memory["first"], memory["second"]
         first *= self.beta1
-        first += xp.multiply(gradient, 1 - self.beta1, out=scratch)
+        first += multiply(gradient, 1 - self.beta1)
         second *= self.beta2
-        xp.multiply(gradient, gradient, out=scratch)
-        scratch *= 1 - self.beta2
-        second += scratch
-        xp.multiply(second, 1 / (1 - self.beta2**self.updates), out=scratch)
-        xp.sqrt(scratch, out=scratch)
-        scratch += self.epsilon
-        xp.divide(first, scratch, out=scratch)
-        scratch *= rate / (1 - self.beta1**self.updates)
-        parameter -= scratch
+        squares = multiply(gradient, gradient)
+        squares *= 1 - self.beta2
+        second += squares
+        deviation = sqrt(multiply(second, 1 / (1 - self.beta2**self.updates)))
+        deviation += self.epsilon
+        change = divide(first, deviation)
+        change *= rate / (1 - self.beta1**self.updates)
+        parameter -= change
 
 
 def _shortened(gradients: Mapping[str, Array], longest: float) -> dict[str, Array]:
-    """The gradients, together no longer than `longest`; the scale stays on the device."""
+    """The gradients, scaled down if their common Euclidean norm is above `longest`. The scale stays on the device."""
     squares = sum((gradient.reshape(-1) @ gradient.reshape(-1)) for gradient in gradients.values())
     xp = namespace(next(iter(gradients.values())))
     scale = longest / xp.maximum(xp.sqrt(squares), longest)

@@ -1,16 +1,29 @@
-"""Everything that differs between NumPy and CuPy: arrays, memory, copies, random numbers. No other folder knows CuPy.
+"""Everything that differs between NumPy and CuPy: arrays, arithmetic, memory, copies, random numbers.
 
-Layers, losses, rules and optimizers import from here. They take the library from the arrays that they are given
-(`namespace(x)`), so that networks on the host and on the device can live side by side.
+No other folder knows CuPy. Layers, losses, rules and optimizers import from here. They take the library from the arrays
+that they are given (`namespace(x)`), so that networks on the host and on the device can live side by side.
 """
 
+from sideways.backend.arithmetic import (
+    add,
+    column_sums,
+    divide,
+    equal,
+    greater,
+    matmul,
+    maximum,
+    multiply,
+    sqrt,
+    subtract,
+    tanh,
+    where,
+)
 from sideways.backend.arrays import (
     BACKENDS,
     Array,
     Shape,
     backend_name,
     buffer,
-    column_sums,
     compute_stream,
     contiguous,
     copied,
@@ -29,7 +42,7 @@ from sideways.backend.arrays import (
     to_host,
     use_backend,
     use_device,
-    windows,
+    window_view,
     zeros,
 )
 from sideways.backend.pool import memory_pool
@@ -39,6 +52,7 @@ __all__ = [
     "BACKENDS",
     "Array",
     "Shape",
+    "add",
     "backend_name",
     "buffer",
     "column_sums",
@@ -47,23 +61,33 @@ __all__ = [
     "copied",
     "cuda",
     "default_backend",
+    "divide",
     "empty",
+    "equal",
     "finite",
     "fresh",
     "generator",
     "gpu",
+    "greater",
     "is_on_device",
+    "matmul",
+    "maximum",
     "memory_pool",
+    "multiply",
     "namespace",
     "on_device",
     "pinned",
+    "sqrt",
     "stable_hash",
+    "subtract",
     "synchronise",
+    "tanh",
     "to_device",
     "to_host",
     "uniform",
     "use_backend",
     "use_device",
-    "windows",
+    "where",
+    "window_view",
     "zeros",
 ]

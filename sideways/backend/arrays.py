@@ -1,7 +1,6 @@
-"""The file that knows NumPy from CuPy: the array namespace, transfers, memory, seeds, strided windows.
+"""Arrays of NumPy or CuPy: the choice of the library, transfers, memory and windows.
 
-Layers, losses, rules and optimizers ask here for everything an array library does differently from another. They take
-their namespace from the arrays they are given (`namespace(x)`), so host and device networks can live side by side.
+Other modules ask here for everything that the two libraries do differently.
 """
 
 from __future__ import annotations
@@ -20,6 +19,8 @@ from sideways.errors import InputError
 Array = Any  # a numpy.ndarray or a cupy.ndarray
 Shape = tuple[int, ...]
 
+# The library ----------------------------------------------------------------------------------------------------------
+
 BACKENDS = ("numpy", "cupy")
 _chosen: ModuleType | None = None
 
@@ -36,12 +37,22 @@ def use_backend(name: str) -> None:
 
 
 def default_backend() -> str:
-    """What `SIDEWAYS_BACKEND` names, else `"numpy"`."""
+    """The name in the environment variable `SIDEWAYS_BACKEND`, else `"numpy"`."""
     return os.environ.get("SIDEWAYS_BACKEND") or "numpy"
 
 
+def backend_name() -> str:
+    """The name of the backend on which new networks are built."""
+    return _current().__name__
+
+
+def namespace(array: Array) -> ModuleType:
+    """The library that made this array: `numpy` or `cupy`."""
+    return numpy if isinstance(array, numpy.ndarray) else _current()
+
+
 def _current() -> ModuleType:
-    """The namespace chosen, by `use_backend` or, at the first need, by the environment."""
+    """The library chosen by `use_backend` or, when it is first needed, by the environment."""
     if _chosen is None:
         use_backend(default_backend())
     assert _chosen is not None
@@ -66,33 +77,55 @@ def _load_cupy() -> ModuleType:
     return cupy
 
 
-def backend_name() -> str:
-    """The name of the backend on which new networks are built."""
-    return _current().__name__
+# The device -----------------------------------------------------------------------------------------------------------
 
 
 def on_device() -> bool:
-    """Whether new arrays live on a GPU."""
+    """True if new arrays live on a GPU."""
     return _current() is not numpy
 
 
+def use_device(index: int) -> int:
+    """Compute on this GPU from now on and return the number of GPUs of this node (0 for NumPy).
+
+    An index beyond the last GPU counts on from the first.
+    """
+    if (xp := _current()) is numpy:
+        return 0
+    devices = xp.cuda.runtime.getDeviceCount()
+    xp.cuda.Device(index % devices).use()
+    return devices
+
+
+def gpu() -> str | None:
+    """The name of the GPU that computes, and CuPy's version; None for NumPy."""
+    if not on_device():
+        return None
+    properties = cuda().runtime.getDeviceProperties(cuda().Device().id)
+    return f"{properties['name'].decode()}, CuPy {_current().__version__}"
+
+
 def cuda() -> Any:
-    """CuPy's streams, events and memory."""
+    """CuPy's module of streams, events and memory."""
     return _current().cuda
 
 
 def compute_stream() -> Any:
-    """The stream that computes: the current one."""
+    """The CUDA stream that computes: CuPy's current one."""
     return cuda().get_current_stream()
 
 
-def namespace(array: Array) -> ModuleType:
-    """The library that made this array: `numpy` or `cupy`."""
-    return numpy if isinstance(array, numpy.ndarray) else _current()
+def synchronise() -> None:
+    """Wait until the device has finished all work queued on it. Does nothing for NumPy."""
+    if on_device():
+        compute_stream().synchronize()
+
+
+# Transfers ------------------------------------------------------------------------------------------------------------
 
 
 def to_device(values: Any, dtype: Any = None) -> Array:
-    """A C-contiguous array of the current backend; no copy is made where none is needed."""
+    """A C-contiguous array of the current backend; copies only if it must."""
     xp = _current()
     return xp.ascontiguousarray(xp.asarray(values, dtype=dtype))
 
@@ -103,18 +136,12 @@ def to_host(array: Array) -> numpy.ndarray:
 
 
 def is_on_device(array: Any) -> bool:
-    """Whether these are values of a device array."""
+    """True for a device array."""
     return hasattr(array, "get") and hasattr(array, "dtype")
 
 
-def synchronise() -> None:
-    """Wait until the device has done all that was asked of it; nothing to do for NumPy."""
-    if on_device():
-        compute_stream().synchronize()
-
-
 def finite(values: Any) -> bool:
-    """Whether host values hold no NaN and no infinity. Device arrays pass unseen: looking would stall the device."""
+    """False if host values hold a NaN or an infinity. True for every device array: a look at its values would wait."""
     return not isinstance(values, numpy.ndarray) or bool(numpy.isfinite(values).all())
 
 
@@ -122,7 +149,10 @@ def finite(values: Any) -> bool:
 
 
 def empty(like: Array, shape: Shape | None = None, dtype: Any = None) -> Array:
-    """An uninitialised, C-contiguous array beside `like` (same library, and same shape and dtype unless given)."""
+    """An uninitialised, C-contiguous array of the library of `like`, and of its shape and dtype unless given.
+
+    The memory comes from a pool, the library's own on the device, and returns to it when nobody holds the array.
+    """
     shape = like.shape if shape is None else shape
     dtype = like.dtype if dtype is None else dtype
     if isinstance(like, numpy.ndarray):
@@ -131,7 +161,7 @@ def empty(like: Array, shape: Shape | None = None, dtype: Any = None) -> Array:
 
 
 def zeros(like: Array, shape: Shape | None = None, dtype: Any = None) -> Array:
-    """As `empty`, filled with zeros."""
+    """An array of zeros; arguments as for `empty`."""
     array = empty(like, shape, dtype)
     array.fill(0)
     return array
@@ -156,12 +186,12 @@ def fresh(array: Array, others: Iterable[Array]) -> Array:
 
 
 def buffer(shape: Shape, dtype: Any) -> Array:
-    """An uninitialised array of the current backend, outside the pool: for what is kept."""
+    """An uninitialised array of the current backend, outside the pool, for a caller that keeps it for good."""
     return _current().empty(shape, dtype)
 
 
 def pinned(shape: Shape, dtype: Any) -> numpy.ndarray:
-    """A host array that messages pass through: page-locked for CuPy, so that copies run beside work."""
+    """A host array for messages. For CuPy its memory is page-locked, so that copies run while the device computes."""
     if not on_device():
         return numpy.empty(shape, dtype)
     count = int(numpy.prod(shape))
@@ -169,45 +199,16 @@ def pinned(shape: Shape, dtype: Any) -> numpy.ndarray:
     return numpy.frombuffer(memory, dtype, count).reshape(shape)
 
 
-def use_device(index: int) -> int:
-    """Compute on this GPU (counted round the node's GPUs) from now on; returns how many there are (0 for NumPy)."""
-    if (xp := _current()) is numpy:
-        return 0
-    devices = xp.cuda.runtime.getDeviceCount()
-    xp.cuda.Device(index % devices).use()
-    return devices
+# Windows --------------------------------------------------------------------------------------------------------------
 
 
-def gpu() -> str | None:
-    """The name of the GPU that computes, and CuPy's version; None for NumPy."""
-    if not on_device():
-        return None
-    properties = cuda().runtime.getDeviceProperties(cuda().Device().id)
-    return f"{properties['name'].decode()}, CuPy {_current().__version__}"
-
-
-# Shapes and sums ------------------------------------------------------------------------------------------------------
-
-
-def windows(x: Array, kernel: tuple[int, int], stride: tuple[int, int]) -> Array:
+def window_view(x: Array, kernel: tuple[int, int], stride: tuple[int, int]) -> Array:
     """All windows of a batch of images, as a view (nothing is copied).
 
-    x (N, H, W, C) → (N, Ho, Wo, kh, kw, C) with Ho = (H - kh) // stride + 1, and Wo alike.
+    x (N, H, W, C) → (N, Ho, Wo, kh, kw, C) with Ho = ⌊(H - kh) / sh⌋ + 1 and Wo = ⌊(W - kw) / sw⌋ + 1.
     """
     (n, h, w, c), (kh, kw), (sh, sw) = x.shape, kernel, stride
     step_n, step_h, step_w, step_c = x.strides
     shape = (n, (h - kh) // sh + 1, (w - kw) // sw + 1, kh, kw, c)
     strides = (step_n, step_h * sh, step_w * sw, step_h, step_w, step_c)
     return namespace(x).lib.stride_tricks.as_strided(x, shape, strides)
-
-
-def column_sums(x: Array) -> Array:
-    """Σ over all axes but the last: x (…, C) → (C,).
-
-    Written as the product 1ᵀ X, which BLAS reads once at memory speed; `sum(axis=0)` adds row by row.
-    """
-    rows = x.reshape(-1, x.shape[-1])
-    return namespace(x).ones(rows.shape[0], x.dtype) @ rows
-
-
-# Randomness -----------------------------------------------------------------------------------------------------------

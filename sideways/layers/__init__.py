@@ -3,8 +3,9 @@
 from sideways.layers.activation import LeakyReLU, ReLU, Sigmoid, Square, Tanh
 from sideways.layers.base import Layer, Sequential
 from sideways.layers.conv import Conv2D
-from sideways.layers.dense import Dense, Flatten
+from sideways.layers.dense import Dense
 from sideways.layers.dropout import Dropout
+from sideways.layers.flatten import Flatten
 from sideways.layers.norm import BatchNorm
 from sideways.layers.pool import AveragePool2D, GlobalAveragePool, MaxPool2D, Upsample2D
 from sideways.layers.shortcut import Shortcut

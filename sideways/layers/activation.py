@@ -1,12 +1,12 @@
-"""Activations: functions of one number, applied to each."""
+"""Activations: functions of one number, applied to every element of an array."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sideways.backend import Array, empty, namespace
+from sideways.backend import Array, greater, maximum, multiply, subtract, tanh, where
 from sideways.errors import InputError
-from sideways.layers.base import Gradients, Layer
+from sideways.layers.base import Layer, ParameterGradients
 
 
 class ReLU(Layer):
@@ -17,13 +17,12 @@ class ReLU(Layer):
     """
 
     def forward(self, x: Array, train: bool = True) -> tuple[Array, Any]:
-        y = namespace(x).maximum(x, 0, out=empty(x))
+        y = maximum(x, 0)
         return y, y
 
-    def backward(self, dy: Array, saved: Any) -> tuple[Array, Gradients]:
-        y, xp = saved, namespace(dy)
-        positive = xp.greater(y, 0, out=empty(y, dtype=bool))
-        return xp.multiply(dy, positive, out=empty(dy)), {}
+    def backward(self, dy: Array, saved: Any) -> tuple[Array, ParameterGradients]:
+        y = saved
+        return multiply(dy, greater(y, 0)), {}
 
 
 class LeakyReLU(Layer):
@@ -31,6 +30,8 @@ class LeakyReLU(Layer):
 
     forward     y  = max(x, α x)                    0 ≤ α < 1
     backward    dx = dy · ([x > 0] + α [x ≤ 0])
+
+    slope: α. Raises `InputError` for an α outside [0, 1).
     """
 
     def __init__(self, slope: float = 0.01):
@@ -39,15 +40,11 @@ class LeakyReLU(Layer):
         self.slope = slope
 
     def forward(self, x: Array, train: bool = True) -> tuple[Array, Any]:
-        xp = namespace(x)
-        y = xp.multiply(x, self.slope, out=empty(x))
-        return xp.maximum(x, y, out=y), x
+        return maximum(x, multiply(x, self.slope)), x
 
-    def backward(self, dy: Array, saved: Any) -> tuple[Array, Gradients]:
-        xp = namespace(dy)
-        dx = xp.multiply(dy, self.slope, out=empty(dy))
-        xp.copyto(dx, dy, where=xp.greater(saved, 0, out=empty(saved, dtype=bool)))
-        return dx, {}
+    def backward(self, dy: Array, saved: Any) -> tuple[Array, ParameterGradients]:
+        x = saved
+        return where(greater(x, 0), dy, multiply(dy, self.slope)), {}
 
     def __repr__(self) -> str:
         return f"LeakyReLU({self.slope})"
@@ -61,35 +58,32 @@ class Tanh(Layer):
     """
 
     def forward(self, x: Array, train: bool = True) -> tuple[Array, Any]:
-        y = namespace(x).tanh(x, out=empty(x))
+        y = tanh(x)
         return y, y
 
-    def backward(self, dy: Array, saved: Any) -> tuple[Array, Gradients]:
-        y, xp = saved, namespace(dy)
-        dx = xp.multiply(y, y, out=empty(y))
-        xp.subtract(1, dx, out=dx)
+    def backward(self, dy: Array, saved: Any) -> tuple[Array, ParameterGradients]:
+        y = saved
+        dx = subtract(1, multiply(y, y))
         dx *= dy
         return dx, {}
 
 
 class Sigmoid(Layer):
-    """The logistic function, through tanh, which does not overflow.
+    """The logistic function, computed through tanh, which does not overflow.
 
     forward     y  = 1 / (1 + e⁻ˣ) = (1 + tanh(x / 2)) / 2
     backward    dx = dy · y (1 - y)
     """
 
     def forward(self, x: Array, train: bool = True) -> tuple[Array, Any]:
-        xp = namespace(x)
-        y = xp.multiply(x, 0.5, out=empty(x))
-        xp.tanh(y, out=y)
+        y = tanh(multiply(x, 0.5))
         y += 1
         y *= 0.5
         return y, y
 
-    def backward(self, dy: Array, saved: Any) -> tuple[Array, Gradients]:
-        y, xp = saved, namespace(dy)
-        dx = xp.subtract(1, y, out=empty(y))
+    def backward(self, dy: Array, saved: Any) -> tuple[Array, ParameterGradients]:
+        y = saved
+        dx = subtract(1, y)
         dx *= y
         dx *= dy
         return dx, {}
@@ -103,9 +97,10 @@ class Square(Layer):
     """
 
     def forward(self, x: Array, train: bool = True) -> tuple[Array, Any]:
-        return namespace(x).multiply(x, x, out=empty(x)), x
+        return multiply(x, x), x
 
-    def backward(self, dy: Array, saved: Any) -> tuple[Array, Gradients]:
-        dx = namespace(dy).multiply(dy, saved, out=empty(dy))
+    def backward(self, dy: Array, saved: Any) -> tuple[Array, ParameterGradients]:
+        x = saved
+        dx = multiply(dy, x)
         dx *= 2
         return dx, {}

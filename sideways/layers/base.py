@@ -1,6 +1,6 @@
-"""What every layer is: two functions, `forward` and `backward`, and the parameters that they share.
+"""The base of every layer: two functions, `forward` and `backward`, and the parameters that they share.
 
-`Sequential` runs layers one after the other; units, adapters and shortcuts are made of it.
+`Sequential` runs layers one after the other; units, adapters and shortcuts are chains of this kind.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ import numpy
 from sideways.backend import Array, Shape, to_device
 from sideways.errors import InputError
 
-Gradients = dict[str, Array]
+ParameterGradients = dict[str, Array]  # name of a parameter → gradient
 
 
 class Layer:
-    """A differentiable map with parameters and no memory: subclass it, write `forward` and `backward`.
+    """A differentiable map with parameters and no memory. A subclass writes `forward` and `backward`.
 
     `forward(x, train)` returns `(y, saved)`; `backward(dy, saved)` returns `(dx, gradients)` with one gradient per
-    parameter, of its shape. `saved` is all that the backward pass needs. Neither writes into its arguments, and
-    forward, forward, backward, backward in reverse order gives the right gradients (`sideways.check_layer` checks it).
-    Arrays are (N, …) with the batch first; the shapes that layers speak of leave N out.
+    parameter, of its shape. `saved` is all that the backward pass needs. Neither function writes into its arguments,
+    and forward, forward, backward, backward in reverse order gives the right gradients (`sideways.check_layer` checks
+    both promises). Arrays are (N, …) with the batch first; the shapes that layers speak of leave N out.
     """
 
     parameter_names: tuple[str, ...] = ()  # attributes that are trained
     state_names: tuple[str, ...] = ()  # attributes that training ticks update without a gradient
-    input_gradient = True  # False where nobody reads dx (below it is only the frame): backward may return None for it
+    input_gradient = True  # False: only the frame lies below the layer, so `backward` may return None for dx
 
     def initialise(self, rng: numpy.random.Generator, dtype: str) -> None:
-        """Draw the parameters on the host (float64) and put them where the network lives, with `self.place`."""
+        """Draw the parameters on the host (float64) and put them on the current backend, with `self.set_arrays`."""
 
     def output_shape(self, shape: Shape) -> Shape:
         """The shape of y for inputs of this shape, both without N. Raises `InputError` if the input cannot fit."""
@@ -41,18 +41,18 @@ class Layer:
         return 0
 
     def forward(self, x: Array, train: bool = True) -> tuple[Array, Any]:
-        """y (N, …) of x (N, …), and what `backward` needs. train: as in a tick that learns, not as in an evaluation."""
+        """Return y (N, …) of x (N, …), and what `backward` needs. train: False in an evaluation."""
         raise NotImplementedError
 
-    def backward(self, dy: Array, saved: Any) -> tuple[Array, Gradients]:
-        """dx = Jᵀ dy, of x's shape, and the gradient of each parameter, from dy, of y's shape."""
+    def backward(self, dy: Array, saved: Any) -> tuple[Array, ParameterGradients]:
+        """Return dx = Jᵀ dy, of x's shape, and the gradient of each parameter. dy has y's shape."""
         raise NotImplementedError
 
     def update_statistics(self, saved: Any) -> None:
-        """Update the state (running statistics) from what a training tick's forward saved."""
+        """Update the state (running statistics) from what the forward pass of a training tick saved."""
 
     def set_position(self, tick: int, first_sample: int) -> None:
-        """Told before a forward: the tick, and the place of the batch's first sample in the whole batch."""
+        """Set the tick of the next forward pass, and the index of its first sample in the whole batch."""
 
     def set_arrays(self, dtype: str, **values: Any) -> None:
         """Set attributes to contiguous arrays of this dtype on the current backend."""
@@ -107,12 +107,12 @@ class Sequential(Layer):
 
     @property
     def lowest(self) -> int:
-        """The first layer whose backward somebody reads: all of them, unless nobody reads dx."""
+        """The index of the lowest layer that runs backward: 0 if dx is needed, else the first with parameters."""
         trained = (index for index, layer in enumerate(self.layers) if layer.parameters)
         return 0 if self.input_gradient else next(trained, len(self.layers))
 
     def skip_input_gradient(self) -> None:
-        """Nobody reads this chain's dx: stop at its lowest layer with parameters, and tell that layer so."""
+        """Compute no dx: the backward pass ends at the lowest layer with parameters, which computes none either."""
         self.input_gradient = False
         for layer in self.layers[self.lowest : self.lowest + 1]:
             if isinstance(layer, Sequential):
@@ -123,21 +123,20 @@ class Sequential(Layer):
     def forward(self, x: Array, train: bool = True) -> tuple[Array, list[Any]]:
         saved = []
         for layer in self.layers:
-            x, kept = layer.forward(x, train)
-            saved.append(kept)
+            x, saved_by_layer = layer.forward(x, train)
+            saved.append(saved_by_layer)
         return x, saved
 
-    def backward(self, dy: Array, saved: list[Any]) -> tuple[Array, Gradients]:
+    def backward(self, dy: Array, saved: list[Any]) -> tuple[Array, ParameterGradients]:
         gradients = {}
         for index in range(len(self.layers) - 1, self.lowest - 1, -1):
-            dy, own = self.layers[index].backward(dy, saved[index])
-            for name, gradient in own.items():
-                gradients[f"{index}.{name}"] = gradient
+            dy, of_layer = self.layers[index].backward(dy, saved[index])
+            gradients |= {f"{index}.{name}": gradient for name, gradient in of_layer.items()}
         return (dy if self.input_gradient else None), gradients
 
     def update_statistics(self, saved: list[Any]) -> None:
-        for layer, kept in zip(self.layers, saved, strict=True):
-            layer.update_statistics(kept)
+        for layer, saved_by_layer in zip(self.layers, saved, strict=True):
+            layer.update_statistics(saved_by_layer)
 
     def set_position(self, tick: int, first_sample: int) -> None:
         for layer in self.layers:
@@ -168,21 +167,26 @@ def initial_weight(rng: numpy.random.Generator, shape: Shape, fan_in: int, fan_o
 
 
 def check_scheme(scheme: str) -> str:
+    """Return the name of a scheme of `initial_weight`, or raise `InputError`."""
     if scheme not in ("he", "glorot"):
         raise InputError(f"unknown initialisation {scheme!r}: choose 'he' or 'glorot'")
     return scheme
 
 
 def check_image(shape: Shape) -> tuple[int, int, int]:
-    """The (H, W, C) of a layer that works on images."""
+    """Return the shape of an image (H, W, C). Raises `InputError` for a shape of other length."""
     if len(shape) != 3:
         raise InputError(f"needs an image (H, W, C), not {shape}")
     return shape
 
 
-def pair(value: int | tuple[int, int], what: str) -> tuple[int, int]:
-    """A size given once for both axes, or as (rows, columns); at least 1."""
-    both = (value, value) if isinstance(value, int) else tuple(value) if isinstance(value, Sequence) else ()
-    if len(both) != 2 or any(not isinstance(size, int) or size < 1 for size in both):
-        raise InputError(f"{what} must be a whole number of at least 1, or two for rows and columns; not {value!r}")
-    return both
+def pair(value: int | tuple[int, int], name: str) -> tuple[int, int]:
+    """A size as (rows, columns), from one number for both axes or from two; `InputError` below 1."""
+    sizes: tuple[Any, ...] = ()
+    if isinstance(value, int):
+        sizes = (value, value)
+    elif isinstance(value, Sequence):
+        sizes = tuple(value)
+    if len(sizes) != 2 or any(not isinstance(size, int) or size < 1 for size in sizes):
+        raise InputError(f"{name} must be a whole number of at least 1, or two for rows and columns; not {value!r}")
+    return sizes

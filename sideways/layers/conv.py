@@ -1,4 +1,7 @@
-"""Convolution in two dimensions, in one of two ways: as one matrix product, or with fewer multiplications."""
+"""Convolution in two dimensions: one matrix product over all windows (im2col).
+
+Wide 3×3 convolutions are handed over to `winograd.py`, which needs fewer multiplications.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,15 @@ from typing import Any
 
 import numpy
 
-from sideways.backend import Array, Shape
+from sideways.backend import Array, Shape, column_sums, contiguous, empty, matmul, window_view, zeros
 from sideways.errors import InputError
-from sideways.layers.base import Gradients, Layer, check_image, check_scheme, initial_weight, pair
-from sideways.layers.columns import Columns
-from sideways.layers.windows import Grid
+from sideways.layers.base import Layer, ParameterGradients, check_image, check_scheme, initial_weight, pair
+from sideways.layers.windows import Windows, pad
 from sideways.layers.winograd import STEP, Winograd
 
-# From where on Winograd's way is faster (`sideways bench layers` shows both):
-CHANNELS, WEIGHTS = 16, 512  # channels in and out; and their product
-TILES = 64  # of a batch
+# Winograd's algorithm is faster from these sizes on (`sideways bench layers` shows both):
+MIN_CHANNELS, MIN_WEIGHTS = 16, 512  # channels in and out; and their product
+MIN_TILES = 64  # in a batch
 
 
 class Conv2D(Layer):
@@ -28,15 +30,16 @@ class Conv2D(Layer):
                 db[o] = Σ_{n,i,j} dy[n,i,j,o]
                 dx̃[n, s·i+u, s·j+v, c] = Σ_{i,j,o} dy[n,i,j,o] W[u,v,c,o]
 
-    Two ways to compute them, told apart by shapes alone: `Columns`, one matrix product over all windows; and for wide
-    3×3 convolutions of stride 1 `Winograd`, with up to four times fewer multiplications.
-    In float32 its largest errors are some twenty times those of `Columns`: up to 7e-5 of the root mean square of y, dx
+    Two algorithms compute these sums: `Im2col` by one matrix product over all windows and, for wide 3×3 convolutions of
+    stride 1, `Winograd` with up to four times fewer multiplications. The choice depends on shapes alone. In float32 the
+    largest errors of `Winograd` are some twenty times those of `Im2col`: up to 7e-5 of the root mean square of y, dx
     and dW in vgg8 (`sideways bench layers`).
-    What a way keeps for its backward pass is scratch: made again if another forward came in between.
+    An algorithm keeps scratch memory for the backward pass, and recomputes its content if another forward pass came in
+    between.
 
     inputs, outputs: C and O. kernel, stride: one number, or (rows, columns). padding: `"same"` (zeros around x, so that
     Ho = ⌈H / s⌉) or `"valid"` (windows inside x). init: of W, `"he"` or `"glorot"`; b starts at 0. Raises `InputError`
-    for numbers below 1 and other words.
+    for numbers below 1 and unknown words.
     """
 
     parameter_names = ("weight", "bias")
@@ -56,10 +59,35 @@ class Conv2D(Layer):
             raise InputError(f"Conv2D needs at least one channel in and out, not {inputs} and {outputs}")
         self.inputs, self.outputs = inputs, outputs
         self.kernel, self.stride = pair(kernel, "kernel"), pair(stride, "stride")
-        self.grid = Grid(self.kernel, self.stride, padding)
+        self.windows = Windows(self.kernel, self.stride, padding)
         self.init = check_scheme(init)
-        self._forwards = 0  # counts forwards: the number of the one that the scratch below belongs to
+        self._forwards = 0  # the number of forward passes so far; the last one left the scratch
         self._scratch: Any = None
+
+    def forward(self, x: Array, train: bool = True) -> tuple[Array, Any]:
+        y, scratch = self.algorithm(x.shape).forward(x, self.weight, self.bias)
+        self._forwards += 1
+        self._scratch = scratch if train else None
+        return y, (x, self._forwards)
+
+    def backward(self, dy: Array, saved: Any) -> tuple[Array, ParameterGradients]:
+        x, number = saved
+        algorithm = self.algorithm(x.shape)
+        scratch, self._scratch = self._scratch, None
+        if scratch is None or number != self._forwards:  # another forward pass came in between
+            scratch = algorithm.recompute(x, self.weight)
+        dx, weight, bias = algorithm.backward(x, self.weight, dy, scratch, self.input_gradient)
+        return dx, {"weight": weight, "bias": bias}
+
+    def algorithm(self, shape: Shape) -> Im2col | Winograd:
+        """The algorithm for a batch of this shape (N, H, W, C)."""
+        ho, wo = self.windows.output(shape[1:])
+        tiles = shape[0] * -(-ho // STEP) * -(-wo // STEP)
+        wide = min(self.inputs, self.outputs) >= MIN_CHANNELS and self.inputs * self.outputs >= MIN_WEIGHTS
+        # Winograd's algorithm computes 3×3 convolutions of stride 1 alone, and pays for many channels and large images.
+        if self.kernel == (3, 3) and self.stride == (1, 1) and wide and tiles >= MIN_TILES:
+            return Winograd(self.windows)
+        return Im2col(self.windows)
 
     def initialise(self, rng: numpy.random.Generator, dtype: str) -> None:
         area = self.kernel[0] * self.kernel[1]
@@ -74,34 +102,80 @@ class Conv2D(Layer):
                 f"expects {self.inputs} channels, its input {shape} has {channels}; "
                 f"Conv2D({channels}, {self.outputs}, …) would fit"
             )
-        return (*self.grid.output(shape), self.outputs)
+        return (*self.windows.output(shape), self.outputs)
 
     def multiply_adds(self, shape: Shape) -> int:
         ho, wo, outputs = self.output_shape(shape)
         return ho * wo * outputs * self.inputs * self.kernel[0] * self.kernel[1]
 
-    def forward(self, x: Array, train: bool = True) -> tuple[Array, Any]:
-        y, scratch = self.way(x.shape).forward(x, self.weight, self.bias)
-        self._forwards += 1
-        self._scratch = scratch if train else None
-        return y, (x, self._forwards)
-
-    def backward(self, dy: Array, saved: Any) -> tuple[Array, Gradients]:
-        x, number = saved
-        way = self.way(x.shape)
-        scratch, self._scratch = self._scratch, None
-        if scratch is None or number != self._forwards:  # another forward came in between
-            scratch = way.again(x, self.weight)
-        dx, weight, bias = way.backward(x, self.weight, dy, scratch, self.input_gradient)
-        return dx, {"weight": weight, "bias": bias}
-
-    def way(self, shape: Shape) -> Columns | Winograd:
-        """How a batch of this shape (N, H, W, C) is convolved."""
-        ho, wo = self.grid.output(shape[1:])
-        tiles = shape[0] * -(-ho // STEP) * -(-wo // STEP)
-        suits = self.kernel == (3, 3) and self.stride == (1, 1)
-        wide = min(self.inputs, self.outputs) >= CHANNELS and self.inputs * self.outputs >= WEIGHTS
-        return Winograd(self.grid) if suits and wide and tiles >= TILES else Columns(self.grid)
-
     def __repr__(self) -> str:
         return f"Conv2D({self.inputs}→{self.outputs}, {self.kernel[0]}×{self.kernel[1]})"
+
+
+class Im2col:
+    """A convolution as one matrix product: the windows of x̃ are the rows of a matrix X (N·Ho·Wo, kh·kw·C).
+
+    forward     Y = X W + b                             W (kh·kw·C, O)   Y (N·Ho·Wo, O)
+    backward    dW = Xᵀ dY        db = Σ rows of dY
+                dx: see `input_gradient_by_convolution` and `input_gradient_by_addition`
+
+    X has kh·kw / s² times as many elements as x (a 1×1 window of stride 1 is a pixel of x: nothing is copied).
+    """
+
+    def __init__(self, windows: Windows):
+        self.windows, self.kernel, self.stride = windows, windows.kernel, windows.stride
+
+    def forward(self, x: Array, weight: Array, bias: Array) -> tuple[Array, Array]:
+        """Returns y, and X for the backward pass."""
+        outputs = weight.shape[-1]
+        rows = self.recompute(x, weight)
+        y = matmul(rows, weight.reshape(-1, outputs))
+        y += bias
+        return y.reshape(len(x), *self.windows.output(x.shape[1:]), outputs), rows
+
+    def recompute(self, x: Array, weight: Array) -> Array:
+        """X, as `forward` returns it."""
+        return windows_as_rows(self.windows.pad(x), self.kernel, self.stride)
+
+    def backward(
+        self, x: Array, weight: Array, dy: Array, rows: Array, input_gradient: bool
+    ) -> tuple[Array | None, Array, Array]:
+        """Returns dx (None without `input_gradient`), dW and db."""
+        inputs, outputs = weight.shape[-2:]
+        dy_rows = dy.reshape(-1, outputs)
+        dw = matmul(rows.T, dy_rows).reshape(weight.shape)
+        db = column_sums(dy_rows)
+        if not input_gradient:
+            return None, dw, db
+        if self.stride == (1, 1) and outputs <= inputs:  # else the rows of the convolution would be wider
+            return self.input_gradient_by_convolution(x, weight, dy), dw, db
+        return self.input_gradient_by_addition(x, weight, dy_rows), dw, db
+
+    def input_gradient_by_convolution(self, x: Array, weight: Array, dy: Array) -> Array:
+        """dx for stride 1: dy, padded until each pixel of x meets all its windows, convolved with W turned by 180°."""
+        (kh, kw), (top, bottom, left, right) = self.kernel, self.windows.margins(x.shape[1:])
+        padded = pad(dy, (kh - 1 - top, kh - 1 - bottom, kw - 1 - left, kw - 1 - right))
+        turned = contiguous(weight[::-1, ::-1].transpose(0, 1, 3, 2))  # (kh, kw, O, C)
+        rows = windows_as_rows(padded, self.kernel, (1, 1))
+        return matmul(rows, turned.reshape(-1, x.shape[-1])).reshape(x.shape)
+
+    def input_gradient_by_addition(self, x: Array, weight: Array, dy_rows: Array) -> Array:
+        """dx for any stride: the gradients of all windows, dY Wᵀ, added up where the windows overlap."""
+        n, shape = len(x), x.shape[1:]
+        dx_rows = matmul(dy_rows, weight.reshape(-1, weight.shape[-1]).T)
+        of_windows = dx_rows.reshape(n, *self.windows.output(shape), -1, shape[2])  # (N, Ho, Wo, kh·kw, C)
+        padded = zeros(x, (n, *self.windows.padded_shape(shape)))
+        for offset, pixels in enumerate(self.windows.pixels_at_each_offset(padded, shape)):
+            pixels += of_windows[:, :, :, offset, :]
+        return contiguous(self.windows.unpad(padded, shape))
+
+
+def windows_as_rows(x: Array, kernel: tuple[int, int], stride: tuple[int, int]) -> Array:
+    """The windows of images (N, H, W, C) as rows (N·Ho·Wo, kh·kw·C)."""
+    view = window_view(x, kernel, stride)  # (N, Ho, Wo, kh, kw, C)
+    count = view.shape[0] * view.shape[1] * view.shape[2]
+    if kernel == stride == (1, 1):
+        return x.reshape(count, -1)
+    rows = empty(x, view.shape)
+    rows[...] = view
+    return rows.reshape(count, -1)

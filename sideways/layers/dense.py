@@ -1,15 +1,14 @@
-"""The affine layer, and the one that makes rows of images for it."""
+"""The affine layer: two functions, `forward` and `backward`, with their formulas above them."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy
 
-from sideways.backend import Array, Shape, column_sums, empty, namespace
+from sideways.backend import Array, Shape, column_sums, matmul
 from sideways.errors import InputError
-from sideways.layers.base import Gradients, Layer, check_scheme, initial_weight
+from sideways.layers.base import Layer, ParameterGradients, check_scheme, initial_weight
 
 
 class Dense(Layer):
@@ -30,12 +29,19 @@ class Dense(Layer):
     def __init__(self, inputs: int, outputs: int, init: str = "he"):
         if inputs < 1 or outputs < 1:
             raise InputError(f"Dense needs at least one feature in and out, not {inputs} and {outputs}")
-        self.inputs, self.outputs = inputs, outputs
-        self.init = check_scheme(init)
+        self.inputs, self.outputs, self.init = inputs, outputs, check_scheme(init)
+
+    def forward(self, x: Array, train: bool = True) -> tuple[Array, Any]:
+        y = matmul(x, self.weight)
+        y += self.bias
+        return y, x  # the backward pass needs only the input
+
+    def backward(self, dy: Array, x: Any) -> tuple[Array, ParameterGradients]:
+        gradients = {"weight": matmul(x.T, dy), "bias": column_sums(dy)}
+        return (matmul(dy, self.weight.T) if self.input_gradient else None), gradients
 
     def initialise(self, rng: numpy.random.Generator, dtype: str) -> None:
-        shape = (self.inputs, self.outputs)
-        weight = initial_weight(rng, shape, self.inputs, self.outputs, self.init)
+        weight = initial_weight(rng, (self.inputs, self.outputs), self.inputs, self.outputs, self.init)
         self.set_arrays(dtype, weight=weight, bias=numpy.zeros(self.outputs))
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -50,33 +56,5 @@ class Dense(Layer):
     def multiply_adds(self, shape: Shape) -> int:
         return self.inputs * self.outputs
 
-    def forward(self, x: Array, train: bool = True) -> tuple[Array, Any]:
-        y = empty(x, (x.shape[0], self.outputs))
-        namespace(x).matmul(x, self.weight, out=y)
-        y += self.bias
-        return y, x
-
-    def backward(self, dy: Array, saved: Any) -> tuple[Array, Gradients]:
-        x = saved
-        gradients = {"weight": x.T @ dy, "bias": column_sums(dy)}
-        if not self.input_gradient:
-            return None, gradients
-        dx = empty(x)
-        namespace(x).matmul(dy, self.weight.T, out=dx)
-        return dx, gradients
-
     def __repr__(self) -> str:
         return f"Dense({self.inputs}→{self.outputs})"
-
-
-class Flatten(Layer):
-    """Each sample as one row: (N, …) → (N, I). Backward gives the row its shape again."""
-
-    def output_shape(self, shape: Shape) -> Shape:
-        return (math.prod(shape),)
-
-    def forward(self, x: Array, train: bool = True) -> tuple[Array, Any]:
-        return x.reshape(x.shape[0], -1), x.shape
-
-    def backward(self, dy: Array, saved: Any) -> tuple[Array, Gradients]:
-        return dy.reshape(saved), {}

@@ -1,4 +1,4 @@
-"""Batch normalisation."""
+"""Batch normalisation, with running statistics for evaluation."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy
 
-from sideways.backend import Array, Shape, column_sums, empty, namespace
+from sideways.backend import Array, Shape, column_sums, maximum, multiply, sqrt, subtract
 from sideways.errors import InputError
-from sideways.layers.base import Gradients, Layer
+from sideways.layers.base import Layer, ParameterGradients
 
 
 class BatchNorm(Layer):
-    """Each channel with mean 0 and variance 1 over the batch and all places, then scaled and shifted.
+    """Each channel with mean 0 and variance 1 over the batch and all pixels, then scaled and shifted.
 
     x (…, C) as M rows; μ, σ² the mean and the (biased) variance of each channel over the rows. Source: Ioffe and
     Szegedy, 2015.
@@ -21,15 +21,15 @@ class BatchNorm(Layer):
     backward    dβ = Σ dy,   dγ = Σ dy x̂
                 dx = γ / √(σ² + ε) · (dy - dβ / M - x̂ dγ / M)
 
-    When not training, dx = dy γ / √(σ² + ε), with running statistics for μ and σ², which the n-th training tick updates
-    (with the unbiased variance):
+    Outside training μ and σ² are running statistics r, so that dx = γ / √(σ² + ε) · dy. The n-th training tick updates
+    each r from the mean or the unbiased variance of its batch:
 
     r ← r + max(momentum, 1 / n) (batch - r)
 
-    so that they are the mean of all ticks first, and of about the last 1 / momentum later. Neighbouring frames being
-    alike, that must be many clips: momentum is smaller here than it is where every batch is a new one.
+    Thus r is the mean over all ticks at first, and over about the last 1 / momentum ticks later. Neighbouring frames
+    are alike, so these ticks must span many clips: the default momentum is smaller than for independent batches.
 
-    channels: C. momentum: in (0, 1]. epsilon: above 0. Raises `InputError` for others.
+    channels: C. momentum: in (0, 1]. epsilon: ε > 0. Raises `InputError` for other values.
     """
 
     parameter_names = ("scale", "shift")
@@ -49,8 +49,8 @@ class BatchNorm(Layer):
         self.channels, self.momentum, self.epsilon = channels, momentum, epsilon
 
     def initialise(self, rng: numpy.random.Generator, dtype: str) -> None:
-        ones, none = numpy.ones(self.channels), numpy.zeros(self.channels)
-        self.set_arrays(dtype, scale=ones, shift=none, mean=none.copy(), variance=ones.copy(), ticks=numpy.zeros(1))
+        ones, zeros = numpy.ones(self.channels), numpy.zeros(self.channels)
+        self.set_arrays(dtype, scale=ones, shift=zeros, mean=zeros.copy(), variance=ones.copy(), ticks=numpy.zeros(1))
 
     def output_shape(self, shape: Shape) -> Shape:
         if shape[-1] != self.channels:
@@ -60,36 +60,33 @@ class BatchNorm(Layer):
         return shape
 
     def forward(self, x: Array, train: bool = True) -> tuple[Array, Any]:
-        xp, m = namespace(x), x.size // self.channels
+        m = x.size // self.channels
         mean = column_sums(x) / m if train else self.mean
-        normal = xp.subtract(x, mean, out=empty(x))
-        y = xp.multiply(normal, normal, out=empty(x))
-        variance = column_sums(y) / m if train else self.variance
-        deviation = xp.sqrt(variance + self.epsilon)
+        normal = subtract(x, mean)
+        variance = column_sums(multiply(normal, normal)) / m if train else self.variance
+        deviation = sqrt(variance + self.epsilon)
         normal /= deviation
-        xp.multiply(normal, self.scale, out=y)
+        y = multiply(normal, self.scale)
         y += self.shift
         return y, (normal, deviation, mean, variance, train)
 
-    def backward(self, dy: Array, saved: Any) -> tuple[Array, Gradients]:
+    def backward(self, dy: Array, saved: Any) -> tuple[Array, ParameterGradients]:
         normal, deviation, _, _, train = saved
-        xp, m = namespace(dy), dy.size // self.channels
-        dx = xp.multiply(dy, normal, out=empty(dy))
-        gradients = {"scale": column_sums(dx), "shift": column_sums(dy)}
-        if train:
-            xp.multiply(normal, gradients["scale"] / -m, out=dx)
-            dx += dy
-            dx -= gradients["shift"] / m
-            dx *= self.scale / deviation
-        else:
-            xp.multiply(dy, self.scale / deviation, out=dx)
+        m = dy.size // self.channels
+        gradients = {"scale": column_sums(multiply(dy, normal)), "shift": column_sums(dy)}
+        if not train:
+            return multiply(dy, self.scale / deviation), gradients
+        dx = multiply(normal, gradients["scale"] / -m)
+        dx += dy
+        dx -= gradients["shift"] / m
+        dx *= self.scale / deviation
         return dx, gradients
 
     def update_statistics(self, saved: Any) -> None:
         normal, _, mean, variance, _ = saved
-        xp, m = namespace(normal), normal.size // self.channels
+        m = normal.size // self.channels
         self.ticks += 1
-        part = xp.maximum(1 / self.ticks, self.momentum)
+        part = maximum(1 / self.ticks, self.momentum)
         self.mean += part * (mean - self.mean)
         self.variance += part * (variance * (m / max(m - 1, 1)) - self.variance)
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from functools import reduce
 from typing import Any
 
-from sideways.backend import Array, Shape, contiguous, empty, namespace, zeros
-from sideways.layers.base import Gradients, Layer, check_image, pair
-from sideways.layers.windows import Grid
+from sideways.backend import Array, Shape, contiguous, copied, empty, equal, maximum, multiply, namespace, zeros
+from sideways.layers.base import Layer, ParameterGradients, check_image, pair
+from sideways.layers.windows import Windows
 
-CACHE = 1 << 22  # bytes of x that are worked on at once: a third faster than all of a large batch
+BYTES_PER_BLOCK = 1 << 22  # bytes of x that stay in the cache: a third faster than a large batch at once
 
 
 class _Pool(Layer):
-    """What the pools over windows share: windows of `size`, `stride` apart, in each channel.
+    """Base of the pools over windows of `size`, `stride` apart, in each channel.
 
     size, stride: one number, or (rows, columns). padding: `"valid"` or `"same"`.
     """
@@ -21,18 +23,10 @@ class _Pool(Layer):
         self, size: int | tuple[int, int], stride: int | tuple[int, int] | None = None, padding: str = "valid"
     ):
         self.size = pair(size, "size")
-        self.grid = Grid(self.size, self.size if stride is None else pair(stride, "stride"), padding)
+        self.windows = Windows(self.size, self.size if stride is None else pair(stride, "stride"), padding)
 
     def output_shape(self, shape: Shape) -> Shape:
-        return (*self.grid.output(shape), shape[2])
-
-    def _scatter(self, shape: Shape, parts: Any, like: Array) -> Array:
-        """dx of this shape (N, H, W, C): the sum of one part (N, Ho, Wo, C) for each place in the window."""
-        top, bottom, left, right = self.grid.margins(shape[1:])
-        padded = zeros(like, (shape[0], top + shape[1] + bottom, left + shape[2] + right, shape[3]))
-        for pixels, part in zip(self.grid.shifts(padded, shape[1:]), parts, strict=True):
-            pixels += part
-        return contiguous(self.grid.unpad(padded, shape[1:]))
+        return (*self.windows.output(shape), shape[2])
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.size[0]}×{self.size[1]})"
@@ -42,55 +36,46 @@ class MaxPool2D(_Pool):
     """The largest number of each window.
 
     forward     y[n,i,j,c]  = max_{u,v} x̃[n, s·i+u, s·j+v, c]            x (N, H, W, C) → y (N, Ho, Wo, C)
-    backward    each dy goes to the first place of its window, row by row, where x̃ = y: to exactly one, also in a tie
+    backward    each dy goes to the first pixel of its window, row by row, where x̃ = y: to exactly one, also in a tie
 
     size: of a window, one number, or (rows, columns); stride s: from one to the next, by default the size. padding:
-    `"valid"` (windows inside x) or `"same"` (-∞ around it, so that Ho = ⌈H / s⌉). Raises `InputError` for others.
+    `"valid"` (windows inside x) or `"same"` (-∞ around it, so that Ho = ⌈H / s⌉). Raises `InputError` for other values.
     """
 
     def forward(self, x: Array, train: bool = True) -> tuple[Array, Any]:
-        padded = self.grid.pad(x, -float("inf"))
-        (kh, kw), (sh, sw), (ho, wo) = self.grid.kernel, self.grid.stride, self.grid.output(x.shape[1:])
-        rows = _largest(x, [padded[:, u : u + sh * (ho - 1) + 1 : sh] for u in range(kh)])
-        y = _largest(x, [rows[:, :, v : v + sw * (wo - 1) + 1 : sw] for v in range(kw)])
+        padded = self.windows.pad(x, -float("inf"))
+        (kh, kw), (sh, sw), (ho, wo) = self.windows.kernel, self.windows.stride, self.windows.output(x.shape[1:])
+        # The largest of each column of a window, then of each row of these: kh + kw - 2 comparisons, not kh·kw - 1.
+        columns = reduce(maximum, [padded[:, u : u + sh * (ho - 1) + 1 : sh] for u in range(kh)])
+        y = reduce(maximum, [columns[:, :, v : v + sw * (wo - 1) + 1 : sw] for v in range(kw)])
         return contiguous(y), (x, y)
 
-    def backward(self, dy: Array, saved: Any) -> tuple[Array, Gradients]:
+    def backward(self, dy: Array, saved: Any) -> tuple[Array, ParameterGradients]:
         x, y = saved
-        n, h, w, c = x.shape
-        top, bottom, left, right = self.grid.margins((h, w, c))
-        make = empty if self.grid.covers((h, w, c)) else zeros
-        padded = make(dy, (n, top + h + bottom, left + w + right, c))
-        samples = max(1, CACHE // (h * w * c * dy.itemsize))
+        n, shape = len(x), x.shape[1:]
+        make = empty if self.windows.tiles_exactly(shape) else zeros
+        padded = make(dy, (n, *self.windows.padded_shape(shape)))
+        samples = max(1, BYTES_PER_BLOCK // (math.prod(shape) * dy.itemsize))
         for first in range(0, n, samples):
             block = slice(first, first + samples)
-            self._give(dy[block], x[block], y[block], padded[block])
-        return contiguous(self.grid.unpad(padded, (h, w, c))), {}
+            self._distribute(dy[block], x[block], y[block], padded[block])
+        return contiguous(self.windows.unpad(padded, shape)), {}
 
-    def _give(self, dy: Array, x: Array, y: Array, padded: Array) -> None:
-        xp, shape = namespace(dy), x.shape[1:]
-        unclaimed, here, share = empty(y, dtype=bool), empty(y, dtype=bool), empty(dy)
-        unclaimed.fill(True)  # windows whose gradient has not been given away
-        places = self.grid.shifts(self.grid.pad(x, -float("inf")), shape), self.grid.shifts(padded, shape)
-        for pixels, gradients in zip(*places, strict=True):
-            xp.equal(pixels, y, out=here)
-            here &= unclaimed
-            unclaimed ^= here
-            if self.grid.overlaps:
-                gradients += xp.multiply(dy, here, out=share)
+    def _distribute(self, dy: Array, x: Array, y: Array, padded: Array) -> None:
+        """Write dx̃ of a block of samples into `padded`, which holds zeros where windows overlap or leave gaps."""
+        shape = x.shape[1:]
+        unclaimed = empty(y, dtype=bool)
+        unclaimed.fill(True)  # windows whose gradient has not gone to a pixel yet
+        pixels_at = self.windows.pixels_at_each_offset(self.windows.pad(x, -float("inf")), shape)
+        gradients_at = self.windows.pixels_at_each_offset(padded, shape)
+        for pixels, gradients in zip(pixels_at, gradients_at, strict=True):
+            first = equal(pixels, y)
+            first &= unclaimed
+            unclaimed ^= first
+            if self.windows.overlap:
+                gradients += multiply(dy, first)
             else:
-                xp.multiply(dy, here, out=gradients)
-
-
-def _largest(like: Array, parts: list[Array]) -> Array:
-    """The largest of each element of arrays of the same shape."""
-    first, *others = parts
-    if not others:
-        return first
-    largest = empty(like, first.shape)
-    for part in others:
-        first = namespace(like).maximum(first, part, out=largest)
-    return largest
+                namespace(dy).multiply(dy, first, out=gradients)
 
 
 class AveragePool2D(_Pool):
@@ -99,29 +84,35 @@ class AveragePool2D(_Pool):
     forward     y[n,i,j,c] = (1 / |window|) Σ_{u,v} x̃[n, s·i+u, s·j+v, c]     x (N, H, W, C) → y (N, Ho, Wo, C)
     backward    every pixel of a window receives dy / |window|
 
-    Options as those of `MaxPool2D`.
+    size, stride and padding: as for `MaxPool2D`, with zeros around x.
     """
 
     def forward(self, x: Array, train: bool = True) -> tuple[Array, Any]:
-        first, *others = self.grid.shifts(self.grid.pad(x), x.shape[1:])
-        y = empty(x, first.shape)
-        y[...] = first
+        first, *others = self.windows.pixels_at_each_offset(self.windows.pad(x), x.shape[1:])
+        y = copied(first)
         for pixels in others:
             y += pixels
-        y *= self._weights(x)
+        y *= self._weights(x, x.shape[1:])
         return y, x.shape
 
-    def backward(self, dy: Array, saved: Any) -> tuple[Array, Gradients]:
-        share = namespace(dy).multiply(dy, self._weights(dy, saved), out=empty(dy))
-        return self._scatter(saved, [share] * (self.size[0] * self.size[1]), dy), {}
+    def backward(self, dy: Array, saved: Any) -> tuple[Array, ParameterGradients]:
+        n, shape = saved[0], saved[1:]
+        share = multiply(dy, self._weights(dy, shape))
+        padded = zeros(dy, (n, *self.windows.padded_shape(shape)))
+        for pixels in self.windows.pixels_at_each_offset(padded, shape):
+            pixels += share
+        return contiguous(self.windows.unpad(padded, shape)), {}
 
-    def _weights(self, like: Array, shape: Shape | None = None) -> Any:
-        """1 / |window|: one number, or one for each window (Ho, Wo, 1) where some of them reach into the padding."""
-        shape = like.shape if shape is None else shape
-        if not any(self.grid.margins(shape[1:])):
+    def _weights(self, like: Array, shape: Shape) -> Any:
+        """1 / |window| for images of this shape (H, W, C), in the library and dtype of `like`.
+
+        One number, or (1, Ho, Wo, 1), one for each window, if some windows reach into the padding.
+        """
+        if not any(self.windows.margins(shape)):
             return 1.0 / (self.size[0] * self.size[1])
-        inside = zeros(like, (1, *shape[1:3], 1)) + 1
-        return 1.0 / sum(self.grid.shifts(self.grid.pad(inside), (*shape[1:3], 1)))
+        image = (*shape[:2], 1)
+        inside = zeros(like, (1, *image)) + 1
+        return 1.0 / sum(self.windows.pixels_at_each_offset(self.windows.pad(inside), image))
 
 
 class GlobalAveragePool(Layer):
@@ -137,11 +128,11 @@ class GlobalAveragePool(Layer):
     def forward(self, x: Array, train: bool = True) -> tuple[Array, Any]:
         n, h, w, c = x.shape
         ones = namespace(x).ones((1, h * w), x.dtype)
-        y = ones @ x.reshape(n, h * w, c)  # as products: BLAS adds rows faster than sum(axis=1)
+        y = ones @ x.reshape(n, h * w, c)  # BLAS adds rows faster than sum(axis=1)
         y *= 1.0 / (h * w)
         return y.reshape(n, c), x.shape
 
-    def backward(self, dy: Array, saved: Any) -> tuple[Array, Gradients]:
+    def backward(self, dy: Array, saved: Any) -> tuple[Array, ParameterGradients]:
         n, h, w, c = saved
         dx = empty(dy, saved)
         dx[...] = (dy * (1.0 / (h * w))).reshape(n, 1, 1, c)
@@ -149,7 +140,7 @@ class GlobalAveragePool(Layer):
 
 
 class Upsample2D(Layer):
-    """Each pixel as a block of `size` equal ones (nearest neighbour), for decoders.
+    """Each pixel repeated in a block of `size` rows and columns (nearest neighbour), for decoders.
 
     forward     y[n,i,j,c] = x[n, ⌊i/size⌋, ⌊j/size⌋, c]       x (N, H, W, C) → y (N, H·size, W·size, C)
     backward    dx[n,i,j,c] = the sum of dy over that pixel's block
@@ -157,7 +148,7 @@ class Upsample2D(Layer):
 
     def __init__(self, size: int | tuple[int, int] = 2):
         self.size = pair(size, "size")
-        self.grid = Grid(self.size, self.size, "valid")
+        self.windows = Windows(self.size, self.size, "valid")
 
     def output_shape(self, shape: Shape) -> Shape:
         h, w, c = check_image(shape)
@@ -165,13 +156,13 @@ class Upsample2D(Layer):
 
     def forward(self, x: Array, train: bool = True) -> tuple[Array, Any]:
         y = empty(x, (x.shape[0], *self.output_shape(x.shape[1:])))
-        for pixels in self.grid.shifts(y, y.shape[1:]):
+        for pixels in self.windows.pixels_at_each_offset(y, y.shape[1:]):
             pixels[...] = x
         return y, x.shape
 
-    def backward(self, dy: Array, saved: Any) -> tuple[Array, Gradients]:
+    def backward(self, dy: Array, saved: Any) -> tuple[Array, ParameterGradients]:
         dx = zeros(dy, saved)
-        for pixels in self.grid.shifts(dy, dy.shape[1:]):
+        for pixels in self.windows.pixels_at_each_offset(dy, dy.shape[1:]):
             dx += pixels
         return dx, {}
 

@@ -1,4 +1,4 @@
-"""A path around some layers inside one unit."""
+"""An identity path around some layers inside one unit: a residual block."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ from typing import Any
 
 import numpy
 
-from sideways.backend import Array, Shape, empty, namespace
+from sideways.backend import Array, Shape, add
 from sideways.errors import InputError
-from sideways.layers.base import Gradients, Layer, Sequential
+from sideways.layers.base import Layer, ParameterGradients, Sequential
 
 
 class Shortcut(Sequential):
-    """Layers with a path around them: both meet in the same tick, so nothing is integrated in time (He et al., 2016).
+    """Layers with a path around them (He et al., 2016).
+
+    Both paths see the same tick: unlike a skip edge between units, a shortcut brings no two frames together.
 
     forward     y  = H(x) + P(x)               H the layers; P the identity, or the layers of `projection`
     backward    dx = J_Hᵀ dy + J_Pᵀ dy
 
-    Parameters: `"i.<name>"` of layer i, `"projection.i.<name>"` of layer i of the projection.
+    Parameters are called `"i.<name>"` (of layer i) and `"projection.i.<name>"` (of layer i of the projection).
+    Raises `InputError` if the two paths give different shapes.
     """
 
     def __init__(self, layers: Iterable[Layer], projection: Iterable[Layer] = ()):
@@ -48,15 +51,15 @@ class Shortcut(Sequential):
     def forward(self, x: Array, train: bool = True) -> tuple[Array, Any]:
         straight, saved = super().forward(x, train)
         around, saved_around = self.projection.forward(x, train)
-        return namespace(x).add(straight, around, out=empty(straight)), [saved, saved_around]
+        return add(straight, around), [saved, saved_around]
 
-    def backward(self, dy: Array, saved: Any) -> tuple[Array, Gradients]:
+    def backward(self, dy: Array, saved: Any) -> tuple[Array, ParameterGradients]:
         straight, gradients = super().backward(dy, saved[0])
         around, of_projection = self.projection.backward(dy, saved[1])
         gradients.update({f"projection.{name}": gradient for name, gradient in of_projection.items()})
         if not self.input_gradient:
             return None, gradients
-        return namespace(dy).add(straight, around, out=empty(straight)), gradients
+        return add(straight, around), gradients
 
     def update_statistics(self, saved: Any) -> None:
         super().update_statistics(saved[0])

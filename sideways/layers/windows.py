@@ -1,4 +1,4 @@
-"""Where windows lie on an image: shared by the convolution and the pools."""
+"""The geometry of windows on an image, shared by the convolution and the pools."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from sideways.errors import InputError
 from sideways.layers.base import check_image
 
 
-class Grid:
+class Windows:
     """Windows of `kernel` rows and columns, `stride` apart, over an image.
 
-    `"valid"`: windows lie inside the image, out = ⌊(in - kernel) / stride⌋ + 1. `"same"`: out = ⌈in / stride⌉, the
-    image is padded evenly and an odd row or column of padding goes to the bottom / right.
+    `"valid"`: windows lie inside the image, out = ⌊(in - kernel) / stride⌋ + 1. `"same"`: out = ⌈in / stride⌉; the
+    image is padded evenly, and an odd row or column of padding goes to the bottom or right. Shapes are (H, W, C).
     """
 
     def __init__(self, kernel: tuple[int, int], stride: tuple[int, int], padding: str):
@@ -20,25 +20,29 @@ class Grid:
         self.kernel, self.stride, self.padding = kernel, stride, padding
 
     @property
-    def overlaps(self) -> bool:
-        """Whether windows share pixels."""
+    def overlap(self) -> bool:
+        """True if windows share pixels."""
         return self.stride[0] < self.kernel[0] or self.stride[1] < self.kernel[1]
 
-    def covers(self, shape: Shape) -> bool:
-        """Whether every pixel of an image (H, W, C) lies in exactly one window."""
+    def tiles_exactly(self, shape: Shape) -> bool:
+        """True if every pixel of an image of this shape lies in exactly one window."""
         return self.stride == self.kernel and not any(extent % k for extent, k in zip(shape, self.kernel, strict=False))
 
     def output(self, shape: Shape) -> tuple[int, int]:
-        """(Ho, Wo) for an image of this shape (H, W, C)."""
-        extent = check_image(shape)[:2]
+        """The rows and columns of windows (Ho, Wo) on an image of this shape.
+
+        Raises `InputError` if a window without padding is larger than the image.
+        """
+        h, w, _ = check_image(shape)
+        (kh, kw), (sh, sw) = self.kernel, self.stride
         if self.padding == "same":
-            return -(-extent[0] // self.stride[0]), -(-extent[1] // self.stride[1])
-        if extent[0] < self.kernel[0] or extent[1] < self.kernel[1]:
-            raise InputError(f"a window of {self.kernel} does not fit into {extent}; padding='same' would")
-        return (extent[0] - self.kernel[0]) // self.stride[0] + 1, (extent[1] - self.kernel[1]) // self.stride[1] + 1
+            return -(-h // sh), -(-w // sw)
+        if h < kh or w < kw:
+            raise InputError(f"a window of {self.kernel} does not fit into {(h, w)}; padding='same' would")
+        return (h - kh) // sh + 1, (w - kw) // sw + 1
 
     def margins(self, shape: Shape) -> tuple[int, int, int, int]:
-        """Rows of padding above and below, columns to the left and right, of an image of this shape (H, W, C)."""
+        """Rows of padding above and below, and columns to the left and right, of an image of this shape."""
         if self.padding == "valid":
             return 0, 0, 0, 0
         ho, wo = self.output(shape)
@@ -46,17 +50,25 @@ class Grid:
         columns = max((wo - 1) * self.stride[1] + self.kernel[1] - shape[1], 0)
         return rows // 2, rows - rows // 2, columns // 2, columns - columns // 2
 
+    def padded_shape(self, shape: Shape) -> Shape:
+        """The shape of an image of this shape with its padding."""
+        top, bottom, left, right = self.margins(shape)
+        return top + shape[0] + bottom, left + shape[1] + right, shape[2]
+
     def pad(self, x: Array, value: float = 0.0) -> Array:
-        """x with its padding around it; x itself where there is none."""
+        """Images x (N, H, W, C) with padding of this value around each; x itself if there is no padding."""
         return pad(x, self.margins(x.shape[1:]), value)
 
     def unpad(self, padded: Array, shape: Shape) -> Array:
-        """The part of a padded array (as a view) that held an image of this shape (H, W, C)."""
+        """The part of padded images, as a view, that held images of this shape."""
         top, _, left, _ = self.margins(shape)
         return padded[:, top : top + shape[0], left : left + shape[1], :]
 
-    def shifts(self, padded: Array, shape: Shape) -> list[Array]:
-        """One view per place (u, v) in the window: what all windows hold there, each (N, Ho, Wo, C)."""
+    def pixels_at_each_offset(self, padded: Array, shape: Shape) -> list[Array]:
+        """Views of padded images: for each offset (u, v) in a window, row by row, that pixel of all windows.
+
+        Each view is (N, Ho, Wo, C). shape: of an image without its padding.
+        """
         (ho, wo), (sh, sw) = self.output(shape), self.stride
         return [
             padded[:, u : u + sh * (ho - 1) + 1 : sh, v : v + sw * (wo - 1) + 1 : sw, :]
@@ -66,7 +78,7 @@ class Grid:
 
 
 def pad(x: Array, margins: tuple[int, int, int, int], value: float = 0.0) -> Array:
-    """x (N, H, W, C) with rows above and below and columns left and right of it; x itself where there are none."""
+    """Images x (N, H, W, C) with rows above and below and columns left and right of each; x itself for no margins."""
     top, bottom, left, right = margins
     if not any(margins):
         return x

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sideways as sw
-from sideways.backend import column_sums, stable_hash, uniform, windows
+from sideways.backend import column_sums, stable_hash, uniform, window_view
 from sideways.backend.pool import Pool
 
 
@@ -23,7 +23,7 @@ def test_the_pool_recycles_memory_only_when_nobody_holds_an_array_in_it():
     assert pool.misses == 2 and not np.shares_memory(view, second)
     del view
     third = pool.empty((100, 100), "float32")
-    window = windows(third.reshape(1, 100, 100, 1), (3, 3), (1, 1))
+    window = window_view(third.reshape(1, 100, 100, 1), (3, 3), (1, 1))
     del third
     fourth = pool.empty((50, 200), "float32")
     assert pool.misses == 3 and not np.shares_memory(window, fourth)
@@ -56,7 +56,7 @@ def test_column_sums_are_sums(rows, columns, seed):
 @given(st.integers(3, 6), st.integers(3, 6), st.tuples(st.integers(1, 3), st.integers(1, 3)))
 def test_windows_are_slices(h, w, stride):
     x = np.arange(2.0 * h * w * 2).reshape(2, h, w, 2)
-    view = windows(x, (2, 3), stride)
+    view = window_view(x, (2, 3), stride)
     for i in range(view.shape[1]):
         for j in range(view.shape[2]):
             corner = i * stride[0], j * stride[1]

@@ -31,7 +31,7 @@ def test_step_counts_the_work_of_each_unit_and_shows_its_share_of_the_machine(tm
 def test_layers_shows_both_algorithms_of_a_convolution_and_their_errors(tmp_path, capsys):
     results = bench(tmp_path, "layers", "--size", "64", "--batch", "2", "--repeats", "1")["results"]
     convolution = [result for result in results if result["layer"].startswith("Conv2D(64→128")]
-    assert [result["way"] for result in convolution] == ["columns ", "winograd*"]
+    assert [result["algorithm"] for result in convolution] == ["im2col ", "winograd*"]
     assert 1e-7 < convolution[0]["y"] < 1e-5 < convolution[1]["y"] < 1e-4
     assert sum("*" in line for line in capsys.readouterr().out.splitlines()[2:]) >= 5
 

@@ -1,4 +1,4 @@
-"""`sideways bench layers`: each layer of a model by itself; convolutions in both ways, with their errors."""
+"""`sideways bench layers`: the time of each layer of a model, and both algorithms for convolutions, with errors."""
 
 from __future__ import annotations
 
@@ -12,49 +12,63 @@ import numpy
 from threadpoolctl import threadpool_limits
 
 from sideways.layers import Conv2D, Layer
-from sideways.layers.columns import Columns
+from sideways.layers.conv import Im2col
 from sideways.layers.winograd import Winograd
 from sideways.models import build_model
 from sideways.network import FRAME, Network
 from sideways.studies.bench.output import print_table, write_json
 
-HEAD = ("layer", "input", "way", "forward ms", "backward ms", "PyTorch ms", "ratio", "error y", "error dx", "error dW")
+HEAD = (
+    "layer",
+    "input",
+    "algorithm",
+    "forward ms",
+    "backward ms",
+    "PyTorch ms",
+    "ratio",
+    "error y",
+    "error dx",
+    "error dW",
+)
 
 
 def layers(model: str, size: int, batch: int, repeats: int, path: str | None) -> None:
-    """Forward and backward of each layer, beside PyTorch's (channels last); `*` marks the way that Conv2D takes."""
+    """Print the time of forward and backward of each layer, beside PyTorch's (channels last).
+
+    `*` marks the algorithm that Conv2D takes. path: a JSON file for the results, or None.
+    """
     network = build_model(model, (size, size, 3), 101)
     results = []
     with threadpool_limits(1, user_api="blas"):
         for layer, shape in _layers(network):
             x = numpy.random.default_rng(0).normal(size=(batch, *shape)).astype(numpy.float32)
             peer = _pytorch(layer, x, repeats)
-            for name, way in _ways(layer, x.shape):
-                times = [_run(layer, way, x, None)[:2] for _ in range(repeats + 1)][1:]
+            for name, algorithm in _algorithms(layer, x.shape):
+                times = [_run(layer, algorithm, x, None)[:2] for _ in range(repeats + 1)][1:]
                 forward, backward = (statistics.median(part) for part in zip(*times, strict=True))
-                result: dict[str, Any] = {"layer": repr(layer), "input": x.shape, "way": name, "pytorch": peer}
+                result: dict[str, Any] = {"layer": repr(layer), "input": x.shape, "algorithm": name, "pytorch": peer}
                 result |= {"forward": forward, "backward": backward}
-                results.append(result | (_errors(layer, way, x) if way else {}))
+                results.append(result | (_errors(layer, algorithm, x) if algorithm else {}))
     print_table(HEAD, [_row(result) for result in results])
     print(
         f"\n{model}, float32, one thread, medians of {repeats}. ratio: forward and backward, to PyTorch's. errors: the"
-        "\nlargest, as parts of the root mean square of the float64 result. *: the way that Conv2D takes here."
+        "\nlargest, as parts of the root mean square of the float64 result. *: the algorithm that Conv2D takes here."
     )
     write_json(path, results)
 
 
 def _row(result: dict[str, Any]) -> tuple[str, ...]:
-    both, peer = result["forward"] + result["backward"], result["pytorch"]
+    seconds, peer = result["forward"] + result["backward"], result["pytorch"]
     return (
-        *(result["layer"], "×".join(map(str, result["input"])), result["way"]),
+        *(result["layer"], "×".join(map(str, result["input"])), result["algorithm"]),
         *(f"{1e3 * result[part]:.2f}" for part in ("forward", "backward")),
-        *((f"{1e3 * peer:.2f}", f"{both / peer:.2f}") if peer else ("", "")),
+        *((f"{1e3 * peer:.2f}", f"{seconds / peer:.2f}") if peer else ("", "")),
         *(f"{result[part]:.0e}" if part in result else "" for part in ("y", "dx", "dW")),
     )
 
 
 def _layers(network: Network) -> Iterator[tuple[Layer, tuple[int, ...]]]:
-    """Every layer, and the shape of its input."""
+    """Yield every layer of a network, with the shape of its input."""
     shapes = {FRAME: network.input_shape} | {name: unit.output_shape for name, unit in network.units.items()}
     for unit in network.units.values():
         for j, adapter in unit.adapters.items():
@@ -68,46 +82,49 @@ def _of_chain(chain: list[Layer], shape: tuple[int, ...]) -> Iterator[tuple[Laye
         shape = layer.output_shape(shape)
 
 
-def _ways(layer: Layer, shape: tuple[int, ...]) -> Iterator[tuple[str, Columns | Winograd | None]]:
-    """How a layer may be computed: `*` marks what a convolution chooses for a batch of this shape."""
+def _algorithms(layer: Layer, shape: tuple[int, ...]) -> Iterator[tuple[str, Im2col | Winograd | None]]:
+    """Yield the algorithms that can compute a layer, by name; `*` marks the one that Conv2D takes for this shape.
+
+    A layer of another kind has one algorithm, without a name: None.
+    """
     if not isinstance(layer, Conv2D):
         yield "", None
         return
-    taken = type(layer.way(shape))
-    for kind in (Columns, Winograd):
-        if kind is Columns or (layer.kernel == (3, 3) and layer.stride == (1, 1)):
-            yield f"{kind.__name__.lower()}{'*' if kind is taken else ' '}", kind(layer.grid)
+    taken = type(layer.algorithm(shape))
+    for kind in (Im2col, Winograd):
+        if kind is Im2col or (layer.kernel == (3, 3) and layer.stride == (1, 1)):
+            yield f"{kind.__name__.lower()}{'*' if kind is taken else ' '}", kind(layer.windows)
 
 
-def _run(layer: Layer, way: Columns | Winograd | None, x: numpy.ndarray, dy: numpy.ndarray | None) -> Any:
-    """(seconds forward, seconds backward, y, dx, dW) of one forward and one backward; dy is y where it is None."""
+def _run(layer: Layer, algorithm: Im2col | Winograd | None, x: numpy.ndarray, dy: numpy.ndarray | None) -> Any:
+    """Run a layer forward and backward: (seconds forward, seconds backward, y, dx, dW). dy: None for y."""
     start = time.perf_counter()
-    if way is None or not isinstance(layer, Conv2D):
+    if algorithm is None or not isinstance(layer, Conv2D):
         y, saved = layer.forward(x)
         middle = time.perf_counter()
         dx, _ = layer.backward(y if dy is None else dy, saved)
         return middle - start, time.perf_counter() - middle, y, dx, None
     weight, bias = layer.weight.astype(x.dtype, copy=False), layer.bias.astype(x.dtype, copy=False)
-    y, kept = way.forward(x, weight, bias)
+    y, scratch = algorithm.forward(x, weight, bias)
     middle = time.perf_counter()
-    dx, dw, _ = way.backward(x, weight, y if dy is None else dy, kept, layer.input_gradient)
+    dx, dw, _ = algorithm.backward(x, weight, y if dy is None else dy, scratch, layer.input_gradient)
     return middle - start, time.perf_counter() - middle, y, dx, dw
 
 
-def _errors(layer: Layer, way: Columns | Winograd, x: numpy.ndarray) -> dict[str, float]:
+def _errors(layer: Layer, algorithm: Im2col | Winograd, x: numpy.ndarray) -> dict[str, float]:
     """The largest errors in float32 of y, dx and dW, in units of the root mean square of the float64 result."""
-    _, _, exact, *rest = _run(layer, Columns(way.grid), x.astype(float), None)
-    _, _, y, *other = _run(layer, way, x, exact.astype(numpy.float32))
-    pairs = zip(("y", "dx", "dW"), (exact, *rest), (y, *other), strict=True)
+    _, _, exact_y, *exact_rest = _run(layer, Im2col(algorithm.windows), x.astype(float), None)
+    _, _, y, *rest = _run(layer, algorithm, x, exact_y.astype(numpy.float32))
+    pairs = zip(("y", "dx", "dW"), (exact_y, *exact_rest), (y, *rest), strict=True)
     return {
-        name: float(numpy.abs(found - right).max() / numpy.sqrt((right**2).mean()))
-        for name, right, found in pairs
-        if right is not None
+        name: float(numpy.abs(result - exact).max() / numpy.sqrt((exact**2).mean()))
+        for name, exact, result in pairs
+        if exact is not None
     }
 
 
 def _pytorch(layer: Layer, x: numpy.ndarray, repeats: int) -> float | None:
-    """Seconds of forward and backward in PyTorch, channels last; None where it is not installed."""
+    """The seconds of forward and backward in PyTorch, channels last; None if PyTorch is not installed."""
     if importlib.util.find_spec("torch") is None:
         return None
     import torch

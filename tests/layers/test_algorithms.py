@@ -1,4 +1,4 @@
-"""Each way to convolve, against the naive loop, its own errors, and the other way."""
+"""The two algorithms of `Conv2D`, against a naive loop, against each other, and the errors of Winograd's in float32."""
 
 import numpy as np
 import pytest
@@ -9,14 +9,14 @@ from windows import windows_by_hand
 
 import sideways as sw
 from sideways.layers import winograd
-from sideways.layers.columns import Columns
+from sideways.layers.conv import Im2col
 from sideways.layers.winograd import Winograd
 
-KERNELS = {Columns: st.tuples(st.integers(1, 4), st.integers(1, 4)), Winograd: st.just((3, 3))}
-STRIDES = {Columns: st.tuples(st.integers(1, 3), st.integers(1, 3)), Winograd: st.just((1, 1))}
+KERNELS = {Im2col: st.tuples(st.integers(1, 4), st.integers(1, 4)), Winograd: st.just((3, 3))}
+STRIDES = {Im2col: st.tuples(st.integers(1, 3), st.integers(1, 3)), Winograd: st.just((1, 1))}
 
 
-@pytest.mark.parametrize("kind", [Columns, Winograd])
+@pytest.mark.parametrize("kind", [Im2col, Winograd])
 @settings(max_examples=60)
 @given(
     st.data(),
@@ -26,65 +26,69 @@ STRIDES = {Columns: st.tuples(st.integers(1, 3), st.integers(1, 3)), Winograd: s
     st.sampled_from(["same", "valid"]),
     st.sampled_from([1, 4, 400]),
 )
-def test_each_way_is_the_naive_loop_forward_and_backward(kind, data, size, channels, samples, padding, at_once):
+def test_each_algorithm_is_the_naive_loop_forward_and_backward(
+    kind, data, size, channels, samples, padding, tiles_per_block
+):
     kernel, stride = data.draw(KERNELS[kind]), data.draw(STRIDES[kind])
     (inputs, outputs), random = channels, np.random.default_rng(size)
     layer = ready(sw.Conv2D(inputs, outputs, kernel, stride, padding))
     weight, bias = layer.weight, random.normal(size=outputs)
     x = random.normal(size=(samples, *size, inputs))
-    before, winograd.AT_ONCE = winograd.AT_ONCE, at_once  # so that a batch is several blocks
+    before, winograd.TILES_PER_BLOCK = winograd.TILES_PER_BLOCK, tiles_per_block  # so that a batch is several blocks
     try:
-        way = kind(layer.grid)
-        there, shift = sw.to_device(x), sw.to_device(bias)
-        y, kept = way.forward(there, weight, shift)
+        algorithm = kind(layer.windows)
+        x_there = sw.to_device(x)
+        y, scratch = algorithm.forward(x_there, weight, sw.to_device(bias))
         dy = random.normal(size=y.shape)
-        back = sw.to_device(dy)
-        dx, dw, db = host(way.backward(there, weight, back, kept, True))
-        none, *same = host(way.backward(there, weight, back, way.again(there, weight), False))
+        dy_there = sw.to_device(dy)
+        dx, dw, db = host(algorithm.backward(x_there, weight, dy_there, scratch, True))
+        recomputed = algorithm.recompute(x_there, weight)
+        no_dx, *dw_and_db = host(algorithm.backward(x_there, weight, dy_there, recomputed, False))
     finally:
-        winograd.AT_ONCE = before
+        winograd.TILES_PER_BLOCK = before
     y, weight = host((y, weight))
     expected = np.zeros_like(x), np.zeros_like(weight)
-    places = np.arange(x.size).reshape(x.shape)
+    indices = np.arange(x.size).reshape(x.shape)
     for (i, j), pixels in windows_by_hand(x, kernel, stride, padding):
         total = bias.copy() * np.ones((samples, 1))
         for u, v, value in pixels:
             total += value @ weight[u, v]
             expected[1][u, v] += value.T @ dy[:, i, j]
         np.testing.assert_allclose(y[:, i, j], total, rtol=1e-11, atol=1e-11)
-    for (i, j), pixels in windows_by_hand(places, kernel, stride, padding):
-        for u, v, place in pixels:
-            expected[0].reshape(-1)[place] += dy[:, i, j] @ weight[u, v].T
-    for found, right in zip((dx, dw, db), (*expected, dy.sum(axis=(0, 1, 2))), strict=True):
-        np.testing.assert_allclose(found, right, rtol=1e-10, atol=1e-10)
-    assert none is None and all(map(np.array_equal, same, (dw, db)))
+    for (i, j), pixels in windows_by_hand(indices, kernel, stride, padding):
+        for u, v, index in pixels:
+            expected[0].reshape(-1)[index] += dy[:, i, j] @ weight[u, v].T
+    for computed, right in zip((dx, dw, db), (*expected, dy.sum(axis=(0, 1, 2))), strict=True):
+        np.testing.assert_allclose(computed, right, rtol=1e-10, atol=1e-10)
+    assert no_dx is None and all(map(np.array_equal, dw_and_db, (dw, db)))
 
 
 def test_in_float32_winograd_errs_by_no_more_than_the_docstring_says():
     random = np.random.default_rng(0)
     layer = ready(sw.Conv2D(64, 64, kernel=3))
     x, dy = random.normal(size=(2, 2, 28, 28, 64))
-    exact = Columns(layer.grid)
+    exact = Im2col(layer.windows)
     x, dy = sw.to_device(x), sw.to_device(dy)
     y, columns = exact.forward(x, layer.weight, layer.bias)
-    right = host((y, *exact.backward(x, layer.weight, dy, columns, True)[:2]))
+    exact_results = host((y, *exact.backward(x, layer.weight, dy, columns, True)[:2]))
     x, dy, weight, bias = (array.astype(np.float32) for array in (x, dy, layer.weight, layer.bias))
-    way = Winograd(layer.grid)
-    y, kept = way.forward(x, weight, bias)
-    for found, expected in zip(host((y, *way.backward(x, weight, dy, kept, True)[:2])), right, strict=True):
-        assert found.dtype == np.float32
-        assert np.abs(found - expected).max() < 6e-5 * np.sqrt((expected**2).mean())
+    algorithm = Winograd(layer.windows)
+    y, scratch = algorithm.forward(x, weight, bias)
+    results = host((y, *algorithm.backward(x, weight, dy, scratch, True)[:2]))
+    for result, expected in zip(results, exact_results, strict=True):
+        assert result.dtype == np.float32
+        assert np.abs(result - expected).max() < 6e-5 * np.sqrt((expected**2).mean())
 
 
 @given(st.integers(1, 80), st.integers(1, 80), st.integers(1, 16), st.integers(3, 40), st.integers(3, 40))
-def test_the_way_depends_on_shapes_alone_and_winograd_is_for_wide_layers_with_many_tiles(c, o, n, h, w):
+def test_the_algorithm_depends_on_shapes_alone_and_winograd_is_for_wide_layers_with_many_tiles(c, o, n, h, w):
     layer = sw.Conv2D(c, o, kernel=3)
-    way = type(layer.way((n, h, w, c)))
-    assert way is type(sw.Conv2D(c, o, kernel=3).way((n, h, w, c)))
+    algorithm = type(layer.algorithm((n, h, w, c)))
+    assert algorithm is type(sw.Conv2D(c, o, kernel=3).algorithm((n, h, w, c)))
     tiles = n * -(-h // 4) * -(-w // 4)
-    assert (way is Winograd) == (min(c, o) >= 16 and c * o >= 512 and tiles >= 64)
+    assert (algorithm is Winograd) == (min(c, o) >= 16 and c * o >= 512 and tiles >= 64)
     for other in (sw.Conv2D(c, o, kernel=5), sw.Conv2D(c, o, kernel=(3, 1)), sw.Conv2D(c, o, kernel=3, stride=2)):
-        assert type(other.way((n, h, w, c))) is Columns
+        assert type(other.algorithm((n, h, w, c))) is Im2col
 
 
 @pytest.mark.parametrize("shape", [(32, 32, 16), (33, 30, 32)])
@@ -92,7 +96,7 @@ def test_a_wide_layer_passes_the_gradient_check_and_is_re_entrant(shape):
     layer = ready(sw.Conv2D(shape[2], 32, kernel=3))
     random = np.random.default_rng(0)
     first, second = map(sw.to_device, random.normal(size=(2, 2, *shape)))
-    assert isinstance(layer.way(first.shape), Winograd)
+    assert isinstance(layer.algorithm(first.shape), Winograd)
     y, saved_first = layer.forward(first)
     expected = layer.backward(y, saved_first)
     _, saved_first = layer.forward(first)
@@ -101,7 +105,7 @@ def test_a_wide_layer_passes_the_gradient_check_and_is_re_entrant(shape):
     dx, gradients = layer.backward(y, saved_first)
     assert np.array_equal(host(dx), host(expected[0]))
     assert all(np.array_equal(host(gradients[key]), host(expected[1][key])) for key in gradients)
-    # a directional derivative: ½|y|² along a random direction of each of x, W and b
+    # The gradients agree with the derivative of ½|y|² along a random direction of each of x, W and b.
     for array, gradient in ((first, dx), *((getattr(layer, key), gradients[key]) for key in gradients)):
         direction, step, values = sw.to_device(random.normal(size=array.shape)), 1e-5, array.copy()
         sides = []
@@ -121,7 +125,7 @@ def test_a_pool_before_a_monotone_activation_is_the_pool_after_it_to_the_last_bi
             sw.layers.Sequential([sw.MaxPool2D(2), activation()]),
             sw.layers.Sequential([activation(), sw.MaxPool2D(2)]),
         )
-        (y, saved), (same, too) = (forward(order, x) for order in orders)
-        assert np.array_equal(y, same)
+        (y, saved), (other_y, other_saved) = (forward(order, x) for order in orders)
+        assert np.array_equal(y, other_y)
         dy = random.normal(size=y.shape).astype(np.float32)
-        assert np.array_equal(backward(orders[0], dy, saved)[0], backward(orders[1], dy, too)[0])
+        assert np.array_equal(backward(orders[0], dy, saved)[0], backward(orders[1], dy, other_saved)[0])

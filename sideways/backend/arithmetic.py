@@ -1,0 +1,78 @@
+"""Arithmetic on arrays of NumPy or CuPy whose results take their memory from the pool (`empty`).
+
+Layers, losses and optimizers are written with these functions, so that their code reads like their formulas. Results
+are C-contiguous and have the dtype of the first array among the arguments.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sideways.backend.arrays import Array, copied, empty, namespace
+
+
+def matmul(x: Array, y: Array) -> Array:
+    """The matrix product x y: (…, M, K) times (…, K, N) is (…, M, N)."""
+    return namespace(x).matmul(x, y, out=empty(x, (*x.shape[:-1], y.shape[-1])))
+
+
+def add(x: Array, y: Array) -> Array:
+    """x + y; y has the shape of x or is repeated along the axes of x."""
+    return namespace(x).add(x, y, out=empty(x))
+
+
+def subtract(x: Array | float, y: Array) -> Array:
+    """x - y, where x is an array or one number; y has the shape of the array x or is repeated along its axes."""
+    like = y if isinstance(x, int | float) else x
+    return namespace(like).subtract(x, y, out=empty(like))
+
+
+def multiply(x: Array, y: Array | float) -> Array:
+    """x · y, element by element; y is one number, has the shape of x or is repeated along the axes of x."""
+    return namespace(x).multiply(x, y, out=empty(x))
+
+
+def divide(x: Array, y: Array) -> Array:
+    """x / y, element by element; y has the shape of x."""
+    return namespace(x).divide(x, y, out=empty(x))
+
+
+def maximum(x: Array, y: Array | float) -> Array:
+    """The larger of x and y, element by element; y is one number or has the shape of x."""
+    return namespace(x).maximum(x, y, out=empty(x))
+
+
+def sqrt(x: Array) -> Array:
+    """√x, element by element."""
+    return namespace(x).sqrt(x, out=empty(x))
+
+
+def tanh(x: Array) -> Array:
+    """tanh x, element by element."""
+    return namespace(x).tanh(x, out=empty(x))
+
+
+def equal(x: Array, y: Array) -> Array:
+    """[x = y], element by element: an array of booleans."""
+    return namespace(x).equal(x, y, out=empty(x, dtype=bool))
+
+
+def greater(x: Array, y: Any) -> Array:
+    """[x > y], element by element, for one number y: an array of booleans."""
+    return namespace(x).greater(x, y, out=empty(x, dtype=bool))
+
+
+def where(condition: Array, x: Array, y: Array) -> Array:
+    """x where the condition holds and y elsewhere, element by element."""
+    chosen = copied(y)
+    namespace(x).copyto(chosen, x, where=condition)
+    return chosen
+
+
+def column_sums(x: Array) -> Array:
+    """Σ over all axes but the last: x (…, C) → (C,).
+
+    Computed as the product 1ᵀ X, which BLAS reads once at the speed of memory; `sum(axis=0)` adds row by row.
+    """
+    rows = x.reshape(-1, x.shape[-1])
+    return namespace(x).ones(rows.shape[0], x.dtype) @ rows

@@ -206,7 +206,7 @@ def counts(measured: Iterable[Measured]) -> tuple[int, int, int, int]:
 
 
 def verdict(measured: Sequence[Measured]) -> Verdict:
-    """Aligned: all mean cosines below the merge are positive. Explained: nine in ten signs are as predicted."""
+    """Check that all mean cosines below the merge are positive; and that nine in ten signs are as predicted."""
     right, positive, negative, signs = counts(measured)
     above = sum(cosines.mean > 0 for cosines in measured)
     lowest = min((cosines.mean for cosines in measured), default=float("nan"))

@@ -78,7 +78,7 @@ def _last(runs: ArmResults, metric: str = "loss") -> list[float]:
 def converged(
     loss: list[float], exact_loss: list[float], accuracies: list[float], exact_accuracies: list[float]
 ) -> Verdict:
-    """Sideways' held-out accuracy within .05 of backprop's, and its last training loss at most a fifth above."""
+    """Check that Sideways' held-out accuracy is within .05 of backprop's, and its last loss at most a fifth above."""
     ratio = (sum(loss) / len(loss)) / (sum(exact_loss) / len(exact_loss)) if loss and exact_loss else float("inf")
     return judged(
         Check(
@@ -91,7 +91,7 @@ def converged(
 
 
 def regularised(held_out: dict[str, list[float]], samples: int) -> Verdict:
-    """Sideways generalises better than backprop, and noise of the same size does not explain it."""
+    """Check that Sideways generalises better than backprop, and better than backprop with noise of the same size."""
     return judged(
         clearly_above("Sideways' held-out accuracy", held_out[SIDEWAYS], "backprop's", held_out[BACKPROP], samples),
         clearly_above(

@@ -19,7 +19,9 @@ from sideways.training.run import session
 ARMS = VARIANTS | {"one frame, no delay": "backprop"}  # arm → variant of the recipe
 REPEAT, EXTRAPOLATION = "repeat the newest frame", "linear extrapolation"
 TASKS = {  # first part of the recipes' names → words for the table
-    "waves": "waves gliding 0.5 px per frame", "clips": "real video, crops that stand still"}
+    "waves": "waves gliding 0.5 px per frame",
+    "clips": "real video, crops that stand still",
+}
 FIGURES = ("prediction.png", "roll-out.png")  # in the folder plots/ of a run
 Scores = dict[str, list[tuple[float, float]]]  # arm or baseline → (PSNR in dB, SSIM) for each seed
 
@@ -103,7 +105,7 @@ def rolled_out(directory: Path) -> tuple[int, dict[str, list[float]]]:
 
 
 def verdict(waves: dict[str, list[float]], real: dict[str, list[float]]) -> Verdict:
-    """The claim: 8 dB above the chain on waves, above it on video. Then: above the baselines, to be of use."""
+    """Check that Skip-Sideways is 8 dB above the chain on waves, above the chain on video, and above the baselines."""
     ours, film = waves.get(SKIP, []), real.get(SKIP, [])
     return judged(
         above("Skip-Sideways on waves", ours, "the chain", waves.get(CHAIN, []), 8, " dB"),

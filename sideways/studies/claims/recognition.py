@@ -103,7 +103,7 @@ def large_recipe(data: str, variant: str) -> str:
 
 
 def verdict(accuracies: dict[str, dict[str, list[float]]], samples: dict[str, int], real: Sequence[str]) -> Verdict:
-    """On every set Skip-Sideways is clearly above the chain; and one of the sets is real."""
+    """Check that Skip-Sideways is clearly above the chain on every set; and that one of the sets is real."""
     return judged(
         *(
             clearly_above(

@@ -100,7 +100,7 @@ def choice(accuracy: dict[str, list[float]], ratios: dict[str, list[float]], mem
 
 
 def verdict(accuracy: dict[str, list[float]], ratios: dict[str, list[float]], samples: int) -> Verdict:
-    """Delayed is clearly above Sideways and near exact bptt."""
+    """Check that Delayed is clearly above Sideways and near exact bptt."""
     return judged(
         clearly_above("Delayed, direction", accuracy[DELAYED], "Sideways", accuracy[PLAIN], samples),
         above("Delayed, direction,", accuracy[DELAYED], "exact bptt", accuracy[EXACT], -0.05, ""),

@@ -112,7 +112,7 @@ def verdict(
     exact_smooth_accuracy: list[float],
     bottom: dict[str, float],
 ) -> Verdict:
-    """Sideways' held-out loss, in multiples of backprop's, grows with the stride; on a smooth stream it learns."""
+    """Check that Sideways' loss, in multiples of backprop's, grows with the stride; and that smooth streams teach."""
     smoothest, fastest = (str(STRIDES[i]) for i in (0, -1))
     falls = [bottom[str(stride)] for stride in STRIDES if str(stride) in bottom]
     lacks = difference(exact_smooth_accuracy, smooth_accuracy)[0]

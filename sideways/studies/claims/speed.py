@@ -156,7 +156,7 @@ def _parameters_over_time(depth: int, frames: numpy.ndarray, targets: numpy.ndar
 
 
 def latency_verdict(ticks: Ticks, widest: dict[str, Measurement]) -> Verdict:
-    """A frame takes part in an update sooner than in backprop, in milliseconds and ticks, and no frame is missed."""
+    """Check that a frame takes part in an update sooner than in backprop, in ms and ticks, and that none is missed."""
     soon = {depth: updates["first"] for depth, updates in ticks.items()}
     ours, theirs = (soonest(widest[method]) for method in METHODS)
     rate, blocked = (widest[method]["updates_per_frame"] for method in METHODS)
@@ -223,7 +223,7 @@ def _parallel_rows(label: str, ranks: Sequence[int], seconds: Sequence[float], g
 
 
 def parallel_verdict(ranks: Sequence[int], gains: dict[str, list[float]], real: Sequence[float]) -> Verdict:
-    """Sideways gains at least .8 K on K ranks, blocked backprop nothing; vgg8 on two real cores gains at least 1.5."""
+    """Check that Sideways gains ≥ .8 K on K ranks and blocked backprop nothing; and vgg8 ≥ 1.5 on two real cores."""
     checks = [
         Check(
             all(gain >= 0.8 * k for k, gain in zip(ranks, gains["sideways"], strict=True)),
@@ -278,7 +278,7 @@ def _memory_picture(lab: Lab, lengths: Sequence[int], peaks: dict[str, list[int]
 
 
 def memory_verdict(lengths: Sequence[int], peaks: dict[str, list[int]]) -> Verdict:
-    """Sideways' peak is flat in T (5 %), bptt's grows with it, and is five times as large at the longest clip."""
+    """Check that Sideways' peak is flat in T (5 %), bptt's grows with T and ends five times as large as Sideways'."""
     flat, growth = (peaks[rule][-1] / peaks[rule][0] for rule in ("Sideways", "bptt"))
     ratio, longer = peaks["bptt"][-1] / peaks["Sideways"][-1], lengths[-1] / lengths[0]
     return judged(

@@ -130,7 +130,7 @@ def compared(chain: list[Steadiness], skip: list[Steadiness], measure: Measure) 
 
 
 def verdict(chain: list[Steadiness], skip: list[Steadiness]) -> Verdict:
-    """Skip-Sideways' deviations over seeds and over time are clearly below the chain's; no more runs fail."""
+    """Check that Skip-Sideways' deviations over seeds and time are clearly below the chain's; and no more runs fail."""
     checks = []
     for words, measure in (("accuracy over seeds", deviation), ("the loss over time", mean_over_time)):
         ratio, low, high = compared(chain, skip, measure)

@@ -52,7 +52,7 @@ def temporal(lab: Lab) -> Finding:
 
 
 def verdict(waves: dict[str, list[float]], pan: dict[str, list[float]], samples: int, crops: int) -> Verdict:
-    """On waves: concat at least .97, the chain at chance, bptt at least .99; on video: above the chain, at least .8."""
+    """Check concat ≥ .97, the chain at chance and bptt ≥ .99 on waves; concat above the chain and ≥ .8 on video."""
     return judged(
         at_least("Skip-Sideways by concat on waves", waves[SKIP], 0.97),
         at_chance("the chain on waves", waves[CHAIN], 0.25, samples),

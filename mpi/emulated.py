@@ -17,7 +17,7 @@ def emulate(network: Network, milliseconds: float) -> None:
 
 
 def _lasting(function: Callable[..., Any], seconds: float) -> Callable[..., Any]:
-    """The same function, but sleeping after its result is there until so many seconds have passed."""
+    """Make a function take so many seconds: it sleeps after its arithmetic until they have passed."""
 
     def slowed(*arguments: Any, **options: Any) -> Any:
         end = time.perf_counter() + seconds

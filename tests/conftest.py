@@ -1,9 +1,9 @@
-"""Settings of all tests: the backend, one BLAS thread, and the same examples of every property in every run.
+"""Settings of all tests: the backend, one BLAS thread, and for every property the same examples in every run.
 
 `pytest` computes with NumPy, `pytest --backend double` with a double of CuPy that needs no GPU (see `tests/double`),
-`pytest --backend cupy` on the GPU. These two run what computes: the layers, the rules, the training loop, the ranks.
-On a GPU tolerances are those that NumPy has: tests that ask for equality compare the device with itself, and those that
-compare it with NumPy allow 1e-12 to 1e-9 of float64, since cuBLAS adds in other orders.
+`pytest --backend cupy` on the GPU. The latter two run only the tests of code that computes: layers, rules, predicted
+frames, ranks. Tolerances do not depend on the backend: tests that ask for equality compare the device with itself, and
+tests that compare the device with NumPy allow 1e-12 to 1e-9 in float64, since cuBLAS adds in another order.
 """
 
 import importlib
@@ -19,12 +19,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 HERE = Path(__file__).parent
-COMPUTES = (
+COMPUTES = (  # tests that every backend runs
     "backend", "layers", "network", "rules", "mpi/test_device.py", "test_losses_and_optimizers.py", "test_models.py",
     "training/test_frames_ahead.py",
 )  # fmt: skip
-DOUBLE = "double"  # the tests of the double itself, and those that ask its clock
-EXAMPLES = {"numpy": 100, "double": 20, "cupy": 20}  # of each property: the double takes some five times as long
+DOUBLE = "double"  # tests of the double itself, and tests that read its clock
+EXAMPLES = {"numpy": 100, "double": 20, "cupy": 20}  # of each property; the double is about five times slower
 
 
 def pytest_addoption(parser):
@@ -41,7 +41,7 @@ def pytest_configure(config):
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
     )
     settings.load_profile("fixed")
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which background jobs of a shell ignore
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background of a shell would ignore Ctrl-C
     if backend == "double":
         path = str(HERE / "double" / "path")
         sys.path.insert(0, path)
@@ -51,7 +51,8 @@ def pytest_configure(config):
 
 
 def pytest_collection_finish():
-    """Hypothesis draws some numbers from the modules that are imported: here all, or the order of tests would count."""
+    """Import all modules. Hypothesis draws some numbers from the constants in imported modules, so that the examples
+    would otherwise depend on the order of the tests."""
     import sideways
 
     for module in pkgutil.walk_packages(sideways.__path__, "sideways."):
@@ -60,23 +61,23 @@ def pytest_collection_finish():
 
 
 def pytest_ignore_collect(collection_path, config):
-    """What needs more than the rest is not even read unless it is asked for: pytest -m peer, …; what only describes,
-    decodes or draws has no part in `--backend`."""
-    name, asked = collection_path.name, config.option.markexpr
-    if name in ("peer", "browser", "docs") and (name not in asked or f"not {name}" in asked):
+    """Ignore tests that need extra packages, unless they are asked for (`pytest -m peer`, …); and with `--backend`
+    ignore tests of code that computes nothing."""
+    name, marks = collection_path.name, config.option.markexpr
+    if name in ("peer", "browser", "docs", "wheel") and (name not in marks or f"not {name}" in marks):
         return True
-    place = collection_path.relative_to(HERE).as_posix() if collection_path != HERE else ""
+    path = collection_path.relative_to(HERE).as_posix() if collection_path != HERE else ""
     backend = config.getoption("--backend")
     if backend == "numpy":
-        return True if place in (DOUBLE, "mpi/test_device.py") else None
+        return True if path in (DOUBLE, "mpi/test_device.py") else None
     chosen = (*COMPUTES, DOUBLE) if backend == "double" else COMPUTES
-    folders = ("", "mpi", "training")  # that hold some of what computes
-    return None if place in folders or any(place == p or place.startswith(f"{p}/") for p in chosen) else True
+    folders = ("", "mpi", "training")  # some of their files are chosen
+    return None if path in folders or any(path == p or path.startswith(f"{p}/") for p in chosen) else True
 
 
 @pytest.fixture(autouse=True)
 def nothing_goes_wrong_unseen(request):
-    """With the double: what it finds where it can raise no error is an error of the test."""
+    """Fail a test on the double for mistakes that the double noticed where it could raise no error."""
     yield
     if request.config.getoption("--backend") == "double":
         from double.clock import clock
@@ -86,7 +87,7 @@ def nothing_goes_wrong_unseen(request):
 
 @pytest.fixture
 def command(tmp_path, capsys, monkeypatch):
-    """Run a command in an empty folder: (exit code, what it printed, what it printed as errors)."""
+    """A function that runs a command in an empty folder, and returns (exit code, output, errors)."""
     from sideways.commands.main import main
 
     monkeypatch.chdir(tmp_path)
@@ -104,6 +105,6 @@ def command(tmp_path, capsys, monkeypatch):
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """Runs leave their pictures out, which take most of the time of a run so short; other tests look at these."""
+    """Let runs draw no plots, which would take most of the time of short runs. Other tests look at plots."""
     for name in ("run.plot_run", "run.plot_confusion", "report.frames_ahead.plot_prediction"):
         monkeypatch.setattr(f"sideways.training.{name}", lambda *arguments, **options: None)

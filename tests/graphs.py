@@ -29,9 +29,11 @@ ANY = [sw.Tanh, sw.ReLU, lambda: sw.LeakyReLU(0.1), sw.Sigmoid]
 
 @st.composite
 def networks(draw, most_units=6, smooth=False, dtypes=("float32", "float64"), norm=True, seed=None, below=False):
-    """A random directed acyclic graph: images below, perhaps vectors on top; every unit reads the one before it or any
-    earlier ones, perhaps the frame again, merged by add or concat, through adapters where shapes differ.
-    below: the first unit passes the frame on as it is."""
+    """Draw a directed acyclic graph of units.
+
+    Every unit reads the unit before it and perhaps earlier ones or the frame again, merged by add or concat, through
+    adapters where shapes differ. smooth: no ReLU and no max pooling. below: the first unit is the identity.
+    """
     input_shape = (draw(st.integers(3, 6)), draw(st.integers(3, 6)), draw(st.integers(1, 3)))
     count = draw(st.integers(1, most_units))
     shapes = {"frame": input_shape}
@@ -44,7 +46,7 @@ def networks(draw, most_units=6, smooth=False, dtypes=("float32", "float64"), no
         previous = list(shapes)[-1]
         extra = draw(st.lists(st.sampled_from(earlier), unique=True, max_size=3)) if earlier else []
         sources = draw(st.permutations([previous, *extra]))
-        if last:  # the top consumes whatever nobody else does
+        if last:  # the top also reads every unit that no other reads
             consumed = {j for unit in units for j in unit.inputs}
             sources += [u.name for u in units if u.name not in consumed and u.name not in sources]
         merge = draw(st.sampled_from(["add", "concat"]))
@@ -88,7 +90,10 @@ def networks(draw, most_units=6, smooth=False, dtypes=("float32", "float64"), no
 
 @st.composite
 def cases(draw, ticks=None, static=False, batch=None, **options):
-    """A network with a clip: random frames, or the same frame and target at every tick."""
+    """Draw a network with a clip of random frames; static: with one frame and target at every tick.
+
+    ticks: network → the length of the clip.
+    """
     network = draw(networks(**options))
     length = 2 * network.depth - 1 + 3 if ticks is None else ticks(network)
     n = draw(st.integers(1, 3)) if batch is None else batch
@@ -104,27 +109,27 @@ def cases(draw, ticks=None, static=False, batch=None, **options):
 
 
 def run(rule, frames, targets):
-    """All ticks of a clip, their arrays on the host."""
+    """Run a rule on a clip. Returns its ticks, with arrays on the host."""
     return [on_host(rule.tick(frame, target)) for frame, target in zip(frames, targets, strict=True)]
 
 
-def on_host(found):
-    """A `Tick`, or `Gradients`, with its arrays on the host."""
-    return replace(found, loss=host(found.loss), output=host(found.output), gradients=host(found.gradients))
+def on_host(result):
+    """A `Tick`, or the result of `backprop` or `bptt`, with its arrays on the host."""
+    return replace(result, loss=host(result.loss), output=host(result.output), gradients=host(result.gradients))
 
 
 def backprop(*arguments, **options):
-    """`sideways.backprop` on the host."""
+    """Call `sideways.backprop`; arrays of the result are on the host."""
     return on_host(sw.backprop(*arguments, **options))
 
 
 def bptt(*arguments, **options):
-    """`sideways.bptt` on the host."""
+    """Call `sideways.bptt`; arrays of the result are on the host."""
     return on_host(sw.bptt(*arguments, **options))
 
 
 def equal(one, other):
-    """Whether two nested dictionaries of arrays are the same to the last bit."""
+    """Whether two nested dictionaries of arrays are equal to the last bit."""
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
     one, other = host((one, other))
@@ -145,11 +150,13 @@ def copied(tree):
 
 
 def chain(depth=3, **options):
+    """A chain of dense units u0, u1, … on frames (2, 2, 1), for three classes."""
     units = [sw.Unit("u0", [sw.Flatten(), sw.Dense(4, 3), sw.Tanh()])]
     units += [sw.Unit(f"u{i}", [sw.Dense(3, 3), sw.Tanh()], [f"u{i - 1}"]) for i in range(1, depth)]
     return sw.Network(units, (2, 2, 1), dtype="float64", **options)
 
 
 def clip(ticks, seed=0, n=2):
+    """Random frames (T, N, 2, 2, 1) and labels (T, N) for `chain`."""
     random = np.random.default_rng(seed)
     return random.normal(size=(ticks, n, 2, 2, 1)), random.integers(0, 3, (ticks, n))

@@ -1,9 +1,9 @@
-"""Runs a tutorial in a clean kernel, and compares its marked result cells with the saved ones.
+"""Run a tutorial in a clean kernel, and compare its marked result cells with the saved ones.
 
-A result cell says in its first line how near its numbers must come: `# result: exact`, `# result: within 0.02` or
-`# result: within 5 %` (of the saved number). All else that it prints must be the same.
+The first line of a result cell says how much its numbers may differ from the saved ones: `# result: exact`,
+`# result: within 0.02` or `# result: within 5 %` (of the saved number). Everything else in its output must be equal.
 
-`.venv/bin/python tests/notebooks.py 05` runs a notebook that was changed, and saves it with its new outputs.
+After you have changed a notebook, `.venv/bin/python tests/notebooks.py 05` runs it and saves it with its new outputs.
 """
 
 import copy
@@ -15,15 +15,18 @@ from pathlib import Path
 TUTORIALS = Path(__file__).parent.parent / "tutorials"
 NOTEBOOKS = sorted(TUTORIALS.glob("*.ipynb"))
 MARK = re.compile(r"# result: (?:exact|within (?P<size>[0-9.e-]+)(?P<percent> %)?)$")
-NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf)(?!\w)")  # none in a name such as conv1
+NUMBER = re.compile(
+    r"(?<![\w.])[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf)(?!\w)"
+)  # but not the digit of a name such as conv1
 
 
 def read(path):
-    """The notebook as it is saved: JSON."""
+    """Load a notebook as JSON."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def source(cell):
+    """The text of a cell."""
     return "".join(cell["source"])
 
 
@@ -37,7 +40,7 @@ def results(notebook):
 
 
 def text(cell):
-    """What a code cell printed or returned, without figures."""
+    """The text that a code cell printed or returned, without figures."""
     parts = []
     for output in cell["outputs"]:
         if output["output_type"] == "stream" and output["name"] == "stdout":
@@ -48,50 +51,51 @@ def text(cell):
 
 
 def differences(saved, fresh):
-    """What is no longer as it was saved, in the result cells of two executions of a notebook."""
-    found = []
-    old, new = results(saved), results(fresh)
-    if [source(cell) for cell in old] != [source(cell) for cell in new]:
-        return ["the result cells themselves are others"]
-    for cell, other in zip(old, new, strict=True):
-        mark = source(cell).splitlines()[0]
-        said, says = text(cell), text(other)
-        if _words(said) != _words(says):
-            found.append(f"{mark}: saved {said!r}, now {says!r}")
+    """The differences between the result cells of two executions of a notebook, one line each."""
+    lines = []
+    saved_cells, fresh_cells = results(saved), results(fresh)
+    if [source(cell) for cell in saved_cells] != [source(cell) for cell in fresh_cells]:
+        return ["the source of the result cells has changed"]
+    for saved_cell, fresh_cell in zip(saved_cells, fresh_cells, strict=True):
+        mark = source(saved_cell).splitlines()[0]
+        old, new = text(saved_cell), text(fresh_cell)
+        if _words(old) != _words(new):
+            lines.append(f"{mark}: saved {old!r}, now {new!r}")
             continue
-        for a, b in zip(NUMBER.findall(said), NUMBER.findall(says), strict=True):
+        for a, b in zip(NUMBER.findall(old), NUMBER.findall(new), strict=True):
             if not _near(float(a), float(b), mark):
-                found.append(f"{mark}: saved {a}, now {b}, in {says!r}")
-    return found
+                lines.append(f"{mark}: saved {a}, now {b}, in {new!r}")
+    return lines
 
 
 def _words(printed):
-    """All but the numbers and the width of gaps, which follows from them."""
+    """The words of an output, each number replaced by #. The width of gaps is dropped: it depends on the numbers."""
     return NUMBER.sub("#", printed).split()
 
 
 def _near(a, b, mark):
+    """Whether b is as near to the saved number a as the mark demands. NaN is near to NaN only."""
     size, percent = MARK.fullmatch(mark).group("size", "percent")
     tolerance = float(size or 0) * (abs(a) / 100 if percent else 1)
     return a == b or (a != a and b != b) or abs(a - b) <= tolerance
 
 
 def execute(path):
-    """The notebook after a run in a kernel of its own, started in the notebook's folder: what a save would hold."""
-    import nbformat  # only here: the comparison itself needs no Jupyter
+    """Run a notebook in a kernel of its own, in the notebook's folder. Returns the JSON that saving would write."""
+    import nbformat  # imported here, because comparing notebooks needs no Jupyter
     from nbclient import NotebookClient
 
     notebook = nbformat.read(path, as_version=4)
-    about = copy.deepcopy(notebook.metadata)  # the kernel adds the version of its Python
-    place = {"metadata": {"path": str(path.parent)}}
-    options = {"coalesce_streams": True, "record_timing": False, "resources": place}
+    metadata = copy.deepcopy(notebook.metadata)  # saved now: the kernel adds the version of its Python
+    folder = {"metadata": {"path": str(path.parent)}}
+    options = {"coalesce_streams": True, "record_timing": False, "resources": folder}
     NotebookClient(notebook, timeout=500, kernel_name="python3", **options).execute()
-    notebook.metadata = about
+    notebook.metadata = metadata
     return json.loads(nbformat.writes(notebook))
 
 
 def main():
-    """`python tests/notebooks.py 05 …` runs these notebooks, and saves them with their new outputs."""
+    """Run the notebooks with the numbers on the command line, and save them with their new outputs."""
     for number in sys.argv[1:]:
         (path,) = TUTORIALS.glob(f"{number}*.ipynb")
         fresh = execute(path)

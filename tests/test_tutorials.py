@@ -1,4 +1,4 @@
-"""The tutorials run from a clean kernel and still print what they are saved with. `pytest -m tutorials` runs them."""
+"""Tutorials: run from a clean kernel, each still prints its saved results. `pytest -m tutorials` runs them."""
 
 import copy
 import re
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from notebooks import NOTEBOOKS, NUMBER, TUTORIALS, differences, execute, read, results, source, text
 
 EACH = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-SECONDS = 60  # that a notebook may take; on a machine that is busy with other things, of processor time
+SECONDS = 60  # a notebook may take so long; of processor time, if the machine is busy with other work
 
 
 @pytest.mark.tutorials
@@ -25,7 +25,7 @@ def test_a_clean_kernel_gives_the_saved_results_within_a_minute(path):
 
 
 def processor_seconds():
-    """Spent so far by processes that this one has started, and by theirs."""
+    """The processor time so far of all processes that this one has started, and of those that they have started."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -35,7 +35,7 @@ def test_the_saved_outputs_are_those_of_one_run_from_top_to_bottom(path):
     code = [cell for cell in read(path)["cells"] if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
     assert not [output for cell in code for output in cell["outputs"] if output["output_type"] == "error"]
-    assert not [o for cell in code for o in cell["outputs"] if o.get("name") == "stderr"]
+    assert not [output for cell in code for output in cell["outputs"] if output.get("name") == "stderr"]
 
 
 @EACH
@@ -59,18 +59,19 @@ def test_it_opens_with_what_it_teaches_has_folded_answers_and_ends_with_files_th
     assert [name for name in named if not (TUTORIALS.parent / name).exists()] == []
 
 
-# The comparison itself ------------------------------------------------------------------------------------------------
+# How results are compared ---------------------------------------------------------------------------------------------
 
 
 def notebook(mark, printed):
+    """A notebook of one result cell with this mark and output."""
     output = {"output_type": "stream", "name": "stdout", "text": printed}
     return {"cells": [{"cell_type": "code", "source": f"# result: {mark}\nprint(…)", "outputs": [output]}]}
 
 
 @given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6), st.sampled_from([0.0, 1e-3, 0.5, 40.0]))
 def test_a_number_passes_exactly_when_it_is_within_the_absolute_tolerance(a, b, tolerance):
-    found = differences(notebook(f"within {tolerance}", f"loss {a!r}"), notebook(f"within {tolerance}", f"loss {b!r}"))
-    assert (found == []) == (abs(a - b) <= tolerance)
+    saved, fresh = (notebook(f"within {tolerance}", f"loss {value!r}") for value in (a, b))
+    assert (differences(saved, fresh) == []) == (abs(a - b) <= tolerance)
 
 
 @given(st.floats(1, 1e6), st.floats(0, 0.2))

@@ -1,8 +1,8 @@
 """Run under mpirun: random networks, trained over ranks and in one process, must end with the same bits.
 
-`mpirun -n K python same_bits.py SEED COUNT [staged | cuda-aware]`; rank 0 prints how many networks agreed, and any that
-did not. With a third word the ranks compute with CuPy, and so does the process alone; where `import cupy` finds the
-device double, the process alone computes with NumPy.
+`mpirun -n K python same_bits.py SEED COUNT [staged | cuda-aware]`; rank 0 prints how many networks agreed, and names
+those that did not. With a third word the ranks compute with CuPy. The single process that they are compared with also
+does, unless `import cupy` finds the device double: then the single process computes with NumPy.
 """
 
 import copy
@@ -25,7 +25,7 @@ MODES = [("flush", 1), ("flush", 3), ("flush", "clip"), ("stream", 1), ("stream"
 
 
 def random_network(random, fewest):
-    """Convolutions with skips over any distance, add and concat, adapters, normalisation, dropout, identities."""
+    """Draw a network: convolutions, skips of any length, both merges, adapters, normalisation, dropout, identities."""
     count = int(random.integers(max(fewest, 2), 8))
     units = []
     for i in range(count):
@@ -34,7 +34,7 @@ def random_network(random, fewest):
         if i == count - 1:
             inputs |= {u.name for u in units if not any(u.name in other.inputs for other in units)}
         inputs = [str(j) for j in random.permutation(sorted(inputs))]
-        if i < count - 1 and random.random() < 0.2:  # passes on what it reads: an identity, or a sum
+        if i < count - 1 and random.random() < 0.2:  # a unit without layers: the identity, or a sum
             units.append(sw.Unit(f"u{i}", [], inputs, "add"))
             continue
         merge = str(random.choice(["add", "concat"]))
@@ -48,21 +48,20 @@ def random_network(random, fewest):
     return sw.Network(units, (4, 5, 2), seed=int(random.integers(1000)))
 
 
-def train(network, rule, clips, local):
-    """Two clips, evaluations before and after (also with frames under way), as every rank sees them."""
-    reads, top = (True, True) if local is None else local
+def train(rule, clips, reads_frame=True, owns_top=True):
+    """Train on clips, with an evaluation before the end of each, while frames are under way. Returns all outputs."""
     outputs, prefetch = [], Prefetch(rule)
     for frames, targets in clips:
         none = [None] * len(frames)
-        for _, frame, target in prefetch.pairs(frames if reads else none, targets if top else none):
+        for _, frame, target in prefetch.pairs(frames if reads_frame else none, targets if owns_top else none):
             rule.tick(frame, target, prefetch.fetch)
-        outputs += rule.evaluate(frames if reads else none, targets if top else None).outputs
+        outputs += rule.evaluate(frames if reads_frame else none, targets if owns_top else None).outputs
         rule.end_clip()
     return [sw.to_host(output) for output in outputs]
 
 
 def on_device(network):
-    """The same network on the device, and a way to wrap a communicator, for a double of it, which watches messages."""
+    """Move a network to the device. Returns it, and a wrapper of communicators, so that a double can watch messages."""
     sw.use_backend("cupy")
     moved = sw.Network(list(network.units.values()), network.input_shape, network.seed, network.dtype)
     if "double" not in sys.modules:
@@ -77,7 +76,7 @@ def main():
     if mode:
         importlib.import_module("cupy")
     reference = "cupy" if mode and "double" not in sys.modules else "numpy"
-    me, stages, agreed = WORLD.Get_rank(), WORLD.Get_size(), 0
+    rank, stages, agreed = WORLD.Get_rank(), WORLD.Get_size(), 0
     for number in range(count):
         random = np.random.default_rng([seed, number])
         sw.use_backend(reference)
@@ -86,6 +85,7 @@ def main():
         names = list(network.units)
         cuts = sorted(random.choice(np.arange(1, len(names)), stages - 1, replace=False).tolist())
         groups = [names[a:b] for a, b in zip([0, *cuts], [*cuts, len(names)], strict=True)]
+        own_units = groups[rank]
         owner = {name: stage for stage, group in enumerate(groups) for name in group}
         length = 2 * network.depth + int(random.integers(0, 3))
         clips = [
@@ -95,29 +95,29 @@ def main():
         options = {"update_every": every, "boundary": boundary}
         optimizer = sw.Adam(1e-3)
         alone = copy.deepcopy(network)
-        expected = train(alone, sw.Sideways(alone, sw.SoftmaxCrossEntropy(), optimizer, **options), clips, None)
+        expected = train(sw.Sideways(alone, sw.SoftmaxCrossEntropy(), optimizer, **options), clips)
         comms = WORLD.Dup(), WORLD.Dup()
-        network, watched = on_device(network) if mode else (network, lambda comm: comm)
-        mailbox = MPIMailbox(network, owner, 2, *map(watched, comms), in_place=mode != ["staged"], nap=True)
-        rule = sw.Sideways(network, sw.SoftmaxCrossEntropy(), optimizer, mailbox=mailbox, units=groups[me], **options)
-        reads = any("frame" in network.units[name].inputs for name in groups[me])
-        outputs = train(network, rule, clips, (reads, names[-1] in groups[me]))
+        network, wrap = on_device(network) if mode else (network, lambda comm: comm)
+        mailbox = MPIMailbox(network, owner, 2, *map(wrap, comms), in_place=mode != ["staged"], nap=True)
+        rule = sw.Sideways(network, sw.SoftmaxCrossEntropy(), optimizer, mailbox=mailbox, units=own_units, **options)
+        reads_frame = any("frame" in network.units[name].inputs for name in own_units)
+        outputs = train(rule, clips, reads_frame, names[-1] in own_units)
         mailbox.clear()
         mailbox.free()
         for comm in comms:
             comm.Free()
         same = all(
             np.array_equal(*map(sw.to_host, (array, (alone.units[name].parameters | alone.units[name].state)[key])))
-            for name in groups[me]
+            for name in own_units
             for key, array in (network.units[name].parameters | network.units[name].state).items()
         )
-        if names[-1] in groups[me]:
+        if names[-1] in own_units:
             same &= len(outputs) == len(expected) and all(map(np.array_equal, outputs, expected))
         if WORLD.allreduce(same, MPI.LAND):
             agreed += 1
-        elif me == 0:
+        elif rank == 0:
             print(f"network {number} ({boundary}, {every}) differs", flush=True)
-    if me == 0:
+    if rank == 0:
         print(f"{agreed} of {count} agreed", flush=True)
 
 

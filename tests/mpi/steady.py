@@ -1,6 +1,6 @@
-"""Run under mpirun with the device double: what each rank moves and waits for in each tick of the steady state.
+"""Run under mpirun with the device double: count what each rank copies and waits for in a tick of the steady state.
 
-`mpirun -n K python steady.py staged|cuda-aware`; each rank prints a line: `rank: ok`, or what is wrong.
+`mpirun -n K python steady.py staged|cuda-aware`; each rank prints a line: `rank: ok`, or `rank: ` and what is wrong.
 """
 
 import os
@@ -27,46 +27,47 @@ def main():
     staged = sys.argv[1] == "staged"
     sw.use_backend("cupy")
     network = build_model("vgg5-skip", (8, 8, 1), 4, width=4)
-    me, names = WORLD.Get_rank(), list(network.units)
+    number, names = WORLD.Get_rank(), list(network.units)
     parts = np.array_split(np.arange(len(names)), WORLD.Get_size())
     owner = {names[i]: rank for rank, part in enumerate(parts) for i in part}
-    mine = [name for name in names if owner[name] == me]
+    own_units = [name for name in names if owner[name] == number]
     comm = Watched(WORLD.Dup())
     mailbox = MPIMailbox(network, owner, 2, comm, None, in_place=not staged, nap=True)
-    rule = sw.Sideways(network, sw.SoftmaxCrossEntropy(), sw.Adam(1e-3), boundary="stream", mailbox=mailbox, units=mine)
-    reads = any("frame" in network.units[name].inputs for name in mine)
-    top, none = network.top.name in mine, [None] * 24
-    frames = np.random.default_rng(0).normal(size=(24, 2, 8, 8, 1)) if reads else none
-    labels = np.zeros((24, 2), int) if top else none
+    options = {"boundary": "stream", "mailbox": mailbox, "units": own_units}
+    rule = sw.Sideways(network, sw.SoftmaxCrossEntropy(), sw.Adam(1e-3), **options)
+    reads_frame = any("frame" in network.units[name].inputs for name in own_units)
+    owns_top, none = network.top.name in own_units, [None] * 24
+    frames = np.random.default_rng(0).normal(size=(24, 2, 8, 8, 1)) if reads_frame else none
+    labels = np.zeros((24, 2), int) if owns_top else none
     prefetch, wrong, downloads = Prefetch(rule), [], []
     clock.journal, clock.advances = [], False  # a device as slow as can be: every wait shows
     for clip in range(2):
         for t, frame, target in prefetch.pairs(frames, labels):
-            started, given = comm.started, clock.current.count
+            sent_before, work_before = comm.started, clock.current.count
             with clock.counted() as counts:
                 rule.tick(frame, target, prefetch.fetch)
-            sent = comm.started - started
+            sent = comm.started - sent_before
             downloads += [
-                (clock.current.count - known[clock.current.number], known[clock.current.number] - given)
-                for what, stream, _, known in clock.journal
-                if what != "an upload" and stream is not clock.current
+                (clock.current.count - known[clock.current.number], known[clock.current.number] - work_before)
+                for copy, stream, _, known in clock.journal
+                if copy != "an upload" and stream is not clock.current
             ]
             clock.journal.clear()
             expected = {
-                "upload": reads + top + (len(mailbox.incoming) if staged else 0),
+                "upload": reads_frame + owns_top + (len(mailbox.incoming) if staged else 0),
                 "download": sent if staged else 0,
                 "synchronise": sent,
                 "pinned": 0,
             }
-            found = {key: counts[key] for key in expected}
-            if clip and t < 23 and (sent != len(mailbox.outgoing) or found != expected):
-                wrong.append(f"tick {t}: {found}, not {expected}; sent {sent}")
-    if not any(later > 0 and before > 0 for later, before in downloads):
+            counted = {key: counts[key] for key in expected}
+            if clip and t < 23 and (sent != len(mailbox.outgoing) or counted != expected):
+                wrong.append(f"tick {t}: {counted}, not {expected}; sent {sent}")
+    if not any(after > 0 and before > 0 for after, before in downloads):
         wrong.append("no message left before the end of its tick's work")
     mailbox.clear()
     mailbox.free()
     clock.finish()
-    os.write(1, f"{me}: {'; '.join(wrong[:3]) or 'ok'}\n".encode())  # in one piece: the ranks write at once
+    os.write(1, f"{number}: {'; '.join(wrong[:3]) or 'ok'}\n".encode())  # in one piece: the ranks write at once
 
 
 assert cupy.__version__

@@ -1,39 +1,31 @@
-"""Ranks that compute on a device: same bits as one process with NumPy, and no waiting but for what is sent.
+"""Ranks that compute on a device: the same bits as one process with NumPy, and waiting only for messages to be sent.
 
-With `--backend cupy` the ranks are compared with one process on the GPU, and CUDA-aware transport needs an MPI that is.
+With `--backend cupy` the ranks are compared with one process on the GPU, and CUDA-aware transport needs a CUDA-aware
+MPI.
 """
 
-import os
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from sideways.doctor import CUDA_AWARE, take
-from sideways.studies.mpirun import CLONE, command_of
+from tests.mpi.jobs import run
 
 HERE = Path(__file__).parent
 
 pytestmark = pytest.mark.xdist_group("ranks")  # one job at a time: ranks wait by spinning
 
 
-def run(ranks, *arguments):
-    """(exit code, output, errors) of a job."""
-    path = os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(CLONE)])
-    environment = {**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"}
-    done = subprocess.run(command_of(ranks, *arguments), env=environment, text=True, capture_output=True, timeout=240)
-    return done.returncode, done.stdout, done.stderr
-
-
 @pytest.fixture
 def on_the_double(request):
+    """Skip a test on other backends: it reads the double's clock."""
     if request.config.getoption("--backend") != "double":
-        pytest.skip("asks the double's clock")
+        pytest.skip("reads the double's clock")
 
 
 def can(mode, backend):
-    """Whether this MPI takes device arrays: the double's are taken by a stand-in for one that does."""
+    """Whether this MPI takes device arrays, if the mode needs that. A stand-in for MPI takes those of the double."""
     return mode == "staged" or backend == "double" or take(CUDA_AWARE)[1].startswith("yes")
 
 
@@ -55,12 +47,12 @@ def test_in_the_steady_state_a_rank_moves_frames_and_messages_alone_and_waits_on
 
 
 def test_a_run_over_ranks_and_replicas_on_a_device_is_numpys_to_the_last_bit(on_the_double, tmp_path):
-    same = []
+    metrics = []
     for backend in ("numpy", "cupy"):
         options = ["waves-skip", "--clips", "3", "--evaluation-clips", "2", "--batch", "4", "--update-every", "1"]
         options += ["--backend", backend, "--runs", str(tmp_path), "--name", backend, "--replicas", "2"]
         code, output, errors = run(4, "-m", "mpi", *options, "--placement", "0-2,3-4", "--set", "task_options.size=8")
         assert code == 0, errors
         assert len(re.findall(r"^\d +\S+ +\d+ +(CPU|GPU)", output, re.MULTILINE)) == 4
-        same.append((tmp_path / backend / "metrics.jsonl").read_bytes())
-    assert same[0] == same[1]
+        metrics.append((tmp_path / backend / "metrics.jsonl").read_bytes())
+    assert metrics[0] == metrics[1]

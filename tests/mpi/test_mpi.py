@@ -8,54 +8,21 @@ import signal
 import subprocess
 import sys
 import time
-from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mpi.placement import by_hand
-from mpi.ranks import check_ranks
-from sideways import InputError
-from sideways.balance import balanced, speed_up
 from sideways.commands.main import main
 from sideways.studies.mpirun import CLONE, command_of
 from sideways.training.checkpoint import find
+from tests.mpi.jobs import SHORT, parameters, run, same, start, train
 
 pytestmark = [
     pytest.mark.xdist_group("ranks"),  # one job at a time: ranks wait by spinning
     pytest.mark.usefixtures("undrawn"),
 ]
 HERE = Path(__file__).parent
-SHORT = ["--clips", "4", "--evaluation-clips", "2", "--batch", "16"]  # so wide that conv4 goes Winograd's way
-
-
-def start(ranks, *arguments):
-    """A job of `python ARGUMENTS` under mpirun, in the clone."""
-    environment = {**os.environ, "PYTHONPATH": str(CLONE), "OPENBLAS_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command_of(ranks, *arguments), env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-
-
-def run(ranks, *arguments, timeout=240):
-    """(exit code, output, errors) of a job."""
-    job = start(ranks, *arguments)
-    output, errors = job.communicate(timeout=timeout)
-    return job.returncode, output, errors
-
-
-def train(ranks, tmp_path, name, *arguments):
-    return run(ranks, "-m", "mpi", "waves-skip", *SHORT, "--runs", str(tmp_path), "--name", name, *arguments)
-
-
-def parameters(directory):
-    with np.load(directory / "parameters.npz") as arrays:
-        return dict(arrays)
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(np.array_equal(one[key], other[key]) for key in one)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4, 5])
@@ -75,8 +42,8 @@ def test_a_run_over_ranks_is_the_run_in_one_process_to_the_last_bit(tmp_path, op
         assert code == 0, errors
         assert "persistent request" not in errors
         assert same(parameters(tmp_path / "alone"), parameters(tmp_path / f"ranks{ranks}"))
-        theirs = (tmp_path / f"ranks{ranks}" / "metrics.jsonl").read_text().splitlines()
-        assert sorted(map(str, map(json.loads, theirs))) == sorted(map(str, lines))
+        lines_of_ranks = (tmp_path / f"ranks{ranks}" / "metrics.jsonl").read_text().splitlines()
+        assert sorted(map(str, map(json.loads, lines_of_ranks))) == sorted(map(str, lines))
         assert re.search(r"rank +host +PID +device +work +units", output)
 
 
@@ -98,10 +65,9 @@ def test_with_replicas_the_result_is_that_of_the_network_that_is_saved(tmp_path)
     code, _, errors = train(2, tmp_path, "run", "--replicas", "2", "--evaluate-every", "3")
     assert code == 0, errors
     assert main(["evaluate", str(tmp_path / "run"), "--out", str(tmp_path / "again")]) == 0
-    told, again = (
-        json.loads(p.read_text()) for p in (tmp_path / "run/results.json", tmp_path / "again/evaluation.json")
-    )
-    assert (again["loss"], again["accuracy"]) == (pytest.approx(told["loss"], rel=1e-6), told["accuracy"])
+    paths = tmp_path / "run/results.json", tmp_path / "again/evaluation.json"
+    result, again = (json.loads(path.read_text()) for path in paths)
+    assert (again["loss"], again["accuracy"]) == (pytest.approx(result["loss"], rel=1e-6), result["accuracy"])
 
 
 @pytest.mark.parametrize(
@@ -126,8 +92,8 @@ def test_with_replicas_the_result_is_that_of_the_network_that_is_saved(tmp_path)
 def test_bad_input_is_one_line_from_one_rank_and_exit_code_2(tmp_path, ranks, arguments, words):
     code, _, errors = train(ranks, tmp_path, "bad", *arguments)
     assert code == 2
-    said = errors.count("sideways:") + errors.count("python -m mpi:")  # what the parser refuses names the command
-    assert words in errors and said == 1 and "Traceback" not in errors
+    messages = errors.count("sideways:") + errors.count("python -m mpi:")  # the parser's own begin with the command
+    assert words in errors and messages == 1 and "Traceback" not in errors
     assert not (tmp_path / "bad").exists()
 
 
@@ -162,18 +128,18 @@ def test_an_exception_in_one_rank_ends_all_with_its_place_and_traceback(tmp_path
 
 
 def pids(job):
-    """The ranks' PIDs, from the table that rank 0 prints."""
-    found = []
+    """The ranks' PIDs, read from the table that rank 0 prints."""
+    numbers = []
     while line := job.stdout.readline():
         if match := re.match(r"\d+ +\S+ +(\d+) +CPU", line):
-            found.append(int(match[1]))
+            numbers.append(int(match[1]))
         if "this placement allows" in line:
-            return found
+            return numbers
     raise AssertionError(job.stderr.read())
 
 
 def alive(pid):
-    """Whether a process runs (a zombie that nobody has waited for does not)."""
+    """Whether a process runs. A zombie, which nobody has waited for yet, does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
@@ -197,10 +163,10 @@ def test_a_killed_rank_ends_the_whole_job_within_ten_seconds(tmp_path, seed):
         assert time.monotonic() - killed < 10
         time.sleep(0.05)
     metrics = tmp_path / "killed" / "metrics.jsonl"
-    if metrics.exists():  # whole lines only
+    if metrics.exists():  # then every line in the file is complete
         assert all(json.loads(line)["kind"] in ("train", "evaluation") for line in metrics.read_text().splitlines())
     if list(tmp_path.glob("killed/checkpoints/step-*")):
-        assert find(tmp_path / "killed").name.startswith("step-")  # whole, or it would be refused
+        assert find(tmp_path / "killed").name.startswith("step-")  # `find` refuses a checkpoint that is not whole
 
 
 def test_where_the_launcher_misses_a_rank_that_was_killed_the_others_end_all_the_same():
@@ -214,7 +180,7 @@ def test_where_the_launcher_misses_a_rank_that_was_killed_the_others_end_all_the
             stderr=subprocess.PIPE,
         )
         for rank in range(3)
-    ]  # this process is their launcher, and ends none of them
+    ]  # the launcher is this process, which ends none of them
     children = [int(rank.stdout.readline()) for rank in ranks]
     os.kill(children[1], signal.SIGKILL)
     assert [rank.wait(timeout=10) for rank in ranks] == [-signal.SIGKILL, 128 + signal.SIGKILL, -signal.SIGKILL]
@@ -245,25 +211,14 @@ def test_a_rank_that_the_launcher_ends_is_not_named_as_killed(whole_group, words
 
 
 def test_after_ctrl_c_all_ranks_stop_after_the_same_tick_and_a_process_alone_goes_on_from_there(tmp_path):
-    options = [
-        "--clips",
-        "30",
-        "--batch",
-        "8",
-        "--evaluation-clips",
-        "2",
-        "--boundary",
-        "stream",
-        "--update-every",
-        "4",
-    ]
-    options += ["--runs", str(tmp_path)]
+    options = ["--clips", "30", "--batch", "8", "--evaluation-clips", "2", "--boundary", "stream"]
+    options += ["--update-every", "4", "--runs", str(tmp_path)]
     job = start(3, "-m", "mpi", "waves-skip", *options, "--name", "stopped")
     ranks = pids(job)
     while not (tmp_path / "stopped" / "metrics.jsonl").exists():
         time.sleep(0.01)
     time.sleep(0.5)
-    for pid in ranks:  # as a terminal does
+    for pid in ranks:  # a terminal sends the signal to all of them, too
         os.kill(pid, signal.SIGINT)
     _, errors = job.communicate(timeout=30)
     assert job.returncode == 130, errors
@@ -279,7 +234,7 @@ def test_ctrl_c_in_the_last_evaluation_ends_all_ranks_which_is_made_anew_when_th
     options = ["waves-skip", "--clips", "2", "--batch", "8", "--evaluation-clips", "300", "--runs", str(tmp_path)]
     job = start(3, "-m", "mpi", *options, "--name", "stopped")
     ranks = pids(job)
-    while not list((tmp_path / "stopped").glob("checkpoints/step-*")):  # it stands before the evaluation begins
+    while not list((tmp_path / "stopped").glob("checkpoints/step-*")):  # written before the evaluation begins
         time.sleep(0.01)
     time.sleep(0.3)
     for pid in ranks:
@@ -312,44 +267,8 @@ def test_a_checkpoint_of_any_number_of_ranks_resumes_on_any_other_to_the_same_bi
     expected = parameters(tmp_path / "run")
     metrics = (tmp_path / "run" / "metrics.jsonl").read_bytes()
     (tmp_path / "run" / "parameters.npz").unlink()
-    run_on(after, "--resume", str(tmp_path / "run" / "checkpoints" / "step-00000050"))  # in the third clip of 18
+    run_on(
+        after, "--resume", str(tmp_path / "run" / "checkpoints" / "step-00000050")
+    )  # within the third clip: each has 18 ticks
     assert same(expected, parameters(tmp_path / "run"))
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == metrics
-
-
-# Placement is plain arithmetic.
-
-
-def test_contiguous_groups_are_as_even_as_whole_units_allow():
-    names, costs = list("abcdef"), [5.0, 1, 1, 1, 1, 5]
-    assert balanced(names, costs, 3) == [["a"], ["b", "c", "d", "e"], ["f"]]
-    assert balanced(names, costs, 6) == [[name] for name in names]
-    assert speed_up(costs, balanced(names, costs, 2)) == 14 / 7
-    rng = np.random.default_rng(0)
-    for _ in range(200):
-        count = int(rng.integers(1, 8))
-        stages = int(rng.integers(1, count + 1))
-        costs = rng.random(count).tolist()
-        groups = balanced(list(range(count)), costs, stages)
-        assert [name for group in groups for name in group] == list(range(count)) and all(groups)
-        best = min(_dearest(costs, cuts) for cuts in _all_cuts(count, stages))
-        assert max(sum(costs[i] for i in group) for group in groups) == pytest.approx(best)
-
-
-def _all_cuts(count, stages):
-    return combinations(range(1, count), stages - 1)
-
-
-def _dearest(costs, cuts):
-    ends = [0, *cuts, len(costs)]
-    return max(sum(costs[a:b]) for a, b in pairwise(ends))
-
-
-def test_groups_by_hand_and_numbers_of_ranks_are_checked():
-    assert by_hand(list("abc"), "0,1-2", 2) == [["a"], ["b", "c"]]
-    assert check_ranks(6, 5, 2) == 3
-    for text in ("", "0-1", "1-2,0", "0-2,x", "0-1,2-3"):
-        with pytest.raises(InputError):
-            by_hand(list("abc"), text, 2)
-    with pytest.raises(InputError, match="at least 1"):
-        check_ranks(2, 5, 0)

@@ -1,4 +1,4 @@
-"""Video files over three ranks: the run in one process, to the last bit; and a live stream."""
+"""Videos over three ranks: a run equals the run in one process, to the last bit; and a live stream."""
 
 import json
 
@@ -8,13 +8,13 @@ from sideways.commands.main import main
 from sideways.data import shipped_clips
 from sideways.data.videos.datasets import open_set
 from sideways.data.videos.make import make
-from tests.mpi.test_mpi import parameters, run, same
+from tests.mpi.jobs import parameters, run, same
 
 pytestmark = pytest.mark.xdist_group("ranks")  # one job at a time: ranks wait by spinning
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def data_set(tmp_path_factory):
     """A small UCF101 with a broken training file and a broken test file."""
     out = tmp_path_factory.mktemp("sets") / "ucf"
     make("ucf101", out, groups=3, each=1)
@@ -24,8 +24,8 @@ def made(tmp_path_factory):
 
 
 @pytest.mark.parametrize("recipe", ["videos-small-skip", "videos-predictor-skip"])
-def test_a_run_on_videos_over_three_ranks_is_the_run_in_one_process(made, tmp_path, recipe):
-    options = [recipe, "--data", f"ucf101:{made}", "--clips", "2", "--batch", "4", "--runs", str(tmp_path)]
+def test_a_run_on_videos_over_three_ranks_is_the_run_in_one_process(data_set, tmp_path, recipe):
+    options = [recipe, "--data", f"ucf101:{data_set}", "--clips", "2", "--batch", "4", "--runs", str(tmp_path)]
     options += ["--set", "task_options.length=16", "--evaluate-every", "1"]
     assert main(["train", *options, "--workers", "0", "--name", "alone"]) == 0
     code, _, errors = run(3, "-m", "mpi", *options, "--workers", "2", "--name", "ranks")
@@ -42,11 +42,11 @@ def test_a_run_on_videos_over_three_ranks_is_the_run_in_one_process(made, tmp_pa
     assert plots[0] == plots[1]
 
 
-def test_replicas_decode_their_own_part_of_each_batch(made, tmp_path):
+def test_replicas_decode_their_own_part_of_each_batch(data_set, tmp_path):
     options = [
         "videos-small-chain",
         "--data",
-        f"ucf101:{made}",
+        f"ucf101:{data_set}",
         "--clips",
         "2",
         "--batch",
@@ -70,6 +70,6 @@ def test_ranks_share_one_stream(tmp_path, live):
     code, _, errors = run(3, "-m", "mpi", *options, "--name", "ranks")
     assert code == 0, errors
     assert "frames taken" in (tmp_path / "ranks" / "report.md").read_text()
-    if not live:  # the same frames
+    if not live:  # then both see all frames, so that the runs are equal
         assert main(["train", *options, "--name", "alone"]) == 0
         assert same(parameters(tmp_path / "alone"), parameters(tmp_path / "ranks"))

@@ -1,4 +1,4 @@
-"""What the scripts beside it share: all ranks end when one fails."""
+"""A wrapper for the scripts in this folder that run under mpirun: when one rank fails, all end."""
 
 import sys
 import time
@@ -8,7 +8,7 @@ from mpi4py import MPI
 
 
 def together(main):
-    """Run main; where it raises, print why and end the ranks that would wait for this one."""
+    """Run `main`. If it raises, print the traceback and end all ranks, which would wait for this one for ever."""
     try:
         main()
     except BaseException:

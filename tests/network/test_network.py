@@ -1,4 +1,4 @@
-"""The graph: what is refused and how, what the summary says, and loading."""
+"""Networks: refusals of wrong graphs and options, the summary, names of parameters, and loading."""
 
 import numpy as np
 import pytest

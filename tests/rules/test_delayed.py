@@ -1,4 +1,4 @@
-"""Delayed: its gradients are bptt's, late, on any video and any graph; what it keeps is state like any other."""
+"""Delayed: its gradients are those of bptt, only later, on any video and any graph; and the inputs that it keeps."""
 
 import copy
 from itertools import pairwise
@@ -16,31 +16,33 @@ from sideways.training.config import Config
 
 
 class Silent(sw.Loss):
-    """Another loss until it has been asked this often; then its gradient is 0."""
+    """A loss that is another one for a number of calls; after that its gradient is 0."""
 
-    def __init__(self, loss, times):
-        self.loss, self.left = loss, times
+    def __init__(self, loss, calls):
+        self.loss, self.calls_left = loss, calls
 
     def check(self, target, shape):
         return self.loss.check(target, shape)
 
     def __call__(self, output, target):
         value, gradient = self.loss(output, target)
-        self.left -= 1
-        return value, gradient if self.left >= 0 else 0 * gradient
+        self.calls_left -= 1
+        return value, gradient if self.calls_left >= 0 else 0 * gradient
 
 
 def summed(ticks):
-    total = {}
+    """The sum of the gradients of ticks: unit → key → array."""
+    totals = {}
     for tick in ticks:
         for name, gradients in tick.gradients.items():
-            mine = total.setdefault(name, {key: np.zeros(value.shape) for key, value in gradients.items()})
+            total = totals.setdefault(name, {key: np.zeros(value.shape) for key, value in gradients.items()})
             for key, value in gradients.items():
-                mine[key] += sw.to_host(value)
-    return total
+                total[key] += sw.to_host(value)
+    return totals
 
 
 def near(one, other):
+    """Whether two sets of gradients are equal up to rounding."""
     values = (sw.to_host(value) for gradients in other.values() for value in gradients.values())
     length = sum(np.linalg.norm(value) ** 2 for value in values) ** 0.5
     return distance(one, other) <= 1e-12 + 1e-10 * length
@@ -52,7 +54,7 @@ def test_once_all_gradients_have_arrived_they_sum_to_those_of_bptt_on_any_video_
     exact = sw.bptt(network, case.loss, case.frames, case.targets).gradients
     rule = sw.Delayed(network, Silent(case.loss, length - network.latency))
     ticks = run(rule, case.frames, case.targets)
-    for _ in range(2 * network.latency):  # no loss any more: what is under way comes down
+    for _ in range(2 * network.latency):  # with gradient 0, until the last other gradient is at the bottom
         ticks.append(rule.tick(case.frames[0], case.targets[0]))
     assert near(summed(ticks), exact)
 
@@ -65,11 +67,11 @@ def test_the_trace_names_the_frames_that_a_gradient_depends_on(case, data):
         rule = sw.Delayed(network, case.loss)
         return run(rule, frames, case.targets)[-1].gradients, rule.trace()
 
-    made, trace = gradients(case.frames)
-    assert {name for name, met in trace.items() if met.gradient} == set(made)
+    original, trace = gradients(case.frames)
+    assert {name for name, met in trace.items() if met.gradient} == set(original)
     changed = data.draw(st.integers(0, last))
     others, _ = gradients([frame + (t == changed) for t, frame in enumerate(case.frames)])
-    for name, own in made.items():
+    for name, own in original.items():
         if changed not in {frame for frame, _ in trace[name].gradient}:
             assert equal({name: own}, {name: others[name]})
 
@@ -81,19 +83,20 @@ def test_the_trace_of_a_chain_names_the_one_frame_whose_exact_gradient_it_is(dep
     frames, targets = frames.reshape(-1, 2, 2, 2, 1), targets[..., :3]
     rule = sw.Delayed(network, loss)
     assert not any(met.activation or met.gradient for met in rule.trace().values())
-    made = run(rule, frames, targets)[-1].gradients
+    gradients = run(rule, frames, targets)[-1].gradients
     for name, met in rule.trace().items():
         (frame,) = {frame for frame, _ in met.gradient}
-        assert near({name: made[name]}, {name: backprop(network, loss, frames[frame], targets[frame]).gradients[name]})
+        exact = backprop(network, loss, frames[frame], targets[frame]).gradients
+        assert near({name: gradients[name]}, {name: exact[name]})
 
 
 @given(cases(most_units=5, dtypes=("float64",), ticks=lambda network: 2 * network.depth + 2))
 def test_what_a_unit_makes_at_a_tick_is_what_bptt_adds_for_its_forward_two_ways_ago_to_the_last_bit(case):
     network, length = case.network, len(case.frames)
-    made = run(sw.Delayed(network, case.loss), case.frames, case.targets)
+    ticks = run(sw.Delayed(network, case.loss), case.frames, case.targets)
     terms = terms_of_bptt(network, case.loss, case.frames, case.targets)
     compared = 0
-    for t, tick in enumerate(made):
+    for t, tick in enumerate(ticks):
         assert set(tick.gradients) == {name for name, first in network.first_backward.items() if t >= first}
         for name, gradients in tick.gradients.items():
             compared += 1
@@ -102,10 +105,10 @@ def test_what_a_unit_makes_at_a_tick_is_what_bptt_adds_for_its_forward_two_ways_
 
 
 def terms_of_bptt(network, loss, frames, targets):
-    """(tick of a forward, unit) → what bptt's roll-up adds for it."""
+    """(tick, unit) → the term that bptt adds to the unit's gradient for its forward pass of this tick."""
     rule = sw.BPTT(copy.deepcopy(network), loss)
     run(rule, frames, targets)
-    forwards = {id(saved): (t, name) for t, at in enumerate(rule._saved) for name, saved in at.items()}
+    forwards = {id(saved): (t, name) for t, units in enumerate(rule._saved) for name, saved in units.items()}
     terms = {}
     for name, unit in rule.network.units.items():
 
@@ -149,8 +152,8 @@ def test_a_unit_keeps_as_many_inputs_as_a_frame_needs_up_and_down_and_a_flush_fo
     for t in range(9):
         frame[...] = t  # the caller reuses its array
         rule.tick(frame, [0, 1])
-    kept = {key: value for key, value in unit_state(rule, "a").items() if key.startswith("input.")}
-    assert [float(kept[f"input.{age}.frame"].max()) for age in range(5)] == [8, 7, 6, 5, 4] and len(kept) == 5
+    inputs = {key: value for key, value in unit_state(rule, "a").items() if key.startswith("input.")}
+    assert [float(inputs[f"input.{age}.frame"].max()) for age in range(5)] == [8, 7, 6, 5, 4] and len(inputs) == 5
     assert sum(key.startswith("input.") for key in unit_state(rule, "b")) == 3
     assert not any(key.startswith("input.") for key in unit_state(rule, "c"))
     rule.end_clip()

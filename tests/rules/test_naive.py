@@ -1,7 +1,7 @@
 """Every pseudo-gradient of a moving clip, against a deliberately naive computation from the definition.
 
-It stores everything and recomputes each quantity of each tick by recursion, with layer maths of its own: loops over
-windows, einsum, no scratch, no schedule. It reads the network's weights and wiring, and nothing else of it.
+The naive computation stores everything and computes each quantity of each tick by recursion, with layer maths of its
+own: loops over windows, einsum, no scratch, no schedule. Of the network it reads only the weights and the wiring.
 """
 
 from functools import cache
@@ -19,6 +19,7 @@ import sideways as sw
 
 
 def conv(x, weight, bias):
+    """Convolve x (N, H, W, C) with weight (kh, kw, C, O), padding "same"."""
     n, h, w, _ = x.shape
     kh, kw = weight.shape[:2]
     padded = np.zeros((n, h + kh - 1, w + kw - 1, x.shape[3]))
@@ -31,6 +32,7 @@ def conv(x, weight, bias):
 
 
 def conv_back(x, weight, dy):
+    """The gradients (dx, dweight, dbias) of `conv`."""
     n, h, w, _ = x.shape
     kh, kw = weight.shape[:2]
     top, left = (kh - 1) // 2, (kw - 1) // 2
@@ -47,7 +49,7 @@ def conv_back(x, weight, dy):
 
 @st.composite
 def graphs(draw):
-    """Wiring: unit → (inputs, merge, inputs with an adapter), the last consuming what nobody else does."""
+    """Draw (wiring, seed). Wiring: one (inputs, merge, inputs with an adapter) per unit; the last is the only sink."""
     count = draw(st.integers(1, 6))
     wiring = []
     for i in range(count):
@@ -61,6 +63,7 @@ def graphs(draw):
 
 
 def build(wiring, seed, width=2):
+    """The network of this wiring, every activation `width` channels wide."""
     units = []
     for i, (inputs, merge, adapted) in enumerate(wiring):
         adapters = {j: [sw.Conv2D(width, width, kernel=1)] if j in adapted else [] for j in inputs}
@@ -72,7 +75,7 @@ def build(wiring, seed, width=2):
 
 
 class Naive:
-    """The definition, read aloud. parameters[t]: what the units used at tick t."""
+    """The definition of a tick, quantity by quantity. parameters[t]: the parameters that the units used at tick t."""
 
     def __init__(self, wiring, frames, targets, parameters):
         self.wiring = {f"u{i}": w for i, w in enumerate(wiring)}
@@ -80,32 +83,36 @@ class Naive:
         self.top = self.names[-1]
         self.frames, self.targets, self.parameters = frames, targets, parameters
         self.latency = self.longest(self.top)
-        for name in ("adapted", "merged", "activation", "backward"):
+        for name in ("adapted", "merged", "activation", "backward"):  # computed once per (unit, tick)
             setattr(self, name, cache(getattr(self, name)))
 
     def longest(self, i):
+        """The edges on the longest path from a frame to unit i, without the one from the frame."""
         return max(0 if j == "frame" else self.longest(j) + 1 for j in self.wiring[i][0])
 
     def consumers(self, i):
         return [c for c in self.names if i in self.wiring[c][0]]
 
     def source(self, j, t):
-        """What arrives from j at tick t: sent at t-1, or the frame of t; None if there is none yet."""
+        """The message from j that is read at tick t, sent at t-1, or the frame of t. None if there is none yet."""
         return self.frames[t] if j == "frame" else self.activation(j, t - 1) if t > 0 else None
 
     def adapted(self, i, j, t):
+        """The input from j of unit i, after its adapter."""
         x, p = self.source(j, t), self.parameters[t][i]
         if x is None or j not in self.wiring[i][2]:
             return x
         return conv(x, p[f"adapter.{j}.0.weight"], p[f"adapter.{j}.0.bias"])
 
     def merged(self, i, t):
+        """u: the merged inputs of unit i; None if one is missing."""
         parts = [self.adapted(i, j, t) for j in self.wiring[i][0]]
         if any(part is None for part in parts):
             return None
         return sum(parts) if self.wiring[i][1] == "add" else np.concatenate(parts, axis=-1)
 
     def activation(self, i, t):
+        """a: the activation of unit i; None if an input is missing."""
         u, p = self.merged(i, t), self.parameters[t][i]
         if u is None:
             return None
@@ -113,22 +120,23 @@ class Naive:
         return a.mean(axis=(1, 2)) @ p["3.weight"] + p["3.bias"] if i == self.top else a
 
     def loss_gradient(self, t):
+        """The gradient of the softmax cross-entropy at the top."""
         z = self.activation(self.top, t)
         p = np.exp(z - z.max(axis=1, keepdims=True))
         p /= p.sum(axis=1, keepdims=True)
         return (p - np.eye(3)[self.targets[t - self.latency]]) / len(z)
 
     def backward(self, i, t):
-        """(messages to inputs, gradients) that unit i makes at tick t; None if a message it needs is missing."""
+        """The backward step of unit i at tick t: (messages to its inputs, gradients); None if a message is missing."""
         if t < 0 or self.activation(i, t) is None:
             return None
         if i == self.top:
             g = self.loss_gradient(t)
         else:
-            made = [self.backward(c, t - 1) for c in self.consumers(i)]
-            if any(m is None for m in made):
+            steps = [self.backward(c, t - 1) for c in self.consumers(i)]
+            if any(step is None for step in steps):
                 return None
-            g = sum(m[0][i] for m in made)
+            g = sum(messages[i] for messages, _ in steps)
         u, p = self.merged(i, t), self.parameters[t][i]
         hidden = np.tanh(conv(u, p["0.weight"], p["0.bias"]))
         gradients = {}
@@ -159,23 +167,24 @@ def test_every_pseudo_gradient_of_a_moving_clip_is_what_the_definition_says(rate
     length = 2 * network.depth + 2
     frames, targets = random.normal(size=(length, 2, 3, 4, 2)), random.integers(0, 3, (length, 2))
     rule = sw.Sideways(network, sw.SoftmaxCrossEntropy(), sw.SGD(rate) if rate else None)
-    used, ticks = [], []
+    parameters, ticks = [], []  # parameters[t]: those of tick t
     for frame, target in zip(frames, targets, strict=True):
-        used.append(copied(network.parameters))
+        parameters.append(copied(network.parameters))
         ticks.append(on_host(rule.tick(frame, target)))
-    naive = Naive(wiring, frames, targets, used)
+    naive = Naive(wiring, frames, targets, parameters)
     for t, tick in enumerate(ticks):
-        made = {i: naive.backward(i, t) for i in network.units}
-        assert {i for i in made if made[i] is not None} == set(tick.gradients)
+        steps = {i: naive.backward(i, t) for i in network.units}
+        expected = {i: step[1] for i, step in steps.items() if step is not None}
+        assert expected.keys() == tick.gradients.keys()
         for i, gradients in tick.gradients.items():
-            assert gradients.keys() == made[i][1].keys()
-            scale = max(np.abs(value).max() for value in made[i][1].values())
+            assert gradients.keys() == expected[i].keys()
+            scale = max(np.abs(value).max() for value in expected[i].values())
             for key, value in gradients.items():
-                assert np.abs(value - made[i][1][key]).max() <= 1e-12 * scale
+                assert np.abs(value - expected[i][key]).max() <= 1e-12 * scale
     if rate:
         last = len(ticks) - 1
-        for i, gradients in ticks[last].gradients.items():  # the old value was used within the tick
-            assert equal(network.parameters[i], {k: used[last][i][k] - gradients[k] * rate for k in gradients})
+        for i, gradients in ticks[last].gradients.items():  # the tick itself still used the old value
+            assert equal(network.parameters[i], {k: parameters[last][i][k] - gradients[k] * rate for k in gradients})
     else:
-        assert equal(network.parameters, used[0])
+        assert equal(network.parameters, parameters[0])
     assert run(sw.Sideways(network, sw.SoftmaxCrossEntropy()), frames, targets)[-1].loss is not None

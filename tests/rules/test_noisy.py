@@ -1,4 +1,4 @@
-"""Noisy backpropagation: its noise is as long as Sideways' error, unit by unit."""
+"""Noisy backpropagation: its noise is as long as the error of Sideways, unit by unit."""
 
 from dataclasses import replace
 
@@ -9,9 +9,8 @@ import sideways
 from sideways.backend import to_host
 from sideways.errors import InputError
 from sideways.rules import Backprop, Sideways
-from sideways.rules.noisy import NoisyBackprop
 from sideways.rules.diagnostics import mean_gradients
-from sideways.rules.noisy import squared
+from sideways.rules.noisy import NoisyBackprop, squared
 from sideways.studies.claims.claim import recipe
 from sideways.training.build import build_network, build_task
 
@@ -26,6 +25,7 @@ def test_the_noise_of_noisy_backprop_is_as_long_as_sideways_error():
     pseudo = mean_gradients(Sideways(build_network(config, task.frame_shape, 4), loss), pairs)
 
     def change(kind):
+        """The parameters before minus those after one clip of SGD with rate 1: the mean gradient of each unit."""
         own = build_network(config, task.frame_shape, 4)
         rule = kind(own, loss, sideways.SGD(1.0), update_every="clip")
         for frame, target in pairs:

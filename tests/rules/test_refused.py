@@ -1,4 +1,4 @@
-"""What a rule refuses, and with which words: frames, targets, settings, clips that are too short."""
+"""Refusals of the rules, and their words: frames, targets, settings, clips that are too short."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Predicted frames: the measures, the two guesses that need no learning, roll-out, and the pictures."""
+"""Predicted frames: PSNR and SSIM, the two baselines that need no training, roll-outs, and figures."""
 
 import copy
 import json
@@ -24,6 +24,7 @@ SPAN = (-2.0, 2.0)
 
 
 def frames_of(seed, t=4, size=16, channels=1):
+    """Random frames (T, H, W, C)."""
     return np.random.default_rng(seed).uniform(*SPAN, (t, size, size, channels)).astype(np.float32)
 
 
@@ -58,21 +59,21 @@ class Fading(Task):
         return np.zeros(len(generators), int)
 
 
-@pytest.mark.parametrize(("model", "old"), [("predictor", 4), ("predictor-skip", 2)])
-def test_each_guess_is_given_from_the_newest_frame_and_from_what_the_top_has_seen(model, old):
+@pytest.mark.parametrize("model", ["predictor", "predictor-skip"])
+def test_each_guess_is_given_from_the_newest_frame_and_from_what_the_top_has_seen(model):
     task = FramesAhead(Fading(0, 16), 2)
     rule = Sideways(build_model(model, task.frame_shape, None), MeanSquaredError(), target_delay=0)
     old = age(rule)
     rows = {(row["prediction"], row["newest frame, ticks old"]): row for row in compared(rule, task, 2, 2, 2)}
     assert rows.keys() == {
         ("network", str(old)),
-        *((what, str(n)) for what in ("repeat", "linear extrapolation") for n in (0, old)),
+        *((name, str(ticks)) for name in ("repeat", "linear extrapolation") for ticks in (0, old)),
     }
-    assert float(rows["linear extrapolation", "0"]["PSNR dB"]) > 80  # float32
+    assert float(rows["linear extrapolation", "0"]["PSNR dB"]) > 80  # exact but for float32
     assert float(rows["linear extrapolation", str(old)]["PSNR dB"]) > 80
-    # repeated for n ticks, a frame is off by n slopes: 20 log10 of the ratio of the lengths of time
-    apart = float(rows["repeat", "0"]["PSNR dB"]) - float(rows["repeat", str(old)]["PSNR dB"])
-    assert apart == pytest.approx(20 * np.log10((2 + old) / 2), abs=0.02)
+    # A frame repeated for n ticks is wrong by n slopes: the PSNRs differ by 20 log10 of the ratio of the times.
+    difference = float(rows["repeat", "0"]["PSNR dB"]) - float(rows["repeat", str(old)]["PSNR dB"])
+    assert difference == pytest.approx(20 * np.log10((2 + old) / 2), abs=0.02)
 
 
 def test_the_age_of_what_the_top_sees_is_the_shortest_way_to_it():
@@ -117,8 +118,8 @@ def test_a_run_that_predicts_shows_truth_prediction_and_error_and_the_two_other_
     for name in ("prediction", "roll-out", "loss"):
         assert f"![{name}](plots/{name}.png)" in report
         assert imread(run / "plots" / f"{name}.png").std() > 0.05
-    shown = probe(run / "prediction.mp4")
-    assert shown.width == 3 * shown.height and shown.frames >= 4
+    video = probe(run / "prediction.mp4")
+    assert video.width == 3 * video.height and video.frames >= 4
     assert json.loads((run / "results.json").read_text())["accuracy"] is None
 
 
@@ -152,17 +153,17 @@ def test_a_film_that_comes_frame_by_frame_is_predicted_as_a_clip_is(model, horiz
     rule = (Sideways if ticking else Backprop)(network, MeanSquaredError())
     frames = [frames_of(t, t=1, size=8) for t in range(network.depth + horizon + more)]
     evaluation = rule.evaluate(np.stack(frames))
-    found = list(ahead(rule, iter(frames), horizon))
-    assert len(found) == len(evaluation.outputs) - horizon
-    for t, (truth, guess, newest) in enumerate(found, evaluation.first_tick + horizon):
+    predictions = list(ahead(rule, iter(frames), horizon))
+    assert len(predictions) == len(evaluation.outputs) - horizon
+    for t, (truth, guess, newest) in enumerate(predictions, evaluation.first_tick + horizon):
         np.testing.assert_array_equal(truth, frames[t])
         np.testing.assert_array_equal(guess, to_host(evaluation.outputs[t - horizon - evaluation.first_tick]))
         np.testing.assert_array_equal(newest, frames[t - horizon])
 
 
 def test_predict_keeps_no_more_of_a_film_ten_times_as_long(tmp_path, monkeypatch):
-    # Frames large enough, and no figure (9 MB of matplotlib's that Python frees now or later): what Python keeps for
-    # itself, some 0.1 MB more or less, would hide a film of small ones.
+    # The frames must be large and no figure may be drawn: Python's own memory varies by some 0.1 MB and would hide a
+    # film of small frames, and matplotlib needs 9 MB that Python frees sooner or later.
     monkeypatch.setattr("sideways.commands.predict_video.plot_prediction", lambda *a: None)
     arguments = ["--set", "task_options.size=64", "--clips", "1", "--batch", "1", "--evaluation-clips", "1"]
     assert main(["train", "waves-predictor-skip", *arguments, "--runs", str(tmp_path), "--name", "large"]) == 0
@@ -176,7 +177,7 @@ def test_predict_keeps_no_more_of_a_film_ten_times_as_long(tmp_path, monkeypatch
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert probe(tmp_path / str(frames) / "prediction.mp4").frames == frames - 5
-    assert peaks[1] < peaks[0] + 600 * 64 * 64  # bytes: a quarter of each frame, which are 64 by 64 in float32
+    assert peaks[1] < peaks[0] + 600 * 64 * 64  # bytes: a quarter of the size of 600 frames
 
 
 def test_evaluate_of_a_predictor_prints_its_guesses_beside_the_others(run, capsys):

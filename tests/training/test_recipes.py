@@ -1,4 +1,4 @@
-"""Recipes: variants of one file, recipes that extend another, and files of one's own."""
+"""Recipes: variants in one file, recipes that extend another, and files of one's own."""
 
 import re
 from pathlib import Path

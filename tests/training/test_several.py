@@ -1,4 +1,4 @@
-"""Several runs: stopped together, gone on with together, and none left behind."""
+"""Several runs of one command: they stop together, go on together, and leave no process behind."""
 
 import json
 import os
@@ -8,24 +8,19 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from sideways.commands.main import main
 from sideways.data.videos.make import make
 from sideways.training.checkpoint import find
+from tests.training.runs import parameters, same
 
 SMALL = ["waves-skip", "--batch", "4", "--evaluation-clips", "1", "--set", "task_options.size=8"]
 SEEDS = [*SMALL, "--seeds", "3", "--name", "runs"]
 
 
-def parameters(run):
-    with np.load(run / "parameters.npz") as arrays:
-        return {key: array.tobytes() for key, array in arrays.items()}
-
-
 def started(tmp_path, *arguments):
-    """`sideways train` in a process group of its own, once two runs are under way."""
+    """Start `sideways train` in a process group of its own, and return it once two runs are under way."""
     command = [sys.executable, "-m", "sideways", "train", *arguments, "--processes", "2", "--runs", str(tmp_path)]
     job = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 60
@@ -36,12 +31,13 @@ def started(tmp_path, *arguments):
 
 
 def children(pid):
+    """The PIDs of the processes that a process has started."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def gone(pids, within=20):
-    """Whether all of these processes end soon."""
-    deadline = time.monotonic() + within
+def gone(pids, seconds=20):
+    """Whether all of these processes end within so many seconds. Those that do not are killed."""
+    deadline = time.monotonic() + seconds
     while alive := [pid for pid in pids if Path(f"/proc/{pid}").exists() and not _zombie(pid)]:
         if time.monotonic() > deadline:
             for pid in alive:
@@ -64,7 +60,7 @@ def test_runs_side_by_side_stop_with_checkpoints_none_is_begun_and_no_process_is
     workers = children(job.pid)
     assert len(workers) >= 2
     if how == "Ctrl-C":
-        os.killpg(job.pid, signal.SIGINT)  # as a terminal does
+        os.killpg(job.pid, signal.SIGINT)  # a terminal sends the signal to the whole group, too
     else:
         job.send_signal(signal.Signals[how])
     _, errors = job.communicate(timeout=60)
@@ -92,7 +88,7 @@ def test_the_same_command_again_goes_on_with_what_is_missing(tmp_path, capsys):
     assert "held-out accuracy, 3 runs: mean" in capsys.readouterr().out
     assert (runs[0] / "results.json").stat().st_mtime_ns == ended
     for run in runs:
-        assert parameters(run) == parameters(tmp_path / "whole" / "runs" / run.name)
+        assert same(parameters(run), parameters(tmp_path / "whole" / "runs" / run.name))
     assert main([*options, str(tmp_path), "--lr", "0.5"]) == 2
     assert "seed-1 exists already, with other settings" in capsys.readouterr().err
     assert main(["train", "--resume", str(tmp_path / "runs")]) == 2
@@ -107,8 +103,8 @@ def test_all_splits_of_data_that_a_config_names(tmp_path, capsys):
     assert main(["train", "videos-small-skip", *options, *small, "--set", data, "--split", "all", "--name", "a"]) == 0
     config = str(tmp_path / "a" / "split-2" / "config.json")
     assert main(["train", config, *options, "--split", "all", "--name", "b"]) == 0
-    found = [json.loads((tmp_path / "b" / f"split-{n}" / "config.json").read_text()) for n in (1, 2, 3)]
-    assert [told["task_options"]["split"] for told in found] == [1, 2, 3]
+    configs = [json.loads((tmp_path / "b" / f"split-{n}" / "config.json").read_text()) for n in (1, 2, 3)]
+    assert [config["task_options"]["split"] for config in configs] == [1, 2, 3]
     capsys.readouterr()
     assert main(["train", "waves-skip", *options, "--split", "all"]) == 2
     assert "write KIND:FOLDER" in capsys.readouterr().err

@@ -1,1 +1,1 @@
-"""What a finished run leaves behind: results, report.md, plots and predicted frames."""
+"""The outcome of a finished run: results, report.md, plots and predicted frames."""

@@ -92,7 +92,7 @@ def scored(
 
 
 def _outputs(rule: Rule, frames: Frames) -> tuple[Sequence[Array], int]:
-    """The network's guesses on a clip, and the tick of the first: from there on the baselines can guess too."""
+    """The network's guesses on a clip, and the tick of the first one: from this tick on the baselines can guess too."""
     evaluation = rule.evaluate(frames)
     first = max(evaluation.first_tick, age(rule) + 1)  # an extrapolation needs the frame before the newest
     return evaluation.outputs[first - evaluation.first_tick :], first

@@ -47,7 +47,7 @@ def write_report(
 
 
 def _settings(config: Config, task: Task) -> str:
-    """The section of what was run, and on what machine."""
+    """The section that lists settings, data and machine."""
     data = ", ".join(f"{key} = {value}" for key, value in config.task_options.items())
     height, width, channels = task.frame_shape
     computer = machine()
@@ -72,7 +72,7 @@ def _settings(config: Config, task: Task) -> str:
 
 
 def _options(options: Mapping[str, object]) -> str:
-    """Options in brackets, without the name that stands before them; nothing if there are none."""
+    """All options but the name, in brackets; an empty text if there are none."""
     text = ", ".join(f"{key} {value}" for key, value in options.items() if key != "name")
     return f" ({text})" if text else ""
 

@@ -1,4 +1,4 @@
-"""What a run came to: results.json, and the same in a line of words."""
+"""The result of a run: results.json, and a line of words for people."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Result:
     samples: int  # held-out clips, or videos, that were evaluated
     held_out: int | None  # how many there are; None if clips are made without end
     milliseconds_per_frame: float  # training: forward, backward and update of one frame of one sample
-    activation_megabytes: float | None  # 10⁶ bytes: the peak of a training clip above what is there between clips
+    activation_megabytes: float | None  # 10⁶ bytes: the peak of a training clip above the memory in use between clips
     skipped_files: int
     directory: str
 
@@ -35,12 +35,12 @@ def read_result(path: Path) -> Result:
 
 
 def evaluated(result: Result) -> str:
-    """The number of held-out clips or videos that were evaluated, and of how many."""
+    """The number of held-out clips or videos that were evaluated, of how many."""
     return str(result.samples) if result.held_out is None else f"{result.samples} of {result.held_out}"
 
 
 def in_words(result: Result) -> str:
-    """Say a result in one line."""
+    """Put a result into one line."""
     memory = result.activation_megabytes
     score = "nothing to evaluate on" if result.loss is None else f"held-out loss {result.loss:.4f}"
     if result.accuracy is not None:

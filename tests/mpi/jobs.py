@@ -1,0 +1,42 @@
+"""Jobs under mpirun, and how their results are compared: shared by the tests of several ranks."""
+
+import os
+import subprocess
+
+import numpy as np
+
+from sideways.studies.mpirun import CLONE, command_of
+
+SHORT = ["--clips", "4", "--evaluation-clips", "2", "--batch", "16"]  # a batch so large that conv4 uses Winograd
+
+
+def start(ranks, *arguments):
+    """Start `python ARGUMENTS` under mpirun, in the clone. Returns the process."""
+    path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(CLONE)]))
+    environment = {**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command_of(ranks, *arguments), env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def run(ranks, *arguments, timeout=240):
+    """Run a job to its end. Returns (exit code, output, errors)."""
+    job = start(ranks, *arguments)
+    output, errors = job.communicate(timeout=timeout)
+    return job.returncode, output, errors
+
+
+def train(ranks, tmp_path, name, *arguments):
+    """Train on the recipe waves-skip over ranks, in the run directory tmp_path/name."""
+    return run(ranks, "-m", "mpi", "waves-skip", *SHORT, "--runs", str(tmp_path), "--name", name, *arguments)
+
+
+def parameters(directory):
+    """The arrays of a run's parameters.npz."""
+    with np.load(directory / "parameters.npz") as arrays:
+        return dict(arrays)
+
+
+def same(one, other):
+    """Whether two dictionaries of arrays are equal to the last bit."""
+    return one.keys() == other.keys() and all(np.array_equal(one[key], other[key]) for key in one)

@@ -1,4 +1,4 @@
-"""Losses, optimizers and schedules against their formulas, written out again."""
+"""Losses, optimizers and learning-rate schedules, compared with independent computations of their formulas."""
 
 import math
 
@@ -41,14 +41,14 @@ def test_cross_entropy_is_exact_for_logits_of_ten_thousand(dtype):
 
 
 def steps(optimizer, count=5, seed=0):
-    """(parameter values, gradients) of some updates of one parameter."""
+    """Update one parameter some times. Returns its values and the gradients."""
     random = np.random.default_rng(seed)
     parameter = {"weight": random.normal(size=(3, 2))}
-    own, values, gradients = optimizer.for_unit("u"), [parameter["weight"].copy()], []
+    copy, values, gradients = optimizer.for_unit("u"), [parameter["weight"].copy()], []
     for tick in range(count):
         gradients.append(random.normal(size=(3, 2)))
         before = gradients[-1].copy()
-        own.update(parameter, {"weight": gradients[-1]}, tick)
+        copy.update(parameter, {"weight": gradients[-1]}, tick)
         assert np.array_equal(gradients[-1], before)
         values.append(parameter["weight"].copy())
     return values, gradients

@@ -1,8 +1,11 @@
-"""Windows of an image by plain loops: what convolutions and pools are held against."""
+"""The windows of an image by plain loops, for independent computations of convolutions and pools."""
 
 
 def padding_by_hand(extent, kernel, stride, padding):
-    """(before, outputs): "same" gives ⌈extent / stride⌉ outputs, the odd row or column below / to the right."""
+    """The padding before the image along one axis, and the number of outputs.
+
+    "same" gives ⌈extent / stride⌉ outputs, and an odd row or column of padding goes to the bottom or right.
+    """
     if padding == "valid":
         return 0, (extent - kernel) // stride + 1
     out = -(-extent // stride)
@@ -10,7 +13,7 @@ def padding_by_hand(extent, kernel, stride, padding):
 
 
 def windows_by_hand(x, kernel, stride, padding):
-    """((i, j), window pixels [(u, v, value (N, C))]) for every output place; what lies outside x is left out."""
+    """Yield ((i, j), [(u, v, pixel (N, C)), …]) for every output pixel; pixels outside x are left out."""
     (top, ho), (left, wo) = (padding_by_hand(x.shape[a + 1], kernel[a], stride[a], padding) for a in (0, 1))
     for i in range(ho):
         for j in range(wo):

@@ -1,4 +1,7 @@
-"""sideways.backend.random."""
+"""Random numbers that every process can repeat: seeds from a stable hash, and dropout's numbers from a counter.
+
+Units draw their initial weights with `generator`, tasks their clips; `Dropout` draws its masks with `uniform`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from sideways.backend.arrays import Array, namespace
 
 
 def stable_hash(*key: Any) -> int:
-    """64 bits that depend on the key alone: the same in every process, on every machine."""
+    """A number of 64 bits that depends on the key alone: one value in all processes and on all machines."""
     return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "little")
 
 
@@ -33,5 +36,5 @@ def uniform(like: Array, key: int) -> Array:
         bits ^= bits >> xp.uint64(shift)
         bits *= xp.uint64(factor)
     bits ^= bits >> xp.uint64(31)
-    # The upper 24 bits: exact in float32.
+    # The upper 24 bits of each number are exact in float32.
     return ((bits >> xp.uint64(40)).astype(like.dtype) * 2.0**-24).reshape(like.shape)

@@ -1,12 +1,12 @@
-"""Copies beside the computing: each direction has a stream of its own, ordered by events. With NumPy they are at once.
+"""Copies that run while the device computes: each direction has a CUDA stream of its own, ordered by events.
 
     compute    ─ forward t ─●─────── backward t, update ───────●─ forward t+1 ─
     downloads               └ a[t] to pinned memory ─┐         │
     host                                  waits here └ sends   │
     uploads      └ x[t+1] from pinned memory ─────────────────┘ (compute waits, the host does not)
 
-Who calls it: the mailbox between ranks, the sums over replicas, and the loop that fetches frames ahead. Beside
-`backend.py` the only file that knows that there are two libraries.
+With NumPy there is no device: every copy is done at once and every event is None. The mailbox between ranks, the sums
+over replicas and the loop that fetches frames ahead call this module.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from sideways.backend.arrays import Array, compute_stream, cuda, on_device
 
 
 def mark() -> Any:
-    """An event that happens when the device has done what was asked of it so far; None for NumPy: that is now."""
+    """An event that happens when the compute stream has finished all work queued so far; None for NumPy."""
     return compute_stream().record(cuda().Event(disable_timing=True)) if on_device() else None
 
 
 def hold_until(event: Any) -> None:
-    """What is asked of the device from now on waits, there, for an event. The host does not."""
+    """Make all work that is queued on the compute stream from now on wait for an event. The host does not wait."""
     if event is not None:
         compute_stream().wait_event(event)
 
 
 def happened(event: Any) -> bool:
-    """Whether an event has happened. Asks, and does not wait."""
+    """True if an event has happened. Does not wait."""
     return event is None or event.done
 
 
 def wait_for(event: Any) -> None:
-    """The host waits for an event, unless it has happened."""
+    """Make the host wait until an event has happened."""
     if not happened(event):
         event.synchronize()
 
 
-def _beside() -> Any:
-    """A stream that does not wait for the compute stream, as a blocking one would; None for NumPy."""
+def _side_stream() -> Any:
+    """A stream that runs independently of the compute stream (a blocking one would wait for it); None for NumPy."""
     return cuda().Stream(non_blocking=True) if on_device() else None
 
 
@@ -49,12 +49,13 @@ class Uploads:
     """Copies from pinned memory to the device."""
 
     def __init__(self) -> None:
-        self._stream = _beside()
+        self._stream = _side_stream()
 
     def start(self, values: Any, into: Array, after: Any) -> Any:
-        """Write pinned memory into a device array once `after` has happened; the event says when it is there.
+        """Copy pinned memory into a device array once the event `after` has happened.
 
-        Until then the pinned memory must stay as it is. Host arrays are there at once.
+        Returns the event that happens when the copy is complete; until then the pinned memory must not change. With
+        NumPy the copy is complete at once, and the event is None.
         """
         if self._stream is None:
             into[...] = values
@@ -66,18 +67,21 @@ class Uploads:
 
 
 class Downloads:
-    """Copies from the device to where MPI takes them, and what is to follow each: a message, a sum over replicas.
+    """Copies from the device to memory that MPI reads, each with an action that follows: a message, a collective sum.
 
-    They follow in the order in which they were started, on every rank the same: collective calls need that.
+    The actions follow in the order in which the copies were started. This order is equal on all ranks, as collective
+    calls need.
     """
 
     def __init__(self) -> None:
-        self._stream = _beside()
-        self._under_way: deque[tuple[Any, Callable[[], None], Array]] = deque()  # the array is kept until it is copied
+        self._stream = _side_stream()
+        self._under_way: deque[tuple[Any, Callable[[], None], Array]] = deque()  # holds each array until it is copied
 
     def start(self, array: Array, into: Array, then: Callable[[], None]) -> None:
-        """Copy an array into pinned memory (or device memory that MPI can read) as soon as it is computed; `then`
-        follows when it is there, at the next `look` or `finish`. Of host arrays at once."""
+        """Copy an array into pinned memory (or device memory that MPI can read) as soon as the array is computed.
+
+        The action `then` follows at the next `look` or `finish` that finds the copy complete; with NumPy at once.
+        """
         if self._stream is None:
             into[...] = array
             then()
@@ -91,12 +95,12 @@ class Downloads:
         self._under_way.append((self._stream.record(cuda().Event(disable_timing=True)), then, array))
 
     def look(self) -> None:
-        """Let follow what can: nobody waits."""
+        """Run the actions of all complete copies, without waiting for the others."""
         while self._under_way and happened(self._under_way[0][0]):
             self._under_way.popleft()[1]()
 
     def finish(self) -> None:
-        """Let all follow, each as soon as its copy is there: one wait of the host for each."""
+        """Wait for every copy in turn, and run its action as soon as the copy is complete."""
         while self._under_way:
             event, then, _ = self._under_way.popleft()
             event.synchronize()

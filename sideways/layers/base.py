@@ -128,7 +128,7 @@ class Sequential(Layer):
         return x, saved
 
     def backward(self, dy: Array, saved: list[Any]) -> tuple[Array, ParameterGradients]:
-        gradients = {}
+        gradients: ParameterGradients = {}
         for index in range(len(self.layers) - 1, self.lowest - 1, -1):
             dy, of_layer = self.layers[index].backward(dy, saved[index])
             gradients |= {f"{index}.{name}": gradient for name, gradient in of_layer.items()}

@@ -1,4 +1,4 @@
-"""The gradient check, for the layers here and for anyone's own."""
+"""The gradient check, for the layers of this package and for layers of your own."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from sideways.layers.base import Layer
 
 @dataclass(frozen=True)
 class LayerReport:
-    """What `check_layer` found: per array the largest error of its gradient, and the rules that the layer breaks."""
+    """The result of `check_layer`: the largest error of each gradient, and the rules that the layer breaks."""
 
     layer: str
-    errors: dict[str, float]  # largest |analytic - numeric| / max(1, |numeric|) of the input and of every parameter
-    broken: tuple[str, ...]
+    errors: dict[str, float]  # input or parameter → largest |analytic - numeric| / max(1, |numeric|)
+    broken: tuple[str, ...]  # the broken rules, a sentence each
     tolerance: float
 
     @property
@@ -41,21 +41,21 @@ def check_layer(
     step: float = 1e-6,
     tolerance: float = 1e-6,
 ) -> LayerReport:
-    """Hold a layer's gradients against central finite differences, in float64, at a random point.
+    """Compare a layer's gradients with central finite differences, in float64, at a random point.
 
-    For a random r, the derivative of Σ r · y by each number of the input and of every parameter is compared with what
-    `backward(r)` says. Also checked: the output's shape is the promised one, nothing is written into x or dy, results
-    are C-contiguous, and forward, forward, backward, backward in reverse order gives the same gradients.
+    For a random r, `backward(r)` is compared with the derivatives of Σ r · y by each number of the input and of every
+    parameter. The check also covers the rules of a layer: the output has the promised shape, nothing is written into x
+    or dy, results are C-contiguous, and forward, forward, backward, backward in reverse order gives equal gradients.
 
-    layer: any `Layer`; a copy of it is initialised, the layer itself is left alone.
+    layer: any `Layer`. The check initialises a copy and leaves the layer itself alone.
     input_shape: the shape of one sample, such as (H, W, C).
-    Returns a `LayerReport`: print it, or ask `.passed`.
+    Returns a `LayerReport`, to be printed or asked for `.passed`.
     """
     layer = copy.deepcopy(layer)
     promised = layer.output_shape(input_shape)
     random = generator("check_layer", seed)
     layer.initialise(random, "float64")
-    for parameter in layer.parameters.values():  # also biases, which begin at 0, where an error could hide
+    for parameter in layer.parameters.values():  # moves biases away from 0, where an error could hide
         parameter += to_device(random.normal(0, 0.1, parameter.shape))
     x = to_device(random.normal(size=(batch, *input_shape)))
     y, saved = layer.forward(x, train)
@@ -83,38 +83,38 @@ def check_layer(
     return LayerReport(repr(layer), errors, tuple(broken), tolerance)
 
 
-def _error(objective: Callable[[], float], at: Array, analytic: Array, step: float) -> float:
-    """The largest error of `analytic`, relative where the numeric derivative is above 1, absolute below."""
-    if analytic.shape != at.shape:
+def _error(objective: Callable[[], float], array: Array, analytic: Array, step: float) -> float:
+    """The largest error of a gradient by this array: relative for derivatives above 1, absolute below."""
+    if analytic.shape != array.shape:
         return float("inf")
-    flat, worst = at.reshape(-1), 0.0
+    flat, worst = array.reshape(-1), 0.0
     claimed = to_host(analytic).reshape(-1)
     for i in range(flat.size):
-        here = float(flat[i])
-        flat[i] = here + step
+        value = float(flat[i])
+        flat[i] = value + step
         above = objective()
-        flat[i] = here - step
+        flat[i] = value - step
         below = objective()
-        flat[i] = here
+        flat[i] = value
         numeric = (above - below) / (2 * step)
         error = abs(numeric - float(claimed[i])) / max(1.0, abs(numeric))
-        worst = max(worst, error if error == error else float("inf"))  # a NaN is no gradient
+        worst = max(worst, error if error == error else float("inf"))  # a NaN counts as wrong
     return worst
 
 
 def _broken_rules(
     layer: Layer, x: Array, y: Array, r: Array, dx: Array, gradients: dict[str, Array], train: bool
 ) -> list[str]:
-    """Layout, and re-entrance: two forwards, then their backwards in reverse order, as `bptt` runs them."""
+    """Check the layout of results, and two forwards with their backwards in reverse order, as `bptt` runs them."""
     broken = [f"{name} is not C-contiguous" for name, array in (("y", y), ("dx", dx)) if not array.flags.c_contiguous]
     other_x = 2 * x
     first = layer.forward(x, train)[1]
     second = layer.forward(other_x, train)[1]
     layer.backward(r, second)
-    again, gradients_again = layer.backward(r, first)
+    second_dx, second_gradients = layer.backward(r, first)
     xp = namespace(x)
-    same = bool(xp.array_equal(again, dx)) and all(
-        bool(xp.array_equal(gradients_again[name], gradient)) for name, gradient in gradients.items()
+    same = bool(xp.array_equal(second_dx, dx)) and all(
+        bool(xp.array_equal(second_gradients[name], gradient)) for name, gradient in gradients.items()
     )
     if not same:
         broken.append("another forward in between changes what backward gives: keep all it needs in `saved`")

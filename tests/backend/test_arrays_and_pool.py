@@ -1,4 +1,4 @@
-"""Memory that is handed out again, sums, windows, stable numbers, and a backend that is not there."""
+"""Tests of the memory pool, sums, windows, random numbers and the choice of a backend."""
 
 import os
 import subprocess

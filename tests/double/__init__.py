@@ -1,6 +1,6 @@
-"""A device double: what CuPy is to its caller, with NumPy's arithmetic and a clock that finds missing synchronisation.
+"""A device double: CuPy as its caller sees it, with NumPy's arithmetic and a clock that finds missing synchronisation.
 
-`clock.py` knows what has happened before what; `arrays.py` is `cupy.ndarray`, `namespace.py` the module `cupy`,
-`signatures.py` holds both against the installed wheel. `messages.py` watches what is handed to MPI. `path/cupy.py` is
-found by `import cupy` where that folder comes first on the path: so a process takes the double for the real thing.
+`clock.py` knows the order of all work; `arrays.py` is `cupy.ndarray`, `namespace.py` the module `cupy`, and
+`signatures.py` compares both with the installed wheel. `messages.py` watches the memory that is handed to MPI. Where
+the folder `path` comes first on a process's path, `import cupy` finds `path/cupy.py`: the double.
 """

@@ -1,8 +1,8 @@
-"""The double's `cupy.ndarray`: no NumPy array, and none of its values reach the host but by an explicit transfer.
+"""The double's `cupy.ndarray`: not a NumPy array; its values reach the host by explicit transfers alone.
 
-Differences from NumPy that the code meets (CuPy's user guide, "Differences between CuPy and NumPy"): reductions and
-single elements are arrays without axes; functions take arrays of the device and scalars only; an index beyond the end
-wraps around in silence, and of equal indices in an assignment any may win: both are refused here.
+Differences from NumPy that this project meets (CuPy's user guide, "Differences between CuPy and NumPy"): reductions and
+single elements are arrays without axes; functions take only device arrays and scalars; an index beyond the end wraps
+around in silence, and among equal indices in an assignment any may win. The double refuses both kinds of indices.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Scalar = (bool, int, float, complex, numpy.generic)
 
 
 class ndarray:  # noqa: N801
-    """An array on the device. `_values` is where its memory really is: for this package's eyes only."""
+    """An array on the device. Only this package reads `_values`, the memory that stands for the device's."""
 
-    # Stricter than CuPy: not even numpy.tanh(x) or numpy.sum(x), which it would pass on to itself, are let through.
+    # The double is stricter than CuPy: it also refuses numpy.tanh(x) and numpy.sum(x), which CuPy would compute itself.
     __array_ufunc__ = None
 
     def __array_function__(self, function: Any, *others: Any) -> Any:
@@ -34,7 +34,7 @@ class ndarray:  # noqa: N801
     def __init__(self, values: numpy.ndarray, memory: Memory):
         self._values, self._memory = values, memory
 
-    # What the host knows without asking the device
+    # Attributes that the host knows without asking the device
 
     shape = property(lambda self: self._values.shape)
     dtype = property(lambda self: self._values.dtype)
@@ -112,7 +112,7 @@ class ndarray:  # noqa: N801
         return self.get().tolist()
 
     def _value(self) -> numpy.ndarray:
-        """For the host's eyes: it waits."""
+        """The values, for the host, which waits for them."""
         return self._get()
 
     def __repr__(self) -> str:
@@ -121,25 +121,25 @@ class ndarray:  # noqa: N801
     def __str__(self) -> str:
         return str(self._value())
 
-    def __format__(self, how: str) -> str:
-        return format(self._value()[()], how)
+    def __format__(self, specification: str) -> str:
+        return format(self._value()[()], specification)
 
     # Elements
 
     def __getitem__(self, index: Any) -> ndarray:
         where, others = unwrapped(index)
         if any(other.dtype == bool for other in others):
-            clock.current.synchronize()  # how many there are, the host must know
+            clock.current.synchronize()  # the host must know how many elements are chosen
             clock.counts["download"] += 1
         return result(self._values[where], [self, *others])
 
     def __setitem__(self, index: Any, value: Any) -> None:
         where, others = unwrapped(index)
-        value, more = unwrapped(value)
+        value, of_value = unwrapped(value)
         for other in others:
             if other.dtype.kind in "iu":
                 _check_distinct(self._values, where)
-        clock.work("an assignment", [m._memory for m in (*others, *more)], [self._memory])
+        clock.work("an assignment", [m._memory for m in (*others, *of_value)], [self._memory])
         self._values[where] = value
 
     def __iter__(self) -> Any:
@@ -175,7 +175,7 @@ class ndarray:  # noqa: N801
         raise TypeError("device arrays are not pickled in this project")
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        """Any other method that both libraries have."""
+        """Any other method that both libraries have, with CuPy's signature."""
         if name.startswith("_") or not hasattr(real.ndarray, name):
             raise AttributeError(f"cupy.ndarray has no attribute {name!r}")
 
@@ -187,13 +187,14 @@ class ndarray:  # noqa: N801
 
 
 def _check_distinct(values: numpy.ndarray, where: Any) -> None:
-    places = numpy.arange(values.size).reshape(values.shape)[where]
-    if numpy.unique(places).size != places.size:
+    """Refuse an assignment to equal indices."""
+    indices = numpy.arange(values.size).reshape(values.shape)[where]
+    if numpy.unique(indices).size != indices.size:
         raise Hazard("an assignment to equal indices: any of them may win")
 
 
 def unwrapped(argument: Any) -> tuple[Any, list[ndarray]]:
-    """What NumPy computes with, and the device arrays that it came from. Arrays of the host are refused."""
+    """Return an argument with NumPy's arrays in place of device arrays, and the device arrays. Refuses host arrays."""
     if isinstance(argument, ndarray):
         return argument._values, [argument]
     if isinstance(argument, numpy.ndarray):
@@ -205,12 +206,12 @@ def unwrapped(argument: Any) -> tuple[Any, list[ndarray]]:
 
 
 def call(name: str, function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """NumPy's function on the memory of device arrays: a piece of work in the current stream."""
+    """Run NumPy's function on the memory of device arrays, as a piece of work in the current stream."""
     out = options.get("out")
     values, arrays = unwrapped(arguments)
-    told = {key: unwrapped(value) for key, value in options.items() if key != "out"}
-    arrays += [array for _, more in told.values() for array in more]
-    options = {key: value for key, (value, _) in told.items()}
+    unwrapped_options = {key: unwrapped(value) for key, value in options.items() if key != "out"}
+    arrays += [array for _, of_option in unwrapped_options.values() for array in of_option]
+    options = {key: value for key, (value, _) in unwrapped_options.items()}
     if out is None:
         return result(function(*values, **options), arrays, name, fresh=isinstance(function, numpy.ufunc))
     if not isinstance(out, ndarray):
@@ -221,7 +222,7 @@ def call(name: str, function: Callable[..., Any], arguments: tuple[Any, ...], op
 
 
 def result(made: Any, arrays: list[ndarray], name: str = "an operation", fresh: bool = False) -> Any:
-    """Device arrays of what NumPy made: a view of one that there was, or new memory that is written now.
+    """Wrap a result of NumPy: as a view of one of these device arrays, or as new memory that is written now.
 
     CuPy's elementwise functions make C-contiguous arrays, whatever the layout of their inputs.
     """
@@ -240,6 +241,7 @@ def result(made: Any, arrays: list[ndarray], name: str = "an operation", fresh: 
 
 
 def _root(values: numpy.ndarray) -> Any:
+    """The array that owns the memory of a view."""
     base: Any = values
     while getattr(base, "base", None) is not None:
         base = base.base
@@ -247,20 +249,22 @@ def _root(values: numpy.ndarray) -> Any:
 
 
 def new(values: numpy.ndarray) -> ndarray:
-    """Memory that holds these values, by work that is queued now."""
+    """A device array of these values, which is written by work queued now."""
     memory = Memory(values)
     clock.work("a new array", writes=[memory])
     return ndarray(values, memory)
 
 
 def uninitialised(shape: Any, dtype: Any, order: str = "C") -> ndarray:
-    """Memory that nobody has written into."""
+    """A device array that nobody has written into: it holds poison."""
     values = numpy.empty(shape, dtype, order)
     values[...] = poison(values)
     return ndarray(values, Memory(values))
 
 
 def _operator(name: str, function: Callable[..., Any], swapped: bool, in_place: bool) -> Callable[..., Any]:
+    """The method of an operator such as `+`; swapped: for `__radd__`, in_place: for `__iadd__`."""
+
     def operate(self: ndarray, *others: Any) -> Any:
         if any(not isinstance(other, (ndarray, *Scalar)) for other in others):
             if all(hasattr(other, "__array__") for other in others):

@@ -1,11 +1,11 @@
-"""The double's time: streams, events, and which work is known to have been done before which.
+"""The double's time: streams, events, and the order in which work is known to be done.
 
-The values of queued work are computed at once. Where all is ordered rightly nobody can tell the difference; where it is
-not, what reads or writes too early is refused with `Hazard`, every time, where a GPU would go wrong now and then. Known
-to be done before a piece of work is: what was queued before it in its stream, what an event that its stream waited for
-stands for, and what the host had waited for when it queued it. (Vector clocks: Fidge, 1988; Mattern, 1989.)
+The double computes the values of queued work at once. A program that orders its work rightly cannot tell the
+difference. A program that reads or writes too early gets a `Hazard` every time, where a GPU would fail now and then.
+Three kinds of work are known to be done before a piece of work: work queued before it in its stream, work before an
+event that its stream waited for, and work that the host had waited for. (Vector clocks: Fidge, 1988; Mattern, 1989.)
 
-What can be seen too early is really late: pinned memory holds poison until the host has waited for a copy into it.
+Asynchronous copies really arrive late: pinned memory holds poison until the host has waited for a copy into it.
 Sources: CUDA C++ Programming Guide, "Asynchronous Concurrent Execution" and "Default Stream"; CuPy's user guide,
 "Stream and Event", and "Memory Management": memory goes back to the stream on which it was taken.
 """
@@ -20,20 +20,21 @@ import numpy
 
 
 class Hazard(AssertionError):  # noqa: N818
-    """Something that goes wrong on a real device, now and then."""
+    """A mistake that goes wrong on a real device now and then."""
 
 
 Known = dict[int, int]  # number of a stream → how many of its works are known to be done
 
 
 def learn(known: Known, other: Known) -> None:
+    """Add the work known in `other` to `known`."""
     for stream, count in other.items():
         if known.get(stream, 0) < count:
             known[stream] = count
 
 
 class Memory:
-    """One allocation on the device: who wrote into it last, who has read it since. busy: what MPI does with it."""
+    """An allocation on the device: its last write and the reads since. busy: "sent" or "received" while MPI uses it."""
 
     def __init__(self, values: numpy.ndarray):
         self.values, self.stream = values, clock.current
@@ -42,7 +43,7 @@ class Memory:
         self.busy: str | None = None
 
     def __del__(self) -> None:
-        """It goes back to its stream, whose next work may write into it."""
+        """Give the memory back to its stream, whose next work may write into it."""
         for number, count in (self.written, *self.read.items()) if self.written else ():
             if number != self.stream.number and not clock.before(self.stream, number, count):
                 clock.broken.append(
@@ -51,7 +52,7 @@ class Memory:
 
 
 class Pinned(bytearray):
-    """Page-locked host memory. busy: what MPI does with it."""
+    """Page-locked host memory. busy: "sent" or "received" while MPI uses it."""
 
     busy: str | None = None
 
@@ -63,19 +64,20 @@ class Copy:
         self.stream, self.count, self.down = stream.number, stream.count, down
         self.values = values.copy()
         self.memory = weakref.ref(pinned_memory(host))
-        self.place = host.ctypes.data - _address(self.memory()), host.dtype, host.shape
+        self.layout = host.ctypes.data - _address(self.memory()), host.dtype, host.shape
         if down:
             host[...] = self.values_before = poison(host)
         clock.copies.append(self)
 
     def host(self) -> numpy.ndarray:
+        """The pinned memory of the copy, as an array."""
         if (memory := self.memory()) is None:
             raise Hazard("pinned memory is given back while a copy is under way")
-        offset, dtype, shape = self.place
+        offset, dtype, shape = self.layout
         return numpy.frombuffer(memory, dtype, int(numpy.prod(shape)), offset).reshape(shape)
 
     def done(self) -> None:
-        """The host knows: what it sees changes only now, and must not have been touched."""
+        """Complete the copy, now that the host has waited: refuse memory touched meanwhile, and show the values."""
         host = self.host()
         if not same(host, self.values_before if self.down else self.values):
             raise Hazard("pinned memory is written into by the host while a copy is under way")
@@ -126,7 +128,7 @@ class Stream:
 
 
 class Event:
-    """`cupy.cuda.Event`. The device makes its way: who looks a second time finds that it has happened."""
+    """`cupy.cuda.Event`. The device makes progress: a second look finds that the event has happened."""
 
     def __init__(self, block: bool = False, disable_timing: bool = False, interprocess: bool = False):
         self.stands_for: Known = {}
@@ -145,7 +147,7 @@ class Event:
 
 
 class Clock:
-    """All streams, what the host knows of them, and counts of transfers and of the host's waiting."""
+    """All streams, the work that the host knows to be done, and counts of transfers and of the host's waits."""
 
     def __init__(self) -> None:
         self.streams: list[Stream] = []
@@ -153,42 +155,43 @@ class Clock:
         self.host: Known = {}
         self.copies: list[Copy] = []
         self.counts: Counter[str] = Counter()
-        self.advances = True  # False: work is done when somebody waits for it, and no sooner
-        self.broken: list[str] = []  # what was found where no error can be raised
+        self.advances = True  # False: work is done only when somebody waits for it
+        self.broken: list[str] = []  # hazards found where no error can be raised
         self.journal: list[tuple[str, Stream, int, Known]] | None = None
         self.current: Stream
 
     def before(self, stream: Stream, number: int, count: int) -> bool:
-        """Whether that work is done before what is queued in this stream now."""
+        """True if a piece of work is done before the work that is queued in this stream now."""
         known = max(stream.known.get(number, 0), self.host.get(number, 0))
         return number == stream.number or known >= count
 
-    def work(self, what: str, reads: list[Memory] = (), writes: list[Memory] = ()) -> Stream:  # type: ignore[assignment]
+    def work(self, name: str, reads: list[Memory] = (), writes: list[Memory] = ()) -> Stream:  # type: ignore[assignment]
         """Queue a piece of work in the current stream, or refuse it."""
         if self.broken:
             raise Hazard(self.broken.pop(0))
         stream = self.current
         stream.count += 1
-        if stream.blocking:  # the null stream waits for all of its kind, and they for it
+        if stream.blocking:  # the null stream waits for all blocking streams, and they for it
             for other in self.blocking if stream.number == 0 else self.blocking[:1]:
                 learn(stream.known, other.known | {other.number: other.count})
         for memory in (*reads, *writes):
             if memory.busy and (memory.busy == "received" or memory in writes):
-                raise Hazard(f"{what}: a message that is being {memory.busy} by MPI is touched")
+                raise Hazard(f"{name}: a message that is being {memory.busy} by MPI is touched")
             if memory.written and not self.before(stream, *memory.written):
-                raise Hazard(f"{what} in {stream} uses what {self.streams[memory.written[0]]} may not have written yet")
+                raise Hazard(f"{name} in {stream} uses what {self.streams[memory.written[0]]} may not have written yet")
         for memory in writes:
             for number, count in memory.read.items():
                 if not self.before(stream, number, count):
-                    raise Hazard(f"{what} in {stream} writes over what {self.streams[number]} may not have read yet")
+                    raise Hazard(f"{name} in {stream} writes over what {self.streams[number]} may not have read yet")
             memory.written, memory.read = (stream.number, stream.count), {}
         for memory in reads:
             memory.read[stream.number] = stream.count
         if self.journal is not None:
-            self.journal.append((what, stream, stream.count, stream.known | {}))
+            self.journal.append((name, stream, stream.count, stream.known | {}))
         return stream
 
     def host_learns(self, known: Known) -> None:
+        """Note that the host has waited for this work, and complete the copies in it."""
         learn(self.host, known)
         done = [copy for copy in self.copies if self.host.get(copy.stream, 0) >= copy.count]
         self.copies = [copy for copy in self.copies if copy not in done]
@@ -196,20 +199,20 @@ class Clock:
             copy.done()
 
     def pending(self, memory: Memory) -> bool:
-        """Whether the host does not know that all work with this memory is done."""
+        """True unless the host knows that all work with this memory is done."""
         works = [*memory.read.items(), *([memory.written] if memory.written else [])]
         return any(self.host.get(number, 0) < count for number, count in works)
 
     @contextlib.contextmanager
     def counted(self):
-        """Counts of what happens inside: uploads, downloads, synchronise, and bytes of them."""
+        """Count what happens inside the block: uploads and downloads, their bytes, and calls of synchronise."""
         counts, before = Counter(), Counter(self.counts)
         yield counts
         counts.update(self.counts)
         counts.subtract(before)
 
     def finish(self) -> None:
-        """Wait for all; `Hazard` for whatever went wrong unseen."""
+        """Wait for all streams, and raise `Hazard` for mistakes that could raise no error before."""
         for stream in self.streams:
             self.host_learns({stream.number: stream.count})
         if self.broken:
@@ -218,7 +221,7 @@ class Clock:
 
 
 def pinned_memory(array: numpy.ndarray) -> Pinned | None:
-    """The page-locked memory that an array lies in."""
+    """The page-locked memory that an array lies in, or None."""
     base = array
     while not isinstance(base, Pinned) and getattr(base, "base", None) is not None:
         base = base.base
@@ -232,12 +235,13 @@ def _address(memory: Pinned) -> int:
 
 
 def poison(like: numpy.ndarray) -> numpy.ndarray:
-    """What nobody should see: NaN, or the smallest integer."""
+    """Values that nobody should see: NaN, True or the smallest integer."""
     value = numpy.nan if like.dtype.kind == "f" else True if like.dtype.kind == "b" else numpy.iinfo(like.dtype).min
     return numpy.full(like.shape, value, like.dtype)
 
 
 def same(one: numpy.ndarray, other: numpy.ndarray) -> bool:
+    """True if two arrays are equal to the last bit, NaNs included."""
     return one.tobytes() == other.tobytes()
 
 

@@ -1,8 +1,8 @@
-"""A communicator that watches what it is given: nothing that the device still works on, nothing touched under way.
+"""A communicator that refuses memory that the device still works on, or that is touched while a message is under way.
 
-MPI reads and writes real memory whenever it likes between Start and the end of Wait. Here it works on copies, so that
-every mistake shows: what is sent is taken at Start and must not have changed at the end; what is received stands there
-at the end only, and poison until then. A device array is passed on as a CUDA-aware MPI would take it.
+MPI reads and writes memory at any time between Start and the end of Wait. Here MPI works on copies, so that every
+mistake shows: memory to be sent is copied at Start and must not have changed at the end; memory to be received holds
+poison until the end. A device array is passed on as a CUDA-aware MPI would take it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from double.clock import Hazard, Memory, clock, pinned_memory, poison, same
 
 
 class Watched:
-    """Stands for an `MPI.Comm`."""
+    """A stand-in for an `MPI.Comm`."""
 
     def __init__(self, comm: MPI.Comm):
         self._comm = comm
@@ -34,8 +34,8 @@ class Watched:
         buffer = Buffer(buffer)
         return Request(self, self._comm.Recv_init(buffer.copy, rank, tag), received=buffer)
 
-    def Iallreduce(self, mine: Any, total: Any) -> Request:  # noqa: N802
-        sent, received = Buffer(mine), Buffer(total)
+    def Iallreduce(self, part: Any, total: Any) -> Request:  # noqa: N802
+        sent, received = Buffer(part), Buffer(total)
         request = Request(self, None, sent, received)
         request.begin()
         request.request = self._comm.Iallreduce(sent.copy, received.copy)
@@ -43,14 +43,15 @@ class Watched:
 
 
 class Buffer:
-    """Memory of the host or of the device that MPI is given, and the copy that it really works on."""
+    """Memory of the host or of the device that is handed to MPI, and the copy that MPI really works on."""
 
     def __init__(self, array: Any):
         self.values = array._values if isinstance(array, ndarray) else array
         self.memory = array._memory if isinstance(array, ndarray) else pinned_memory(array)
         self.copy = numpy.empty_like(self.values)
 
-    def take(self, what: str) -> None:
+    def take(self, use: str) -> None:
+        """Hand the memory to MPI. use: "sent" or "received"."""
         if isinstance(self.memory, Memory) and clock.pending(self.memory):
             raise Hazard("device memory is handed to MPI before the host knows that the device is done with it")
         if any(copy.memory() is self.memory for copy in clock.copies):
@@ -58,12 +59,13 @@ class Buffer:
         if self.memory is not None:
             if self.memory.busy:
                 raise Hazard("memory is handed to MPI twice")
-            self.memory.busy = what
-        if what == "received":
+            self.memory.busy = use
+        if use == "received":
             self.values[...] = poison(self.values)
         self.before = self.values.copy()
 
     def give_back(self) -> None:
+        """Take the memory back from MPI, and refuse memory that was written into meanwhile."""
         if not same(self.values, self.before):
             raise Hazard("memory is written into while its message is under way")
         if self.memory is not None:
@@ -71,13 +73,14 @@ class Buffer:
 
 
 class Request:
-    """Stands for an `MPI.Request`, persistent or not."""
+    """A stand-in for an `MPI.Request`, persistent or not."""
 
     def __init__(self, comm: Watched, request: Any, sent: Buffer | None = None, received: Buffer | None = None):
         self.comm, self.request, self.sent, self.received = comm, request, sent, received
         self.under_way = False
 
     def begin(self) -> None:
+        """Hand the memory of the message to MPI."""
         if self.sent:
             self.sent.take("sent")
             self.sent.copy[...] = self.sent.values

@@ -13,11 +13,19 @@ from double.clock import Event, Pinned, Stream, clock
 from double.signatures import check, real
 
 DEVICES = 2  # how many GPUs the double shows
-ASKS = ("nonzero", "flatnonzero", "argwhere", "unique", "extract", "compress")  # the host must know how many there are
+# The host waits to know the size of their results.
+SYNCHRONISING = (
+    "nonzero",
+    "flatnonzero",
+    "argwhere",
+    "unique",
+    "extract",
+    "compress",
+)
 
 
 def _created(name: str) -> Callable[..., ndarray]:
-    """zeros, ones, arange, …: no array comes in."""
+    """A function that creates an array from scalars: zeros, ones, arange, …"""
     function = getattr(numpy, name)
 
     def create(*arguments: Any, **options: Any) -> ndarray:
@@ -29,7 +37,7 @@ def _created(name: str) -> Callable[..., ndarray]:
 
 
 def _transfer(name: str) -> Callable[..., ndarray]:
-    """asarray, array, ascontiguousarray: the explicit way to the device, by way of pinned memory of CuPy's own."""
+    """A function that uploads explicitly, through CuPy's own pinned memory: asarray, array, ascontiguousarray."""
     function = getattr(numpy, name)
 
     def transfer(*arguments: Any, **options: Any) -> ndarray:
@@ -55,9 +63,9 @@ def _empty(*arguments: Any, **options: Any) -> ndarray:
 def _copyto(*arguments: Any, **options: Any) -> None:
     check(real, "copyto", arguments, options)
     values, (into, *arrays) = unwrapped(arguments)
-    told, more = unwrapped(list(options.values()))
-    clock.work("copyto", [array._memory for array in (*arrays, *more)], [into._memory])
-    numpy.copyto(*values, **dict(zip(options, told, strict=True)))
+    option_values, of_options = unwrapped(list(options.values()))
+    clock.work("copyto", [array._memory for array in (*arrays, *of_options)], [into._memory])
+    numpy.copyto(*values, **dict(zip(options, option_values, strict=True)))
 
 
 def _asnumpy(*arguments: Any, **options: Any) -> numpy.ndarray:
@@ -66,7 +74,7 @@ def _asnumpy(*arguments: Any, **options: Any) -> numpy.ndarray:
 
 
 def _may_share_memory(*arguments: Any, **options: Any) -> bool:
-    """Of addresses alone: the host knows them, nothing is read (`cupy._core._memory_range.may_share_bounds`)."""
+    """Compare addresses, which the host knows without reading (`cupy._core._memory_range.may_share_bounds`)."""
     check(real, "may_share_memory", arguments, options)
     values, _ = unwrapped(arguments)
     return bool(numpy.may_share_memory(*values))
@@ -82,11 +90,11 @@ class Namespace(types.ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or not hasattr(self._real, name):
             raise AttributeError(f"module {self._real.__name__!r} has no attribute {name!r}")
-        theirs = getattr(self._real, name)
-        if isinstance(theirs, types.ModuleType) and self._host is not None:
-            value: Any = Namespace(theirs.__name__, theirs, getattr(self._host, name), {})
-        elif isinstance(theirs, (type, *Scalar)) or theirs is None:
-            value = theirs  # cupy.float32 is numpy.float32, cupy.pi is a number
+        of_cupy = getattr(self._real, name)
+        if isinstance(of_cupy, types.ModuleType) and self._host is not None:
+            value: Any = Namespace(of_cupy.__name__, of_cupy, getattr(self._host, name), {})
+        elif isinstance(of_cupy, (type, *Scalar)) or of_cupy is None:
+            value = of_cupy  # cupy.float32 is numpy.float32, cupy.pi is a number
         else:
             value = self._function(name, getattr(self._host, name))
         self.__dict__[name] = value
@@ -95,7 +103,7 @@ class Namespace(types.ModuleType):
     def _function(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def caller(*arguments: Any, **options: Any) -> Any:
             check(self._real, name, arguments, options)
-            if name in ASKS or (name == "where" and len(arguments) == 1):
+            if name in SYNCHRONISING or (name == "where" and len(arguments) == 1):
                 clock.current.synchronize()
                 clock.counts["download"] += 1
             return call(name, function, arguments, options)

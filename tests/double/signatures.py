@@ -1,4 +1,4 @@
-"""Names and signatures of the installed CuPy, which can be imported, but not used, without a GPU."""
+"""The names and signatures of the installed CuPy, which can be imported, but not used, without a GPU."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ HERE = str(Path(__file__).parent / "path")
 
 
 def _real() -> ModuleType:
-    """CuPy itself, although the double's folder comes first on the path."""
-    path, taken = sys.path[:], sys.modules.pop("cupy", None)
-    sys.path[:] = [place for place in path if place != HERE]
+    """The real CuPy, although the double's folder comes first on the path."""
+    path, double = sys.path[:], sys.modules.pop("cupy", None)
+    sys.path[:] = [folder for folder in path if folder != HERE]
     try:
         return importlib.import_module("cupy")
     except ImportError:
         raise RuntimeError("the device double needs CuPy's wheel for its names: pip install cupy-cuda12x") from None
     finally:
         sys.path[:] = path
-        sys.modules.pop("cupy", None)  # the name is free for the double
-        if taken is not None:
-            sys.modules["cupy"] = taken
+        sys.modules.pop("cupy", None)  # frees the name for the double
+        if double is not None:
+            sys.modules["cupy"] = double
 
 
 real = _real()
@@ -34,16 +34,16 @@ real = _real()
 
 @functools.cache
 def signature_of(owner: Any, name: str) -> inspect.Signature:
-    """What CuPy's function or method takes; compiled ones say it in the first line of their docstrings."""
+    """The signature of CuPy's function or method. A compiled one gives it in the first line of its docstring."""
     function = getattr(owner, name)
     try:
         return inspect.signature(function)
     except (ValueError, TypeError):
         line = (function.__doc__ or "").strip().splitlines()[0]
-        told = re.search(r"\((.*?)\)(?: ->.*)?$", line)
-        if told is None:
+        stated = re.search(r"\((.*?)\)(?: ->.*)?$", line)
+        if stated is None:
             raise LookupError(f"cupy's {name} does not say what it takes") from None
-        parameters = [_bare(part) for part in told[1].replace("\\", "").split(",")]
+        parameters = [_bare(part) for part in stated[1].replace("\\", "").split(",")]
         return inspect.signature(eval(f"lambda {', '.join(parameters)}: None"))
 
 
@@ -54,7 +54,7 @@ def _bare(parameter: str) -> str:
 
 
 def check(owner: Any, name: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
-    """`TypeError`, as CuPy would raise it, for arguments that its function does not take."""
+    """Raise `TypeError`, as CuPy would, for arguments that CuPy's function does not take."""
     try:
         signature_of(owner, name).bind(*arguments, **options)
     except TypeError as error:

@@ -1,6 +1,6 @@
-"""The double itself: it is as strict as CuPy where CuPy is strict, and finds what a GPU would hide.
+"""Tests of the double itself: it is as strict as CuPy, and finds mistakes that a GPU would hide.
 
-These tests need CuPy's wheel, and no GPU; `clock`, `arrays` and `namespace` are the double's own modules.
+They need CuPy's wheel and no GPU.
 """
 
 import gc
@@ -73,8 +73,8 @@ def test_every_name_of_the_double_is_cupys_and_takes_the_arguments_that_cupys_ta
     assert all(hasattr(real.ndarray, name) for name in public)
     for ours, theirs in ((Stream, real.cuda.Stream), (Event, real.cuda.Event)):
         for name in (name for name in vars(ours) if not name.startswith("_") and callable(vars(ours)[name])):
-            told = list(signature_of(theirs, name).parameters)
-            assert list(signature_of(ours, name).parameters)[: len(told)] == told, name
+            expected = list(signature_of(theirs, name).parameters)
+            assert list(signature_of(ours, name).parameters)[: len(expected)] == expected, name
 
 
 def test_transfers_and_what_makes_the_host_wait_are_counted():
@@ -97,22 +97,22 @@ def test_new_memory_holds_no_numbers():
 
 
 def test_a_download_into_pinned_memory_is_poison_until_the_host_has_waited():
-    x, place, side = cupy.arange(3.0), pinned(3, "float32"), Stream(non_blocking=True)
+    x, memory, side = cupy.arange(3.0), pinned(3, "float32"), Stream(non_blocking=True)
     x = x.astype("float32")
     side.wait_event(Stream.null.record())
-    x.get(stream=side, out=place, blocking=False)
+    x.get(stream=side, out=memory, blocking=False)
     event = side.record()
-    assert np.isnan(place).all() and not event.done
+    assert np.isnan(memory).all() and not event.done
     event.synchronize()
-    assert np.array_equal(place, [0, 1, 2])
+    assert np.array_equal(memory, [0, 1, 2])
 
 
 def test_a_download_that_is_not_ordered_after_the_work_that_it_copies_is_refused():
-    x, place, side = cupy.ones(3, "float32"), pinned(3), Stream(non_blocking=True)
+    x, memory, side = cupy.ones(3, "float32"), pinned(3), Stream(non_blocking=True)
     with pytest.raises(Hazard, match="may not have written yet"):
-        x.get(stream=side, out=place, blocking=False)
+        x.get(stream=side, out=memory, blocking=False)
     side.wait_event(Stream.null.record())
-    x.get(stream=side, out=place, blocking=False)
+    x.get(stream=side, out=memory, blocking=False)
     with pytest.raises(Hazard, match="may not have read yet"):
         x += 1
     side.synchronize()
@@ -120,11 +120,11 @@ def test_a_download_that_is_not_ordered_after_the_work_that_it_copies_is_refused
 
 
 def test_pinned_memory_that_is_written_into_while_a_copy_is_under_way_is_found():
-    x, place, side = cupy.ones(3, "float32"), pinned(3), Stream(non_blocking=True)
-    place[...] = 1
+    x, memory, side = cupy.ones(3, "float32"), pinned(3), Stream(non_blocking=True)
+    memory[...] = 1
     side.wait_event(Stream.null.record())
-    x.set(place, stream=side)
-    place[0] = 2
+    x.set(memory, stream=side)
+    memory[0] = 2
     with pytest.raises(Hazard, match="written into by the host"):
         side.synchronize()
     with pytest.raises(Hazard, match="not pinned"):
@@ -132,10 +132,10 @@ def test_pinned_memory_that_is_written_into_while_a_copy_is_under_way_is_found()
 
 
 def test_memory_that_goes_back_to_its_stream_while_another_uses_it_is_found():
-    side, place = Stream(non_blocking=True), pinned(3)
+    side, memory = Stream(non_blocking=True), pinned(3)
     x = cupy.ones(3, "float32")
     side.wait_event(Stream.null.record())
-    x.get(stream=side, out=place, blocking=False)
+    x.get(stream=side, out=memory, blocking=False)
     del x
     gc.collect()
     with pytest.raises(Hazard, match="is given back while stream"):

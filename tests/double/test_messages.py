@@ -1,4 +1,4 @@
-"""What is handed to MPI is watched: nothing that the device still works on, nothing touched while it is under way."""
+"""Tests of the watched communicator: it finds memory that is handed to MPI too early, or touched under way."""
 
 import numpy as np
 import pytest
@@ -12,21 +12,21 @@ from double.namespace import cupy
 def comm():
     from double.messages import Watched
 
-    made = []
+    requests = []
 
     class Freed(Watched):
-        """Remembers its requests, to free them."""
+        """A communicator that remembers its requests, so that they can be freed."""
 
-        def Send_init(self, *about):  # noqa: N802
-            made.append(super().Send_init(*about))
-            return made[-1]
+        def Send_init(self, *arguments):  # noqa: N802
+            requests.append(super().Send_init(*arguments))
+            return requests[-1]
 
-        def Recv_init(self, *about):  # noqa: N802
-            made.append(super().Recv_init(*about))
-            return made[-1]
+        def Recv_init(self, *arguments):  # noqa: N802
+            requests.append(super().Recv_init(*arguments))
+            return requests[-1]
 
     yield Freed(MPI.COMM_SELF)
-    for request in made:
+    for request in requests:
         request.Free()
     clock.finish()
 
@@ -66,19 +66,19 @@ def test_a_device_array_with_pending_work_is_refused_and_one_that_is_done_travel
 
 
 def test_a_pinned_buffer_that_is_handed_over_before_the_copy_is_there_or_used_again_too_early_is_found(comm):
-    x, place, other = cupy.ones(3, "float32"), pinned(3), pinned(3)
-    sending, receiving = comm.Send_init(place, 0, 3), comm.Recv_init(other, 0, 3)
+    x, memory, other = cupy.ones(3, "float32"), pinned(3), pinned(3)
+    sending, receiving = comm.Send_init(memory, 0, 3), comm.Recv_init(other, 0, 3)
     receiving.Start()
     side = Stream(non_blocking=True)
     side.wait_event(Stream.null.record())
-    x.get(stream=side, out=place, blocking=False)
+    x.get(stream=side, out=memory, blocking=False)
     with pytest.raises(Hazard, match="pinned memory is handed to MPI while a copy is under way"):
         sending.Start()
     side.synchronize()
     sending.Start()
     with pytest.raises(Hazard, match="a download into pinned memory that is being sent"):
-        x.get(stream=side, out=place, blocking=False)
-    place[0] = 7
+        x.get(stream=side, out=memory, blocking=False)
+    memory[0] = 7
     with pytest.raises(Hazard, match="written into while its message is under way"):
         sending.Wait()
     receiving.Wait()

@@ -1,4 +1,4 @@
-"""In the steady state nothing stalls: what a tick moves and waits for, counted; and what runs beside the computing."""
+"""Tests that nothing stalls in the steady state: they count transfers and waits, and find copies beside computing."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -31,7 +31,7 @@ RUN = Config(
 
 @pytest.fixture(autouse=True)
 def on_the_double(request):
-    """Whatever the session computes with: afterwards it goes on with that."""
+    """Refuse to run without the double, and go back to it after each test."""
     if request.config.getoption("--backend") != "double":
         pytest.fail("these tests need the double: pytest --backend double")
     yield
@@ -50,7 +50,7 @@ OPTIMIZERS = [sw.SGD(0.05, momentum=0.5, clip_norm=1.0, weight_decay=1e-3), sw.A
     cases(), st.sampled_from([sw.Sideways, sw.Backprop, sw.BPTT]), st.sampled_from(OPTIMIZERS), st.sampled_from([1, 3])
 )
 def test_every_number_of_every_rule_is_numpys_to_the_last_bit(case, kind, optimizer, every):
-    network, found = case.network, []
+    network, results = case.network, []
     for backend in ("numpy", "cupy"):
         sw.use_backend(backend)
         own = sw.Network(list(network.units.values()), network.input_shape, network.seed, network.dtype)
@@ -60,9 +60,9 @@ def test_every_number_of_every_rule_is_numpys_to_the_last_bit(case, kind, optimi
             for _, frame, target in prefetch.pairs(case.frames, case.targets):
                 ticks.append(on_host(rule.tick(frame, target, prefetch.fetch)))
             rule.end_clip()
-        found.append((ticks, copied(own.parameters), copied(own.state)))
-    (ticks, *trained), (others, *too) = found
-    assert all(map(equal, trained, too))
+        results.append((ticks, copied(own.parameters), copied(own.state)))
+    (ticks, *trained), (others, *other_trained) = results
+    assert all(map(equal, trained, other_trained))
     for one, other in zip(ticks, others, strict=True):
         assert equal(one.gradients, other.gradients)
         assert (one.loss is None) == (other.loss is None)
@@ -79,33 +79,32 @@ def test_a_run_its_losses_and_its_resumption_are_numpys_to_the_last_bit(tmp_path
     config = replace(RUN, checkpoint_every=15, **model, **changes)
     for backend in ("numpy", "cupy"):
         train(replace(config, backend=backend), tmp_path / backend)
-    for one, other in (("numpy", "cupy"),):
-        first, second = parameters(tmp_path / one), parameters(tmp_path / other)
-        assert first.keys() == second.keys() and all(np.array_equal(first[key], second[key]) for key in first)
+    first, second = parameters(tmp_path / "numpy"), parameters(tmp_path / "cupy")
+    assert first.keys() == second.keys() and all(np.array_equal(first[key], second[key]) for key in first)
     metrics = (tmp_path / "numpy" / "metrics.jsonl").read_bytes()
     assert (tmp_path / "cupy" / "metrics.jsonl").read_bytes() == metrics
     checkpoint = sorted((tmp_path / "cupy" / "checkpoints").iterdir())[0]
     (tmp_path / "cupy" / "parameters.npz").unlink()
     train(replace(config, backend="cupy"), tmp_path / "cupy", resume=find(checkpoint))
-    again = parameters(tmp_path / "cupy")
-    assert all(np.array_equal(first[key], again[key]) for key in first)
+    resumed = parameters(tmp_path / "cupy")
+    assert all(np.array_equal(first[key], resumed[key]) for key in first)
 
 
 @pytest.mark.parametrize("rule", ["sideways", "backprop", "bptt"])
 def test_a_tick_uploads_its_frame_and_target_and_the_host_neither_waits_nor_reads(tmp_path, monkeypatch, rule):
     seen = []
 
-    def stop(log, *pending):  # asked after each tick; evaluations ask too
+    def stop(log, *pending):  # called after each tick, and with `pending` by evaluations
         seen.extend([dict(clock.counts)] * (not pending))
         return False
 
     monkeypatch.setattr(RunLog, "stop_requested", stop)
-    monkeypatch.setattr(clock, "advances", False)  # a device as slow as can be: every wait shows
+    monkeypatch.setattr(clock, "advances", False)  # an infinitely slow device: every wait shows
     config = replace(RUN, rule=rule, backend="cupy", evaluate_every=0, task_options={"length": 12, "size": 8})
     train(config, tmp_path / "run")
     clips = [seen[12 * i : 12 * (i + 1)] for i in range(4)] if rule != "bptt" else []
     for clip in clips[1:]:
-        for before, after in pairwise(clip[:-1]):  # of the last, nothing follows to be fetched
+        for before, after in pairwise(clip[:-1]):  # after the last frame there is none to fetch
             moved = {key: after[key] - before.get(key, 0) for key in after}
             assert {key: moved.get(key, 0) for key in ("upload", "download", "synchronise", "pinned")} == {
                 "upload": 2, "download": 0, "synchronise": 0, "pinned": 0
@@ -124,7 +123,7 @@ def test_the_next_frame_is_uploaded_beside_the_computing_of_this_one_and_each_ti
     clock.journal = []
     for t, frame, target in prefetch.pairs(frames, labels):
         rule.tick(frame, target, prefetch.fetch)
-        ends.append(clock.current.count)  # how much the compute stream has been given
+        ends.append(clock.current.count)  # the number of works queued on the compute stream
         if 2 <= t < 8:
             *_, of_frame, of_target = (entry for entry in clock.journal if entry[0] == "an upload")
             for _, stream, _, known in (of_frame, of_target):
@@ -132,4 +131,4 @@ def test_the_next_frame_is_uploaded_beside_the_computing_of_this_one_and_each_ti
                 assert ends[t - 2] <= known[clock.current.number] <= ends[t - 1]  # does not wait for tick t
             assert clock.current.known[of_frame[1].number] < of_frame[2]  # nor does tick t wait for it
     clock.journal = None
-    sw.synchronise()  # pinned memory must outlive what is copied from it
+    sw.synchronise()  # pinned memory must outlive the copies from it

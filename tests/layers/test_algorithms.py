@@ -34,7 +34,7 @@ def test_each_algorithm_is_the_naive_loop_forward_and_backward(
     layer = ready(sw.Conv2D(inputs, outputs, kernel, stride, padding))
     weight, bias = layer.weight, random.normal(size=outputs)
     x = random.normal(size=(samples, *size, inputs))
-    before, winograd.TILES_PER_BLOCK = winograd.TILES_PER_BLOCK, tiles_per_block  # so that a batch is several blocks
+    before, winograd.TILES_PER_BLOCK = winograd.TILES_PER_BLOCK, tiles_per_block  # makes several blocks of a batch
     try:
         algorithm = kind(layer.windows)
         x_there = sw.to_device(x)

@@ -1,4 +1,6 @@
-"""Every layer against central finite differences, over random shapes; and `check_layer` against wrong layers."""
+"""Tests of every layer against central finite differences, over random shapes, and of `check_layer` on wrong layers."""
+
+import re
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ def layers(draw):
     image, out = (h, w, c), draw(channels)
     pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
     padding = draw(st.sampled_from(["same", "valid"]))
-    made = {
+    kinds = {
         "conv": lambda: (sw.Conv2D(c, out, draw(pair), draw(pair), padding), image),
         "dense": lambda: (sw.Dense(c, out), (c,)),
         "relu": lambda: (sw.ReLU(), image),
@@ -44,14 +46,14 @@ def layers(draw):
             image,
         ),
     }
-    return made[draw(st.sampled_from(sorted(made)))]()
+    return kinds[draw(st.sampled_from(sorted(kinds)))]()
 
 
 @given(layers(), st.integers(2, 3), st.booleans(), st.integers(0, 99))
-def test_every_layer_agrees_with_finite_differences_and_keeps_the_rules_of_a_layer(made, batch, train, seed):
-    layer, shape = made
+def test_every_layer_agrees_with_finite_differences_and_keeps_the_rules_of_a_layer(layer_and_shape, batch, train, seed):
+    layer, shape = layer_and_shape
     report = sw.check_layer(layer, shape, batch=batch, train=train, seed=seed)
-    # Two random numbers closer than a step make a kink of max-pooling or ReLU: one in about 10⁵ of them.
+    # A failure can be chance: about one of 10⁵ pairs of numbers is closer than a step, at a kink of max-pooling.
     assert report.passed, str(report)
 
 
@@ -72,7 +74,7 @@ def test_finite_differences_computed_here_agree_with_a_dense_layer():
 
 
 class Scaled(sw.Layer):
-    """A right layer, y = s x, for wrong ones to derive from."""
+    """A correct layer, y = s x. Wrong layers derive from it."""
 
     parameter_names = ("scale",)
 
@@ -151,12 +153,12 @@ def test_check_layer_finds_what_is_wrong_with_a_layer_and_says_it(layer, words):
     assert sw.check_layer(Scaled(), (3, 2)).passed
     report = sw.check_layer(layer(), (3, 2))
     assert not report.passed
-    assert __import__("re").search(words, str(report)), str(report)
+    assert re.search(words, str(report)), str(report)
 
 
 @given(layers(), st.sampled_from(["float32", "float64"]))
-def test_no_layer_changes_the_dtype_or_writes_into_its_arguments(made, dtype):
-    layer, shape = made
+def test_no_layer_changes_the_dtype_or_writes_into_its_arguments(layer_and_shape, dtype):
+    layer, shape = layer_and_shape
     layer.initialise(np.random.default_rng(0), dtype)
     x = sw.to_device(np.random.default_rng(1).normal(size=(2, *shape)), dtype)
     before = host(x).copy()

@@ -1,4 +1,4 @@
-"""What each layer computes, against naive loops and the formulas of its docstring."""
+"""Tests of each layer against naive loops and the formulas of its docstring."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_pools_are_the_naive_loop(shape, size, stride, padding, seed):
     mean, _ = forward(sw.AveragePool2D(size, stride, padding), x)
     for (i, j), pixels in windows_by_hand(x, size, stride, padding):
         values = [value for _, _, value in pixels]
-        if values:  # a stride beyond the window may put one wholly outside
+        if values:  # with a stride larger than its size, a window may lie wholly in the padding
             assert np.array_equal(largest[:, i, j], np.max(values, axis=0))
             assert np.allclose(mean[:, i, j], np.mean(values, axis=0), rtol=1e-12)
 
@@ -62,7 +62,7 @@ def test_batch_normalisation_makes_mean_0_and_variance_1_and_learns_running_stat
         x = random.normal(3, 2, size=(batch, 4, 5, c))
         y, saved = forward(layer, x, train=True)
         assert np.allclose(y.mean(axis=(0, 1, 2)), 0, atol=1e-9) and np.allclose(y.var(axis=(0, 1, 2)), 1, atol=1e-3)
-        assert np.allclose(host(layer.mean), mean)  # forward alone changes nothing
+        assert np.allclose(host(layer.mean), mean)  # the forward pass alone changes no running statistics
         layer.update_statistics(saved)
         part = max(momentum, 1 / n)
         mean = (1 - part) * mean + part * x.mean(axis=(0, 1, 2))

@@ -1,4 +1,4 @@
-"""Against PyTorch, an independent computation: layers, losses, optimizers and a whole chain. `pytest -m peer`."""
+"""Comparisons with PyTorch, an independent computation: layers, losses, optimizers, a network. `pytest -m peer`."""
 
 import numpy as np
 import pytest
@@ -80,7 +80,8 @@ def test_layers_without_parameters(layer, function):
 
 def test_batch_normalisation_with_running_statistics():
     layer = sw.BatchNorm(3)
-    norm = torch.nn.BatchNorm2d(3, momentum=None, dtype=torch.float64)  # the mean of all batches, as ours at first
+    # momentum=None: statistics are the mean over all batches, as those of sw.BatchNorm are at first.
+    norm = torch.nn.BatchNorm2d(3, momentum=None, dtype=torch.float64)
     layer.initialise(RANDOM, "float64")
     layer.scale[:] = RANDOM.normal(size=3)
     norm.weight.data = torch.tensor(layer.scale)

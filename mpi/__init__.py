@@ -1,1 +1,1 @@
-"""One rank and one GPU per unit: `mpirun -n K python -m mpi …` trains what `sideways train …` trains."""
+"""Training over K ranks (processes), each with a group of units, and a GPU if any: `mpirun -n K python -m mpi …`."""

@@ -1,14 +1,14 @@
-"""`mpirun -n K python -m mpi RECIPE …`: what `sideways train RECIPE …` does, with the units spread over K ranks."""
+"""`mpirun -n K python -m mpi RECIPE …` trains as `sideways train RECIPE …` does, with the units spread over K ranks."""
 
 import os
 import sys
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy is imported: bit-identical, and a core per rank
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is imported: equal bits, one core per rank
 
 from mpi.watchdog import guard
 
 if __name__ == "__main__":
-    guard()  # before MPI starts: from here on this is the child
+    guard()  # forks before MPI starts; only the child goes on from here
 
     from mpi.training import Job
 

@@ -1,4 +1,4 @@
-"""What ranks do together outside the tick: take a step or refuse it, and bring parameters to rank 0."""
+"""Steps that all ranks take together outside the tick: take a step or refuse it, and bring parameters to rank 0."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ T = TypeVar("T")
 
 
 class RefusedError(Exception):
-    """Some rank has refused bad input, and said why."""
+    """Some rank has refused bad input, and has printed the reason."""
 
 
 def on_all_ranks(step: Callable[[], T]) -> T:
-    """Take a step on every rank. If it is refused on some, the first of them says why, and `RefusedError` is raised on
-    all: a rank that refused alone would leave the others waiting in the next collective call."""
+    """Take a step on every rank. If some ranks refuse the step, the first of these prints the reason, and all ranks
+    raise `RefusedError`: a rank that ended alone would leave the others waiting in the next collective call."""
     error: InputError | OSError | None = None
     try:
         result = step()

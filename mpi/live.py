@@ -14,7 +14,7 @@ from sideways.errors import InputError
 
 @contextlib.contextmanager
 def relayed(world: MPI.Comm, source: Source) -> Iterator[None]:
-    """While the block runs, give every rank that needs frames of a live stream those that rank 0 takes."""
+    """While the block runs, pass each frame that rank 0 takes from a live stream to every rank that needs frames."""
     stream = source.task
     if not isinstance(stream, LiveStream):
         yield
@@ -38,7 +38,7 @@ def _passed_on(comm: MPI.Comm, frames: Iterator[numpy.ndarray], readers: list[in
         under_way = [(request, kept) for request, kept in under_way if not request.Test()]
         under_way += [(comm.Isend(frame, rank), frame) for rank in readers]
         yield frame
-    raise InputError("the stream has ended: over several ranks that ends the run; --resume goes on from its checkpoint")
+    raise InputError("the stream has ended, which ends a run over several ranks; --resume goes on from its checkpoint")
 
 
 def _received(comm: MPI.Comm, shape: tuple[int, ...]) -> Iterator[numpy.ndarray]:

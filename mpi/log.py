@@ -16,12 +16,12 @@ TAG = 1
 
 
 class RankLog:
-    """The `Log` of a rank.
+    """The log of a rank: the protocol `Log` of `sideways/training/log.py`, over ranks.
 
     The top of each replica sends its metrics to rank 0 in short non-blocking messages; rank 0 writes a line when the
-    metrics of all replicas have arrived. After each tick the ranks also exchange whether one of them was asked to stop.
-    All ranks read the result at the same later tick. That tick is further away than any two ranks can drift apart, so
-    the result has always arrived and reading it never blocks.
+    metrics of all replicas have arrived. After each tick the ranks also vote on whether one of them was asked to stop.
+    All ranks read the result of a vote at the same later tick, which is further away than any two ranks can drift
+    apart: the result has always arrived, and reading never blocks.
 
     world: all ranks, in `stages` × `replicas`. run_log: on rank 0, the log that writes; None elsewhere.
     """
@@ -86,13 +86,13 @@ class RankLog:
         if len(lines) < self.replicas:
             return
         columns = zip(METRICS, numpy.transpose(self.arrived.pop((kind, clip))), strict=True)
-        known = ((name, column[~numpy.isnan(column)]) for name, column in columns)  # a replica may have seen nothing
+        known = ((name, column[~numpy.isnan(column)]) for name, column in columns)  # NaN: a replica lacks the metric
         metrics = {name: float(numpy.mean(values)) for name, values in known if len(values)}
         write = self.run_log.evaluated if kind else self.run_log.trained
         write(clip, tick, metrics)
 
     def flush(self) -> int:
-        """Receive what is still under way. Every rank must call it."""
+        """Receive all metrics under way. Every rank must call this method."""
         while self.run_log and self.expected:
             self._receive()
         for request, _ in self.sent:
@@ -101,7 +101,7 @@ class RankLog:
         return self.run_log.flush() if self.run_log else 0
 
     def close(self) -> None:
-        """Complete every message. Every rank must call it."""
+        """Complete every message. Every rank must call this method."""
         self.flush()
         while self.votes:
             self._result_of_vote()

@@ -10,9 +10,10 @@ persistent request each: the message of tick t goes through buffer t mod 2.
 By the static schedule both ends know at which ticks a channel carries a message, so no empty message travels.
 
 With device arrays a buffer is pinned memory, or device memory where MPI is CUDA-aware; it is filled in a stream beside
-the compute stream. A message starts as soon as its copy has arrived; the mailbox polls for that on every call and waits
-at the end of the tick. On the device a receiver needs three buffers: buffer t is reused at tick t+2 at the earliest,
-and the message sent at t+1 proves that the device has finished reading it.
+the compute stream. A message starts as soon as its copy has arrived; the mailbox polls for finished copies on every
+call, and waits for the rest at the end of the tick. On the device a receiver has three buffers. The device reads the
+message of tick t during tick t+1; the buffer is used again at tick t+3, once the device has finished tick t+1. With two
+buffers the mailbox would wait at tick t+2 for the tick that the host has only just queued.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Channel:
         self.requests: list[MPI.Prequest] = []
 
     def wait(self, k: int) -> None:
-        """Wait until the message in buffer k has left or arrived; at once if there is none."""
+        """Wait until the message in buffer k has left or arrived; return at once if there is none."""
         wait(self.requests[k], self.nap)
 
     def complete(self) -> None:
@@ -94,13 +95,13 @@ class Receiver(Channel):
             self.requests[tick % len(self.requests)].Start()
 
     def in_buffer(self, tick: int) -> Array:
-        """Wait for the message of the tick before, and give the buffer that it came in, intact until this tick ends."""
+        """Wait for the message of the tick before, and return its buffer, which stays intact until this tick ends."""
         k = (tick - 1) % len(self.requests)
         self.wait(k)
         return self.buffers[k]
 
     def receive(self, tick: int, uploads: Uploads, last_tick: Any) -> Array:
-        """The message of the tick before, on the device if arrays live there. last_tick: its end on the device."""
+        """The message of the last tick, on the device if arrays live there. last_tick: its end on the device."""
         message = self.in_buffer(tick)
         if self.on_device is None:
             return message
@@ -116,10 +117,10 @@ class Receiver(Channel):
 class MPIMailbox(Mailbox):
     """A mailbox for the units of one rank. Messages between its own units stay in memory; the others travel.
 
-    comm: of its own; evaluation_comm: another, for the mailbox that `for_evaluation` gives (None where nobody asks).
+    comm: for this mailbox alone; evaluation_comm: for the mailbox that `for_evaluation` returns, or None for none.
     owner: unit → rank. batch: samples in each message. gradients: False where only activations travel.
     in_place: hand device arrays to MPI as they are (host arrays always are).
-    nap: sleep between looks at a late message instead of spinning.
+    nap: sleep between tests of a late message instead of spinning.
     """
 
     def __init__(
@@ -162,7 +163,7 @@ class MPIMailbox(Mailbox):
     def begin(self, tick: int) -> None:
         super().begin(tick)
         if self.incoming:
-            wait_for(self.ends[0])  # until then the device may read what is overwritten from now on
+            wait_for(self.ends[0])  # until then the device may read a buffer that is overwritten now
         for channel in self.incoming.values():
             channel.expect(tick)
 

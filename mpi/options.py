@@ -1,4 +1,4 @@
-"""The command line of a rank: the options of `sideways train`, and those of several ranks."""
+"""The command line of a rank: the options of `sideways train`, and more for several ranks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sideways.validation import Parser
 
 
 def parse() -> argparse.Namespace:
-    """Read the command line. Where it is wrong, rank 0 says so, and every rank ends with exit code 2."""
+    """Read the command line. If an option is wrong, rank 0 prints the error, and every rank ends with exit code 2."""
     parser = Parser(
         prog="mpirun -n K python -m mpi",
         description="Train as `sideways train` does, with the network's units spread over K ranks (or K = R · stages).",
@@ -38,7 +38,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--emulate-ms", type=float, default=0.0, help="emulate devices: each unit takes this long per tick, idle"
     )
-    with contextlib.nullcontext() if RANK == 0 else contextlib.redirect_stderr(io.StringIO()):  # one rank complains
+    with contextlib.nullcontext() if RANK == 0 else contextlib.redirect_stderr(io.StringIO()):  # rank 0 alone prints
         try:
             return parser.parse_args()
         except SystemExit:
@@ -47,7 +47,7 @@ def parse() -> argparse.Namespace:
 
 
 def config_of_ranks(options: argparse.Namespace) -> Config:
-    """The config of a run over several ranks. Raises `InputError` for what only one process can do."""
+    """The config of a run over several ranks. Raises `InputError` for settings that need a single process."""
     if options.split == "all":
         raise InputError(
             "over several ranks run the splits one by one (--split 1 --name splits-1, …), then sideways compare them"
@@ -56,7 +56,7 @@ def config_of_ranks(options: argparse.Namespace) -> Config:
     if config.rule != "sideways":
         raise InputError(f"only rule 'sideways' runs over several ranks, not {config.rule!r}; sideways train runs it")
     if config.cosine_every and config.task == "stream":
-        raise InputError("--cosine-every needs a clip twice; over several ranks a live stream passes but once")
+        raise InputError("--cosine-every needs each clip twice; over several ranks a live stream passes only once")
     if not 0 <= options.emulate_ms < float("inf"):
         raise InputError(f"--emulate-ms must be a time in milliseconds, not {options.emulate_ms}")
     return config

@@ -14,7 +14,7 @@ from sideways.network import Network
 
 
 def assign_units(network: Network, ranks: Ranks, batch: int, placement: str) -> tuple[Groups, list[float]]:
-    """The units of each stage, and the cost of each unit. Every rank must call it.
+    """The units of each stage, and the cost of each unit. Every rank must call this function.
 
     placement: `"measure"` (on rank 0, for all), `"estimate"` (multiply-adds), or groups by hand such as `"0-2,3-7"`.
     """

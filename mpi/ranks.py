@@ -1,4 +1,4 @@
-"""The ranks of a job: communicators, stages and replicas, devices; and what they do together."""
+"""The ranks of a job: their communicators, stages, replicas and devices, and the checks that they make together."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sideways.training.checkpoint import PER_SAMPLE
 
 @dataclass
 class Ranks:
-    """The ranks of a job: world rank = replica · stages + stage. They share a run: see `training.processes.Processes`.
+    """The ranks of a job: world rank = replica · stages + stage. Implements `training.processes.Processes`.
 
     pipeline: the stages of this rank's replica; peers: the replicas of this rank's stage.
     """
@@ -38,7 +38,7 @@ class Ranks:
     rank_on_node: int
     crowded: bool  # more ranks than cores on this node: waiting must not spin
     addresses: list[tuple[str, int]] = field(default_factory=list)  # rank → host, PID; known once the table is made
-    alone = False  # there are other processes, even if this job has one rank
+    alone = False  # even a job of one rank follows the protocol of several processes
 
     @classmethod
     def split(cls, world: MPI.Comm, units: int, replicas: int) -> Ranks:
@@ -66,7 +66,7 @@ class Ranks:
     def replica(self) -> int:
         return self.peers.Get_rank()
 
-    # What `Processes` asks for
+    # The methods of `Processes`
 
     @property
     def is_leader(self) -> bool:
@@ -80,11 +80,11 @@ class Ranks:
         return flags
 
     def gather(self, entries: dict[str, str]) -> dict[str, str]:
-        # At a checkpoint something may be pickled.
+        # Pickling is allowed here: a checkpoint is taken between two ticks.
         return {key: value for part in self.world.allgather(entries) for key, value in part.items()}
 
     def join(self, key: str, array: numpy.ndarray) -> numpy.ndarray | None:
-        """The samples of all replicas one after the other, the mean of their losses. None but in the first replica."""
+        """Join an array over replicas: concatenate samples, average losses. Returns None but in the first replica."""
         if self.replicas == 1:
             return array
         if key.startswith(PER_SAMPLE):
@@ -96,10 +96,10 @@ class Ranks:
             array /= self.replicas
         return array if self.replica == 0 else None
 
-    # Devices, and who is gone
+    # Devices, and ranks whose process has ended
 
     def take_device(self) -> str:
-        """Compute on the GPU of this rank's place on the node. Returns the device in words."""
+        """Select a GPU by this rank's number on the node (ranks may share one). Returns the device in words."""
         devices = use_device(self.rank_on_node)
         if not devices:
             return "CPU"
@@ -117,8 +117,8 @@ class Ranks:
         ]
 
     def table(self, network: Network, groups: Groups, costs: Sequence[float], device: str) -> str | None:
-        """The table of ranks on rank 0; None elsewhere. Every rank must call it."""
-        everyone = self.world.allgather((socket.gethostname(), os.getpid(), device))  # only here is anything pickled
+        """The table of ranks on rank 0; None elsewhere. Every rank must call this method."""
+        everyone = self.world.allgather((socket.gethostname(), os.getpid(), device))  # pickled, once per job
         self.addresses = [(host, pid) for host, pid, _ in everyone]
         if not self.is_leader:
             return None
@@ -169,4 +169,4 @@ def _running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
-        return not Path("/proc/self").exists()  # without /proc nobody is blamed
+        return not Path("/proc/self").exists()  # without /proc every process counts as running

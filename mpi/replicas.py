@@ -68,7 +68,7 @@ class ReplicatedSideways(Sideways):
 class GradientMean:
     """The mean of one unit's gradients over replicas; all gradients of the unit lie end to end in one array.
 
-    flat: where the unit lives; own, total: what is sent and what arrives, in pinned memory for device arrays.
+    flat: on the unit's device; own, total: the gradients sent and the sum received, in pinned memory for device arrays.
     """
 
     def __init__(self, peers: MPI.Comm, size: int, dtype: str):
@@ -83,11 +83,11 @@ class GradientMean:
             yield self.flat[start:end], gradient
 
     def start(self) -> None:
-        """Start the sum: `own` is filled."""
+        """Start the sum over the replicas; `own` must be filled."""
         self.request = self.peers.Iallreduce(self.own, self.total)
 
     def finish(self, uploads: Uploads) -> None:
-        """Wait for the other replicas. The mean is in `flat` for what is computed from now on."""
+        """Wait for the sum. The mean is in `flat` for all work that is queued from now on."""
         self.request.Wait()
         self.total /= self.peers.Get_size()
         hold_until(uploads.start(self.total, self.flat, None))

@@ -1,4 +1,4 @@
-"""What a rank needs to train: its units on its device, its mailbox, its rule and its source of frames."""
+"""The set-up of a rank: its units on its device, its mailbox, its rule and its source of frames."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Rank:
 
 
 def set_up(options: argparse.Namespace, config: Config) -> Rank:
-    """Make everything that a rank needs to train, and print the table of ranks. Every rank must call it."""
+    """Make everything that a rank needs to train, and print the table of ranks. Every rank must call this function."""
     on_all_ranks(lambda: check_same(WORLD, vars(options) | config.to_tables()))
     task = on_all_ranks(lambda: build_task(config))
     network = on_all_ranks(lambda: build_network(config, task.frame_shape, len(task.classes)))
@@ -83,12 +83,12 @@ def _source(config: Config, task: Task, network: Network, ranks: Ranks, batch: i
 
 
 def _in_place(config: Config, transport: str) -> bool:
-    """Whether MPI gets arrays where they are, on the device too; otherwise those of the device pass pinned buffers."""
+    """Decide if MPI takes arrays as they are, on the device too; else device arrays pass through pinned buffers."""
     if config.backend == "numpy":
         if transport == "cuda-aware":
             raise InputError("--transport cuda-aware hands GPU arrays to MPI: it goes with --backend cupy")
         return True
     able, reason = cuda_aware()
     if transport == "cuda-aware" and able is False:
-        raise InputError(f"--transport cuda-aware: this MPI is not ({reason}); leave it out, or choose host")
+        raise InputError(f"--transport cuda-aware: this MPI cannot do that ({reason}); omit it, or choose host")
     return transport == "cuda-aware" or (transport == "auto" and WORLD.allreduce(bool(able), MPI.LAND))

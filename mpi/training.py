@@ -1,4 +1,4 @@
-"""One rank's life: set up, train, bring the results together, end; and how an error in any rank ends them all."""
+"""The job of one rank: set up, train, bring the results together, end. An error in any rank ends all ranks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class RankTrainer(Trainer):
     ranks: Ranks
 
     def cosines(self, frames: Frames, targets: Frames) -> dict[str, float] | None:
-        """As in one process, on rank 0, with all parameters and the whole clip at hand; None elsewhere."""
+        """Compute the cosines on rank 0, with all parameters and the whole clip, as in one process; None elsewhere."""
         gather_parameters(self.rule.network, self.ranks, set(self.rule.owned))
         if RANK:
             return None
@@ -54,15 +54,15 @@ class Job:
         self.rank: Rank | None = None  # once it is set up; an error report then says which unit was running
 
     def run(self) -> int:
-        """Run this rank. An error in any rank ends them all, and says where it was."""
+        """Run this rank. An error in any rank ends all ranks, and the message says where the error was."""
         options = parse()
         try:
             return self._train(options)
-        except (DivergedError, InputError) as error:  # an `InputError` at this point: a camera was unplugged, say
+        except (DivergedError, InputError) as error:  # such as the `InputError` of an unplugged camera
             if self.rank:
-                time.sleep(0.3 * self.rank.ranks.replica)  # all replicas see the same: the first one says it
+                time.sleep(0.3 * self.rank.ranks.replica)  # all replicas raise the same error: the first prints it
             end_all(f"sideways: {error}")
-        except KeyboardInterrupt:  # before the training: from then on a `RankLog` records it as a request to stop
+        except KeyboardInterrupt:  # before the training; during it, a `RankLog` records Ctrl-C as a request to stop
             if RANK == 0:
                 print("sideways: interrupted", file=sys.stderr, flush=True)
             end_all("", code=130)
@@ -114,7 +114,7 @@ class Job:
 
 
 def _run_and_finish(trainer: RankTrainer, rank: Rank, log: RankLog, bar: tqdm) -> int:
-    """Run the loop, and write what is left on rank 0. Returns the exit code."""
+    """Run the loop, and write the results on rank 0. Returns the exit code."""
     try:
         with relayed(WORLD, trainer.source):
             scores = trainer.run()
@@ -130,7 +130,7 @@ def _run_and_finish(trainer: RankTrainer, rank: Rank, log: RankLog, bar: tqdm) -
     bar.close()
     gather_parameters(trainer.rule.network, rank.ranks, set(trainer.rule.owned))
     trainer.progress.seconds = WORLD.allreduce(trainer.progress.seconds, MPI.MAX)  # of the slowest rank
-    parts = WORLD.gather((scores, trainer.source.skipped))  # once, at the end: here something may be pickled
+    parts = WORLD.gather((scores, trainer.source.skipped))  # pickled, once at the end
     if parts is not None:
         print(_finish_on_rank_0(trainer, parts))
     MPI.Finalize()
@@ -145,20 +145,20 @@ def _finish_on_rank_0(trainer: Trainer, parts: list[tuple[Scores | None, dict[st
 
 
 def _end_messages(rank: Rank, log: RankLog) -> None:
-    """Complete every message under way, and free what MPI holds for them. Every rank must call it."""
+    """Complete every message under way, and free the requests. Every rank must call this function."""
     log.close()
     rank.mailbox.clear()
     rank.mailbox.free()
 
 
 def _progress_bar(config: Config, directory: Path) -> tqdm:
-    disable = None if RANK == 0 else True  # None: where the output is no terminal
+    disable = None if RANK == 0 else True  # None: no bar if the output is no terminal
     return tqdm(total=config.clips, unit="clip", desc=directory.name, dynamic_ncols=True, disable=disable)
 
 
 def end_all(reason: str, code: int = 1) -> None:
-    """Say why, and end every rank."""
+    """Print the reason, and end every rank."""
     if reason:
         print(reason, file=sys.stderr, flush=True)
-    time.sleep(0.5)  # the launcher passes the line on, or else may end before it has
+    time.sleep(0.5)  # without a pause the launcher may end before it has passed the line on
     WORLD.Abort(code)

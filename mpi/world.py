@@ -1,4 +1,4 @@
-"""All ranks of the job, and which of them this one is. Importing this module starts MPI."""
+"""The communicator of all ranks, and the number of this rank. Importing this module starts MPI."""
 
 import mpi4py
 

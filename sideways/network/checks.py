@@ -1,4 +1,4 @@
-"""Refusals of what is wrong with a unit by itself; `shapes.py` refuses what does not fit together."""
+"""Checks of a unit by itself; `shapes.py` checks that the units of a network fit together."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check_unit(name: Any, inputs: Any, merge: str) -> None:
 
 
 def layers_of(name: str, layers: Iterable[Layer]) -> Sequential:
-    """The layers as one chain. An `InputError` names the unit."""
+    """Chain the layers of a unit. An `InputError` names the unit."""
     try:
         return Sequential(layers)
     except InputError as error:

@@ -1,4 +1,4 @@
-"""How a unit merges its inputs, and how the gradient of the merged input is split again.
+"""The merge of a unit's inputs, and the split of the gradient of the merged input.
 
 "add"       forward     u = Σⱼ xⱼ                       backward    dxⱼ = du
 "concat"    forward     u = [x₁, x₂, …] (channels)      backward    dxⱼ = the channels of du that came from xⱼ
@@ -12,7 +12,7 @@ from sideways.backend import Array, contiguous, copied, empty
 
 
 def merged(parts: Sequence[Array], merge: str) -> Array:
-    """u, from the inputs (N, …) in the order in which the unit lists them."""
+    """Merge the inputs (N, …) into u, in the order in which the unit lists them."""
     first, *others = parts
     if not others:
         return first
@@ -29,7 +29,7 @@ def merged(parts: Sequence[Array], merge: str) -> Array:
 
 
 def split(gradient: Array, merge: str, widths: Sequence[int]) -> list[Array]:
-    """The gradient of each input. widths: their channels."""
+    """Split du into the gradient of each input. widths: the channels of each input."""
     if merge == "add" or len(widths) == 1:
         return [gradient] * len(widths)
     return [contiguous(gradient[..., channels]) for channels in _channels(widths)]

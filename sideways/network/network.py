@@ -24,7 +24,7 @@ class Network:
     The network works on copies of the units that it is given. Its schedule is static (see `schedule.py`):
 
         first_forward[i]    the tick at which unit i first runs forward
-        first_backward[i]   the tick at which it first runs backward
+        first_backward[i]   the tick at which unit i first runs backward
         first_message[e]    the tick at which edge e = (sender, receiver) carries its first message
         to_top[i]           the ticks that the shortest and the longest path from unit i to the top take
 
@@ -57,7 +57,7 @@ class Network:
 
     @property
     def parameters(self) -> dict[str, dict[str, Array]]:
-        """unit → key → array."""
+        """Parameters: unit → key → array."""
         return {name: unit.parameters for name, unit in self.units.items()}
 
     @property
@@ -78,6 +78,6 @@ class Network:
                 own[key][...] = to_device(value, self.dtype)
 
     def summary(self) -> str:
-        """A table of the units. "Out of step": by how many frames a unit's pseudo-gradient is behind its activations,
-        twice the length of its shortest and of its longest path to the top."""
+        """Return a table of the units. Its column "out of step" says by how many frames a unit's pseudo-gradient is
+        behind its activations: twice the length of the unit's shortest and of its longest path to the top."""
         return summary(self.units, self.first_forward, self.first_backward, self.to_top)

@@ -1,4 +1,4 @@
-"""What fits together: the shapes of every unit's input and output, and refusals that say what would fit."""
+"""The shapes of every unit's input and output, and errors that say which units and layers would fit together."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def check_graph(units: Sequence[Unit]) -> None:
 def infer_shapes(units: Sequence[Unit], input_shape: Shape) -> dict[str, Shape]:
     """Set the shapes and the work of each unit; return the shapes (without N) of the frame and of every output.
 
-    Raises `InputError`, naming the unit and the shapes, where they do not fit.
+    Raises `InputError`, naming the unit and the shapes, where two shapes do not fit.
     """
     shapes = {FRAME: input_shape}
     for unit in units:

@@ -16,7 +16,7 @@ def summary(
     first_backward: Mapping[str, int],
     to_top: Mapping[str, tuple[int, int]],
 ) -> str:
-    """A row for each unit, and a line for the whole network."""
+    """Return a row for each unit, a line for the whole network, and a legend."""
     parameters = {name: sum(array.size for array in unit.parameters.values()) for name, unit in units.items()}
     rows = []
     for name, unit in units.items():

@@ -1,4 +1,4 @@
-"""A unit: a few layers that act as one. Each unit runs once per tick, and one rank owns it whole."""
+"""A unit: a few layers that act as one. Each unit runs once per tick, and belongs to one rank (process) as a whole."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Inputs = Sequence[str] | Mapping[str, Sequence[Layer]]  # names; or name → ada
 
 
 class Unit:
-    """A few layers that act as one: they run each tick, and a rank owns all of them.
+    """A few layers that act as one: one node of the network's graph.
 
     name: letters, digits, `_` and `-`.
     layers: run in order on the merged input.
@@ -42,7 +42,7 @@ class Unit:
         self.state: dict[str, Array] = {}
 
     def forward(self, inputs: Mapping[str, Array], train: bool = True) -> tuple[Array, Any]:
-        """a = H(u; θ), where u merges the inputs, name → (N, …). Returns (a, what the backward pass needs)."""
+        """Compute a = H(u; θ), where u merges the inputs, name → (N, …). Returns (a, values for the backward pass)."""
         parts, saved_adapters = [], {}
         for j in self.inputs:
             part = inputs[j]
@@ -50,11 +50,11 @@ class Unit:
                 part, saved_adapters[j] = self.adapters[j].forward(part, train)
             parts.append(part)
         activation, saved = self.body.forward(merged(parts, self.merge), train)
-        # If H passes its input on, a is a copy: a message must not share memory with what the unit was given.
+        # If H returns its input itself, a is a copy: a message must not share memory with an input.
         return fresh(activation, inputs.values()), (saved, saved_adapters)
 
     def backward(self, gradient: Array, saved: Any) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Pull the gradient of a through the Jacobian of H. Returns (a message for each input unit, dθ)."""
+        """Pull dL/da, the gradient, through the Jacobian of H. Returns (a message for each input unit, dθ)."""
         saved_body, saved_adapters = saved
         dx, gradients = self.body.backward(gradient, saved_body)
         messages = {}
@@ -74,7 +74,7 @@ class Unit:
             adapter.update_statistics(saved_adapters[j])
 
     def set_position(self, tick: int, first_sample: int) -> None:
-        """Tell Dropout the tick, and the index of the batch's first sample in the whole batch."""
+        """Tell Dropout the tick, and the index of this process's first sample in the whole batch."""
         for layers in (self.body, *self.adapters.values()):
             layers.set_position(tick, first_sample)
 

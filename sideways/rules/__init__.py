@@ -1,15 +1,15 @@
-"""Learning rules: `Sideways`, the exact rule that does not wait, `Delayed`, and the exact counterparts `Backprop` and
-`BPTT`.
+"""Learning rules: `Sideways`; `Delayed`, which does not wait either and is exact for older frames; and the exact
+counterparts that wait, `Backprop` and `BPTT`.
 
 To understand the tick, read these five files in this order, about 350 lines together:
 
     sideways/layers/dense.py        a layer is two functions, forward and backward
     sideways/network/unit.py        a unit is a few layers that act as one
     sideways/network/schedule.py    when each unit runs first
-    sideways/rules/mailbox.py       what is sent in one tick is read in the next
+    sideways/rules/mailbox.py       a message sent in one tick is read in the next
     sideways/rules/sideways.py      the tick
 
-Then `delayed.py` (two methods more), and `backprop.py` and `bptt.py`, which compute the exact gradients.
+Then read `delayed.py`, and `backprop.py` and `bptt.py`, which compute the exact gradients.
 """
 
 from sideways.rules.backprop import Backprop, Gradients, backprop

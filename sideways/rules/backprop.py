@@ -1,4 +1,4 @@
-"""Backpropagation of one frame: the same graph with edges that take no time, locked from frame to update."""
+"""Backpropagation of one frame: edges take no time, and the network is locked from the frame to the update."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Gradients:
 def backprop(network: Network, loss: Loss, frame: Any, target: Any) -> Gradients:
     """The exact gradient of the loss of one frame, where no edge takes time.
 
-    frame (N, H, W, C), target as the loss wants it. A pure function: no running statistics, no optimizer.
+    frame (N, H, W, C), target in the form that the loss takes. A pure function: running statistics do not change.
     """
     frame = frame_on_device(network, frame, None)
     activations, saved = forward_all(network, frame, train=True)
@@ -37,8 +37,8 @@ def backprop(network: Network, loss: Loss, frame: Any, target: Any) -> Gradients
 class Backprop(Rule):
     """Ordinary training, one frame at a time: the network waits until the gradient has come back.
 
-    Trained and evaluated with zero-tick edges: every frame is answered in its own tick. A clip ends nothing but, with
-    `update_every="clip"`, the averaging.
+    Edges take no tick, in training and in evaluation: every frame has its output in its own tick. The end of a clip
+    changes the network only with `update_every="clip"`, which updates it then.
     """
 
     def tick(self, frame: Any, target: Any, meanwhile: Callable[[], None] = do_nothing) -> Tick:
@@ -73,7 +73,7 @@ class Backprop(Rule):
 
 
 def forward_all(network: Network, frame: Array, train: bool) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Run each unit once, from the frame to the top. Returns the activations, and what each unit saved."""
+    """Run each unit once, from the frame to the top. Returns the activations, and the values that each unit saved."""
     activations, saved = {FRAME: frame}, {}
     for name, unit in network.units.items():
         activations[name], saved[name] = unit.forward(activations, train)
@@ -81,7 +81,7 @@ def forward_all(network: Network, frame: Array, train: bool) -> tuple[dict[str, 
 
 
 def backward_all(network: Network, gradient: Array, saved: dict[str, Any]) -> dict[str, dict[str, Array]]:
-    """Pull the top's gradient down through each unit once: unit → key → dθ."""
+    """Pull the top's gradient down through each unit once. Returns unit → key → dθ."""
     messages: dict[tuple[str, str], Array] = {}
     gradients = {}
     for name in reversed(network.units):

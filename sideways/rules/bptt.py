@@ -1,6 +1,6 @@
 """Backpropagation through time: the exact gradient of the ticking network, by storing everything.
 
-It is what Sideways approximates. Its memory grows with the length of the clip.
+Sideways approximates this gradient. The memory of BPTT grows with the length of the clip.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sideways.rules.rule import Evaluation, Rule, Tick, add_up, do_nothing
 
 
 def bptt(network: Network, loss: Loss, frames: Any, targets: Any, target_delay: int | None = None) -> Gradients:
-    """The exact gradient of Σ of the losses at the ticks D-1 … T-1 of the ticking network.
+    """The exact gradient of the sum of the losses at the ticks D-1 … T-1 of the ticking network of depth D.
 
     frames (T, N, H, W, C), targets one per frame, target_delay as for `Sideways`. A pure function; `output` is the list
     of the top's activations at these ticks. Raises `InputError` for a clip shorter than the depth: it has no loss.
@@ -67,7 +67,7 @@ class BPTT(Rule):
         self._loss_gradients: dict[int, Array] = {}  # tick → dL/d(output)
 
     def tick(self, frame: Any, target: Any, meanwhile: Callable[[], None] = do_nothing) -> Tick:
-        """Run one tick forward and store it; the gradients come when the clip ends."""
+        """Run one tick forward and store all of it; the end of the clip brings the gradients."""
         for unit in self.network.units.values():
             unit.set_position(self.ticks, 0)
         tick = self.unroll(frame, target)
@@ -89,11 +89,11 @@ class BPTT(Rule):
         return evaluate_ticking(self, frames, targets, Mailbox(self.network.first_message))
 
     def unroll(self, frame: Any, target: Any) -> Tick:
-        """The forward half of tick t, everything stored."""
+        """Run the forward half of tick t, and store everything."""
         network, t = self.network, self.clock
         frame = frame_on_device(network, frame, self.batch)
         target = target_on_device(network, self.loss, target, len(frame), t)
-        frame = copied(frame)  # stored until the clip ends, as the target is: the caller may reuse its own
+        frame = copied(frame)  # stored until the clip ends, while the caller may reuse its own array
         self._targets.append(copied(target))
         self.batch = len(frame)
         self._saved.append({})
@@ -105,18 +105,18 @@ class BPTT(Rule):
             activation, self._saved[t][name] = forward(network, unit, frame, self._mailbox, train=True)
             if unit is network.top:
                 loss, self._loss_gradients[t] = self.loss(activation, self._targets[0])
-                output = copied(activation)  # what is stored may share its memory
+                output = copied(activation)  # the stored activation may share memory with other arrays
         self._mailbox.deliver()
         self.clock += 1
         return Tick(loss, output)
 
     def roll_up(self) -> dict[str, dict[str, Array]]:
-        """The backward pass through all stored ticks, last to first: unit → key → dθ, summed over ticks."""
+        """Run backward through all stored ticks, last to first. Returns unit → key → dθ, summed over ticks."""
         network = self.network
         if not self._loss_gradients:
             raise InputError(f"a clip of {self.clock} frames has no loss: the network's depth is {network.depth}")
         totals: dict[str, dict[str, Array]] = {}
-        arriving: dict[tuple[str, str], Array] = {}  # messages made at t+1, whose edges end at t
+        arriving: dict[tuple[str, str], Array] = {}  # the gradients that tick t+1 sends back to tick t
         for t in range(self.clock - 1, -1, -1):
             leaving = {}
             saved_at_t = self._saved.pop()
@@ -124,7 +124,7 @@ class BPTT(Rule):
                 gradients = [arriving[c, name] for c in network.consumers[name] if (c, name) in arriving]
                 if name == network.top.name:
                     gradients = [self._loss_gradients[t]]
-                if not gradients:  # what the unit did at t reaches no loss of this clip
+                if not gradients:  # the activation of tick t reaches no loss of this clip
                     continue
                 messages, own = network.units[name].backward(add_up(gradients), saved)
                 leaving.update({(name, j): message for j, message in messages.items()})

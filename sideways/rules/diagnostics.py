@@ -22,16 +22,17 @@ def cosines(rule: Rule, frames: Frames, targets: Frames) -> dict[str, float]:
     """The cosine between each unit's mean pseudo-gradient over a clip and `bptt`'s exact gradient, by unit.
 
     1: the same direction; 0: no relation; below 0: updates that raise the loss. The parameters are frozen, and nothing
-    in the rule changes. One batch of clips flatters: what it has by chance is in both gradients (see `mean_cosines`).
+    in the rule changes. One batch of clips flatters: its chance features are in both gradients (see `mean_cosines`).
     """
     pseudo, exact = pseudo_and_exact(rule, frames, targets)
     return {name: cosine(pseudo[name], exact[name]) for name in exact if exact[name]}
 
 
 def mean_cosines(rule: Rule, clips: Iterable[tuple[Frames, Frames]]) -> tuple[dict[str, float], dict[str, float]]:
-    """By unit: the cosine of the gradients' means over many batches; and the mean of each batch's own cosine.
+    """Return two values for each unit: the cosine of the gradients' means over many batches, and the mean of the
+    cosines of the single batches.
 
-    The two may have different signs: what a batch has by chance is in both its gradients, and cancels in the mean.
+    The two values may differ in sign: the chance features of a batch are in both its gradients, and cancel in the mean.
     """
     own_cosines: dict[str, list[float]] = {}
     pseudo_sums: UnitGradients = {}
@@ -48,7 +49,7 @@ def mean_cosines(rule: Rule, clips: Iterable[tuple[Frames, Frames]]) -> tuple[di
 
 
 def pseudo_and_exact(rule: Rule, frames: Frames, targets: Frames) -> tuple[UnitGradients, UnitGradients]:
-    """The mean pseudo-gradients over a clip with frozen parameters, and `bptt`'s gradients. Changes nothing."""
+    """The mean pseudo-gradients over a clip with frozen parameters, and `bptt`'s gradients. The rule stays as is."""
     assert isinstance(rule, Sideways)
     kind = Delayed if isinstance(rule, Delayed) else Sideways
     frozen = kind(copy.deepcopy(rule.network), rule.loss, target_delay=rule.target_delay)

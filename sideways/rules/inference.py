@@ -13,7 +13,7 @@ from sideways.rules.rule import Evaluation, Rule
 
 
 def forward(network: Network, unit: Unit, frame: Array | None, mailbox: Mailbox, train: bool) -> tuple[Array, Any]:
-    """Run a unit on what is due for it at this tick, and send its activation to every consumer: (activation, saved)."""
+    """Run a unit on the messages due at this tick, and send its activation up. Returns (activation, saved values)."""
     activation, saved = unit.forward(inputs_of(unit, frame, mailbox), train)
     for consumer in network.consumers[unit.name]:
         mailbox.send(unit.name, consumer, activation)
@@ -21,7 +21,7 @@ def forward(network: Network, unit: Unit, frame: Array | None, mailbox: Mailbox,
 
 
 def inputs_of(unit: Unit, frame: Array | None, mailbox: Mailbox) -> dict[str, Any]:
-    """What a unit reads at this tick, by name: the messages that are due, and the frame."""
+    """The inputs of a unit at this tick, by name: the messages that are due, and the frame."""
     return {j: frame if j == FRAME else mailbox.receive(j, unit.name) for j in unit.inputs}
 
 
@@ -46,7 +46,7 @@ class TickingForward:
 
 
 def evaluate_ticking(rule: Rule, frames: Any, targets: Any, mailbox: Mailbox) -> Evaluation:
-    """`Rule.evaluate` for the rules that train the ticking network."""
+    """Run a clip forward: this is `Rule.evaluate` for the rules that train the ticking network."""
     evaluation = Evaluation([], [], rule.network.latency)
     delayed: deque[Array] = deque(maxlen=rule.target_delay + 1)
     run = TickingForward(rule, mailbox)

@@ -1,4 +1,4 @@
-"""Where frames and targets come in: what does not fit is refused here, once, and the rest is put on the device."""
+"""Checks of incoming frames and targets: bad input is refused here, once; good input is put on the device."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check_frame(network: Network, frame: Any, batch: int | None) -> None:
     if frame.dtype.kind not in "fiub":
         raise InputError(f"a frame must hold real numbers, not {frame.dtype}")
     if shape[0] == 0 or (batch is not None and shape[0] != batch):
-        raise InputError(f"a frame of {shape[0]} samples; {batch or 'at least 1'} expected, the same in a whole clip")
+        raise InputError(f"the frame has {shape[0]} samples, not {batch or 'at least 1'}; a clip keeps one batch size")
     if not finite(frame):
         raise InputError("the frame holds numbers that are not finite (NaN or infinity)")
 
@@ -49,7 +49,7 @@ def check_delay(target_delay: int | None, network: Network) -> int:
 
 
 def pairs(frames: Any, targets: Any) -> Iterable[tuple[Any, Any]]:
-    """(frame, target) of each tick of a clip. Without targets, None stands beside every frame."""
+    """Pair the frame and the target of each tick of a clip. Without targets, pair every frame with None."""
     if targets is None:
         return ((frame, None) for frame in frames)
     if len(frames) != len(targets):

@@ -1,4 +1,4 @@
-"""The mailbox: what is sent in one tick is read in a later one, by default the next.
+"""The mailbox: a message that is sent in one tick is read in a later tick, by default the next.
 
     tick        t                           t+1
     sender      sends a[t]                  sends a[t+1]
@@ -16,10 +16,10 @@ from sideways.network.schedule import Edge
 
 
 class Mailbox:
-    """Messages within one process, kept by reference: the sender made a fresh array, and nobody writes into it.
+    """Messages within one process, kept by reference: the sender made a fresh array, and nobody writes into this array.
 
     first_message: edge → the tick of the first message that anyone reads; earlier ones are dropped.
-    delays: edge → the ticks that a message waits longer than until the next tick.
+    delays: edge → the ticks that a message waits beyond the next tick, by default 0.
     """
 
     def __init__(self, first_message: Mapping[Edge, int], delays: Mapping[Edge, int] | None = None):
@@ -28,7 +28,7 @@ class Mailbox:
         self.clear()
 
     def begin(self, tick: int) -> None:
-        """Tick `tick` of the static schedule begins."""
+        """Begin tick `tick` of the static schedule."""
         self.tick = tick
 
     def send(self, sender: str, receiver: str, message: Array) -> None:
@@ -42,7 +42,7 @@ class Mailbox:
         return self._messages.get(((sender, receiver), self.tick))
 
     def deliver(self) -> None:
-        """End the tick: the messages that were due at it are gone."""
+        """End the tick: drop the messages that were due at this tick."""
         self._messages = {key: message for key, message in self._messages.items() if key[1] > self.tick}
 
     def clear(self) -> None:
@@ -50,7 +50,7 @@ class Mailbox:
         self.tick, self._messages = -1, {}
 
     def waiting(self, receiver: str) -> dict[str, list[Array]]:
-        """Between two ticks: sender → the messages that wait for this unit, oldest first. For checkpoints."""
+        """Return the messages that wait for a unit between two ticks: sender → oldest first. For checkpoints."""
         waiting: dict[str, list[Array]] = {}
         for (sender, reader), due in sorted(self._messages, key=lambda key: key[1]):
             if reader == receiver:
@@ -58,7 +58,7 @@ class Mailbox:
         return waiting
 
     def restore(self, tick: int, sender: str, receiver: str, messages: list[Array]) -> None:
-        """Put back what `waiting` gave: the newest message was sent at the tick before `tick`."""
+        """Put back messages from `waiting`; the newest of them was sent at the tick before `tick`."""
         newest = tick + self.delays.get((sender, receiver), 0)
         for age, message in enumerate(reversed(messages)):
             self._messages[(sender, receiver), newest - age] = message

@@ -24,7 +24,7 @@ class NoisyBackprop(Backprop):
 
     with gᵢ its mean exact gradient over the clip and pᵢ the mean pseudo-gradient that Sideways makes of the same clip
     with the same, frozen parameters: noise of the same size as Sideways' error, without its direction. The noise is a
-    function of (seed, unit, tick). For chains: on a skip graph the two see different frames.
+    function of (seed, unit, tick). Meant for chains: on a skip graph the two rules see different frames.
     """
 
     whole_clips = True
@@ -33,7 +33,7 @@ class NoisyBackprop(Backprop):
         self, network: Network, loss: Loss, optimizer: Optimizer | None = None, update_every: int | str = "clip"
     ):
         if update_every != "clip":
-            raise InputError(f"the noise is that of a clip's mean: update_every='clip', not {update_every!r}")
+            raise InputError(f"the noise disturbs a clip's mean gradient: update_every='clip', not {update_every!r}")
         super().__init__(network, loss, optimizer, update_every)
         self._clip: list[tuple[Array, Any]] = []
 

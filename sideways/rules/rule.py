@@ -1,4 +1,4 @@
-"""What every rule is: frames and targets in, updated parameters out."""
+"""The base class of every rule: frames and targets go in, updated parameters come out."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from sideways.optimizers import Optimizer
 
 @dataclass(frozen=True)
 class Tick:
-    """What one tick gave. Its arrays belong to the caller."""
+    """The outcome of one tick. Its arrays belong to the caller."""
 
-    loss: Array | None  # the mean loss of the batch; None while the network fills, and where the top is elsewhere
+    loss: Array | None  # the mean loss of the batch; None while the network fills, or if the top is elsewhere
     output: Array | None  # the top's activation (N, …), or None in the same cases
     # unit → key → array, of the units whose backward ran
     gradients: dict[str, dict[str, Array]] = field(default_factory=dict)
@@ -33,16 +33,16 @@ class Evaluation:
 
 
 def do_nothing() -> None:
-    """Default for `meanwhile`: do nothing."""
+    """Do nothing: the default for `meanwhile`."""
 
 
 class Rule:
     """A learning rule: frames and targets in, updated parameters out.
 
-    network, loss: what is trained, and on what.
+    network, loss: the network to train, and the loss to train it on.
     optimizer: a template, copied for each unit; None keeps the parameters frozen.
     update_every: average the gradients of this many ticks before each update, counted per unit and across clips;
-        `"clip"`: one update at the end of each clip, with the mean of the gradients made since the last.
+        `"clip"`: one update at the end of each clip, with the mean of the gradients since the last update.
     """
 
     whole_clips = False  # True for a rule whose state can be saved between clips only
@@ -52,7 +52,7 @@ class Rule:
         if not isinstance(network, Network) or not isinstance(loss, Loss):
             raise InputError(f"a rule needs a Network and a loss such as SoftmaxCrossEntropy(), not {network}, {loss}")
         if not isinstance(optimizer, Optimizer | None):
-            raise InputError(f"the optimizer is one such as SGD(0.01), or None; not {optimizer!r}")
+            raise InputError(f"the optimizer must be None or an optimizer such as SGD(0.01), not {optimizer!r}")
         if update_every != "clip" and (not isinstance(update_every, int) or update_every < 1):
             raise InputError(f"update_every must be a positive number of ticks or 'clip', not {update_every!r}")
         for name in optimizer.rates if optimizer else ():
@@ -65,11 +65,11 @@ class Rule:
         self.ticks = 0  # all ticks so far: what learning-rate schedules and dropout count
         self.clock = 0  # ticks since the stream or clip began: the t of the static schedule
         self.batch: int | None = None  # samples per frame in this clip
-        self.running = ""  # the unit whose turn it is or was last: for the report of an error
+        self.running = ""  # the unit that runs or ran last: for the report of an error
         self.sums: dict[str, dict[str, Array]] = {}  # unit → sum of the gradients since its last update
-        self.counts: dict[str, int] = {}  # unit → how many they are
+        self.counts: dict[str, int] = {}  # unit → the number of gradients in its sum
 
-    # Each rule writes these two.
+    # Every rule implements these two methods.
 
     def tick(self, frame: Any, target: Any, meanwhile: Callable[[], None] = do_nothing) -> Tick:
         """Take one step of the clock: a batch of frames (N, H, W, C), with the targets that belong to it.
@@ -91,7 +91,7 @@ class Rule:
     # Clips
 
     def end_clip(self) -> None:
-        """End the clip: make the update that waits for it, and start afresh."""
+        """End the clip: make the updates that wait for its end, and reset."""
         self.update_for_clip()
         self.reset()
 
@@ -102,7 +102,7 @@ class Rule:
                 self._update(self.network.units[name])
 
     def reset(self) -> None:
-        """Forget what is under way and start the schedule at t = 0 (a flush). Parameters, optimizers, sums stay."""
+        """Flush: drop all messages and targets, and restart the clock at 0. Parameters, optimizers and sums stay."""
         self.clock = 0
         self.batch = None
 
@@ -126,10 +126,10 @@ class Rule:
             self._update(unit)
 
     def finish_updates(self) -> None:
-        """Finish the updates that wait for other replicas, at the end of a tick. Here there are none."""
+        """Finish the updates that wait for other replicas, at the end of a tick. Alone, none wait."""
 
     def average_statistics(self) -> None:
-        """Average the running statistics over replicas, before an evaluation or a checkpoint. Here there are none."""
+        """Average the running statistics over replicas, before an evaluation or a checkpoint. Alone, do nothing."""
 
     def _update(self, unit: Unit) -> None:
         count, sums = self.counts[unit.name], self.sums[unit.name]
@@ -144,7 +144,7 @@ class Rule:
 
 
 def add_up(messages: Sequence[Array]) -> Array:
-    """The sum of a unit's incoming gradients, all collected, first to last: the order decides the last bits."""
+    """The sum of a unit's incoming gradients, added first to last: the order decides the last bits."""
     first, *others = messages
     if not others:
         return first

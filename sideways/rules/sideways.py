@@ -1,6 +1,6 @@
-"""Sideways: one tick of the clock. Every unit runs on what has reached it, and nothing waits.
+"""Sideways: one tick of the clock. Every unit runs on the newest messages that have reached it, and never waits.
 
-The same code runs with any mailbox, so that the units may as well live in several processes. Read `mailbox.py` first.
+This code runs with any mailbox, so the units may live in one process or in several. Read `mailbox.py` first.
 Sources: Malinowski et al., CVPR 2020 (chains) and CVPR 2021 (skip edges).
 """
 
@@ -19,7 +19,7 @@ from sideways.rules.ticking import TickingRule
 class Sideways(TickingRule):
     """Depth-parallel training: gradients are pulled through the Jacobians of the newest activations.
 
-    `TickingRule` lists the options; it holds the mailbox and the targets, and ends clips.
+    The base class `TickingRule` lists the options, holds the mailbox and the targets, and ends clips.
     """
 
     #  tick     0     1     2       3         4            A chain of three units. In each cell: the frame in the unit's
@@ -30,8 +30,8 @@ class Sideways(TickingRule):
     def tick(self, frame: Any, target: Any, meanwhile: Callable[[], None] = do_nothing) -> Tick:
         """Run every unit forward once and backward once, on the messages that were sent at the last tick.
 
-        frame (N, H, W, C); target: what the loss wants for this frame, one for every frame. A process without a unit
-        that reads the frame may pass None for it, one without the top None for the target.
+        frame (N, H, W, C); target: of this frame, in the form that the loss takes. A process that has no reader of the
+        frame may pass None for the frame; a process without the top, None for the target. meanwhile: see `Rule.tick`.
         """
         network, t = self.network, self.clock
         frame = self.take(frame, target)
@@ -39,17 +39,17 @@ class Sideways(TickingRule):
         self.mailbox.begin(t)
 
         for unit in self.units:
-            # 1. Forward: aᵢ[t] = Hᵢ(uᵢ[t]; θᵢ), where uᵢ[t] merges the aⱼ[t-1]. It overwrites what the unit held.
+            # 1. Forward: aᵢ[t] = Hᵢ(uᵢ[t]; θᵢ), where uᵢ[t] merges the inputs aⱼ[t-1]. No older activation is kept.
             if t < network.first_forward[unit.name]:
-                continue  # no frame has reached this unit yet
+                continue  # not all inputs have reached this unit yet
             activation, saved = self.forward(unit, frame)
 
-            # 2. Backward: pull gᵢ = Σ g_{c→i}[t-1] through the Jacobian of Hᵢ at uᵢ[t], the newest input.
+            # 2. Backward: pull gᵢ = Σ g_{c→i}[t-1] (consumers c) through the Jacobian of Hᵢ at uᵢ[t], the newest input.
             if t < network.first_backward[unit.name]:
-                continue  # no gradient has come down to this unit yet
+                continue  # not all consumers have sent a gradient yet
             if unit is network.top:
                 output = activation
-                loss, gradient = self.loss(activation, self.targets[0])
+                loss, gradient = self.loss(activation, self.targets[0])  # the target of target_delay ticks ago
             else:
                 gradient = self.incoming_gradient(unit)
             messages, pseudo_gradients[unit.name] = unit.backward(gradient, saved)
@@ -67,7 +67,7 @@ class Sideways(TickingRule):
         return Tick(loss, output, pseudo_gradients)
 
     def forward(self, unit: Unit, frame: Array | None) -> tuple[Array, Any]:
-        """Step 1 for one unit: send its activation up. Returns (activation, what its backward pass needs)."""
+        """Take step 1 for one unit, and send its activation up. Returns (activation, values for the backward pass)."""
         self.running = unit.name
         unit.set_position(self.ticks, self.first_sample)
         activation, saved = forward(self.network, unit, frame, self.mailbox, train=True)
@@ -75,6 +75,6 @@ class Sideways(TickingRule):
         return activation, saved
 
     def incoming_gradient(self, unit: Unit) -> Array:
-        """The sum of the gradients that the consumers sent and that are due, first consumer to last."""
+        """The sum of the consumers' gradients that are due at this tick, first consumer to last."""
         messages = [self.mailbox.receive(consumer, unit.name) for consumer in self.network.consumers[unit.name]]
         return add_up([message for message in messages if message is not None])

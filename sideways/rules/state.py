@@ -1,10 +1,10 @@
-"""All that a rule holds for one unit between two ticks, as named arrays: what a checkpoint saves and restores.
+"""The state that a rule holds for one unit between two ticks, as named arrays: a checkpoint saves and restores it.
 
-parameters.<key>  state.<key>      the unit's own
-sum.<key>  count                   of the gradients since its last update
-optimizer.<memory>.<key>  updates
-message.<sender>                   the newest message that waits for the unit; earlier ones are
-late.<place>.<sender>              late.0, the oldest, late.1, …
+parameters.<key>  state.<key>      of the unit
+sum.<key>  count                   the sum and the number of the gradients since the unit's last update
+optimizer.<memory>.<key>  updates  of the unit's optimizer: its memory, and the number of its updates
+message.<sender>                   the newest message that waits for the unit
+late.<place>.<sender>              the earlier messages that wait: late.0 is the oldest, then late.1, …
 target.<place>                     for the top: the targets that the loss has not used yet, oldest first
 input.<age>.<name>                 for `Delayed`: the inputs that the unit keeps; age 0 is the newest
 """
@@ -45,7 +45,7 @@ def unit_state(rule: Rule, name: str) -> dict[str, Array | int]:
 
 
 def restore_unit(rule: Rule, name: str, entries: Mapping[str, Any]) -> None:
-    """Take back what `unit_state` gave, as host arrays. The rule's counters (`clock`, `ticks`) must be set before."""
+    """Restore entries of `unit_state`, host arrays. The rule's counters (`clock`, `ticks`) must be set before."""
     unit = rule.network.units[name]
     for kind, arrays in (("parameters", unit.parameters), ("state", unit.state)):
         for key, array in arrays.items():

@@ -1,4 +1,4 @@
-"""The rules that run every unit at every tick, without the tick itself: targets, boundaries of clips, evaluation."""
+"""The base class of the rules that run every unit at every tick: mailbox, targets, ends of clips, evaluation."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class TickingRule(Rule):
     """A rule that trains the ticking network: it has a mailbox, and runs its units at every tick.
 
     network, loss, optimizer, update_every: as for every `Rule`.
-    target_delay: the loss at tick t uses the target that came at t - target_delay, 0 … latency; by default the latency,
-        so that the top is asked about the oldest frame it sees.
-    boundary: `"flush"`: a clip ends with its frames; `"stream"`: the next clip follows with no gap.
+    target_delay: the loss at tick t uses the target that came at tick t - target_delay, 0 … latency. The default is the
+        latency: the target is that of the oldest frame in the top's activation.
+    boundary: `"flush"`: the end of a clip drops the frames under way; `"stream"`: the next clip follows with no gap.
     mailbox: carries the messages; by default within this process.
     units: the names of the units that live in this process, by default all.
     first_sample: the index of this batch's first sample in the whole batch, where replicas share it.
@@ -53,7 +53,7 @@ class TickingRule(Rule):
         self.targets: deque[Array] = deque(maxlen=self.target_delay + 1)  # the oldest is the one that the loss uses
 
     def take(self, frame: Any, target: Any) -> Array | None:
-        """Check what comes in at this tick and put it on the device. Returns the frame, and remembers the target."""
+        """Check the frame and the target of this tick, put both on the device, keep the target, return the frame."""
         batch = self.batch
         if self.reads_frame:
             frame = frame_on_device(self.network, frame, batch)
@@ -65,7 +65,7 @@ class TickingRule(Rule):
         return frame
 
     def end_clip(self) -> None:
-        """End the clip: make the update that waits for it; under `"flush"`, drop the frames under way.
+        """End the clip: make the updates that wait for its end; under `"flush"`, drop the frames under way.
 
         Raises `InputError` for a flushed clip that was too short to train every unit.
         """
@@ -80,7 +80,7 @@ class TickingRule(Rule):
             self.reset()
 
     def reset(self) -> None:
-        """Flush: empty the mailboxes, drop the delayed targets, start the schedule at t = 0 again."""
+        """Flush: empty the mailbox, drop the delayed targets, start the schedule at t = 0 again."""
         super().reset()
         self.mailbox.clear()
         self.targets.clear()
@@ -88,13 +88,13 @@ class TickingRule(Rule):
     def evaluate(self, frames: Any, targets: Any = None) -> Evaluation:
         """Run a clip through the ticking network, forward only, with a mailbox of its own. Touches no training state.
 
-        frames (T, N, H, W, C), targets one per frame. There is one output per tick from the latency on; its loss uses
-        the target given target_delay ticks before.
+        frames (T, N, H, W, C), targets one per frame. There is one output per tick from the latency on; the loss of an
+        output uses the target that came target_delay ticks before.
         """
         return evaluate_ticking(self, frames, targets, self.mailbox.for_evaluation())
 
     def trace(self) -> dict[str, Trace]:
-        """What met in each unit at the last tick: see `Trace`."""
+        """The frames that met in each unit at the last tick: see `Trace`."""
         return trace(self.network, self.clock - 1)
 
     @property

@@ -1,4 +1,4 @@
-"""Traces: which frames met where, read off the static schedule without any arithmetic."""
+"""Traces: the frames that met in each unit, read off the static schedule without any arithmetic."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def delayed_trace(network: Network, tick: int) -> dict[str, Trace]:
     """The trace of every unit after a tick of `Delayed`: a gradient returns through the ticks of its activations."""
     longest = {name: most for name, (_, most) in network.to_top.items()}
     earliest = max(0, tick - 2 * max(longest.values()))
-    ticks = {tick, *range(earliest, tick)}  # -1 before the first: nothing has met
+    ticks = {tick, *range(earliest, tick)}  # tick is -1 before the first tick: no frames have met
     activations = {t: {name: met.activation for name, met in trace(network, t).items()} for t in ticks}
 
     def pulled(name: str, s: int) -> Pairs:

@@ -10,8 +10,8 @@ Sideways with momentum SGD in float32, with one BLAS thread and glibc 2.36, on t
     vgg8, 8 frames of 112×112×3          342 (321 … 366)        373 (352 … 403)        0.92
 
 The pool saves a third of the time of a small network. A large one gains little (on less busy cores a tick of vgg8 took
-287 ms with the pool and 285 ms without), since glibc keeps memory once a program has freed arrays of many megabytes. The
-program, to be run with OPENBLAS_NUM_THREADS=1, one model per process:
+287 ms with the pool and 285 ms without), since glibc keeps memory once a program has freed arrays of many megabytes.
+The program, to be run with OPENBLAS_NUM_THREADS=1, one model per process:
 
     import time, numpy, sideways as sw
     from sideways.backend import memory_pool

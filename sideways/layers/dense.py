@@ -19,7 +19,7 @@ class Dense(Layer):
                 dW = xᵀ dy            (I, O)
                 db = Σₙ dyₙ           (O,)
 
-    inputs, outputs: I, O. init: scheme of W, `"he"` or `"glorot"`; b starts at 0. Raises `InputError` for sizes below 1.
+    inputs, outputs: I, O. init: scheme of W, `"he"` or `"glorot"`; b starts at 0. Raises `InputError` for I or O < 1.
     """
 
     parameter_names = ("weight", "bias")

@@ -1,4 +1,4 @@
-"""`python -m sideways …` is `sideways …`."""
+"""Run `python -m sideways …` like `sideways …`."""
 
 import sys
 

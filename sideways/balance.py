@@ -1,7 +1,7 @@
 """Balance: measure what each unit of a network costs, and cut the network into stages of about equal cost.
 
-A stage is a group of neighbouring units that share a rank. The launcher places units on ranks with it (`mpi/`); the
-benchmarks time units with it. Torchgpipe keeps the same two things in `balance/profile.py` and `blockpartition.py`.
+A stage is a group of neighbouring units that share a rank. The launcher (`mpi/`) cuts networks for its ranks, and the
+benchmarks time units. Torchgpipe has the counterparts in `balance/profile.py` and `blockpartition.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Groups = list[list[str]]  # stage → names of its units
 
 @dataclass
 class Times:
-    """Seconds of every repetition."""
+    """The seconds of every repetition."""
 
     forward: list[float] = field(default_factory=list)
     backward: list[float] = field(default_factory=list)
@@ -34,7 +34,7 @@ class Times:
 class UnitTimer:
     """Times one unit by itself, on random inputs and a random gradient.
 
-    batch: samples of an input. optimizer: a template for the update, which is left out without one.
+    batch: samples of an input. optimizer: a template for the update; None leaves the update out.
     """
 
     def __init__(self, network: Network, unit: Unit, batch: int, optimizer: Optimizer | None = None):

@@ -194,11 +194,11 @@ def doctor(say: Callable[[str], None] = print) -> int:
         option = " (the default)" if backend == default else f" (with --backend {backend})"
         say(f"{'backend':<16}{backend}{option}: {'works, ' if usable[backend] else 'does not work: '}{text}")
     ranks = results["mpi4py"][0] and results["mpirun"][0]
-    answer = "mpirun -n K python -m mpi …, in the clone" if ranks else "not before mpi4py and mpirun are there"
+    answer = "mpirun -n K python -m mpi …, in the clone" if ranks else "need mpi4py and mpirun"
     say(f"{'several ranks':<16}{answer}")
     if ranks and usable["cupy"]:
         aware = results["CUDA-aware MPI"][1].startswith("yes")
-        alternative = "; --transport cuda-aware hands them to MPI as they are" if aware else ""
+        alternative = "; --transport cuda-aware hands device arrays to MPI" if aware else ""
         say(f"{'GPU messages':<16}through pinned host memory{alternative}")
     return 0 if usable[default] else 1
 

@@ -14,5 +14,5 @@ class Interrupted(KeyboardInterrupt):
 
 
 def printable(name: object) -> str:
-    """A file name that any terminal and file can take: its bytes that are not UTF-8 are written as `\\xff`."""
+    """Write a file name as text for any terminal or file; bytes that are not UTF-8 become `\\xff`."""
     return str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -45,8 +45,8 @@ def cuda_aware() -> tuple[bool | None, str]:
         paths = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "/libmpi" in line}
         libraries = [ctypes.CDLL(path) for path in sorted(paths)]
     except OSError as error:
-        return None, f"it cannot be asked: {error}"
+        return None, f"the MPI library cannot be asked: {error}"
     for library in libraries:
         if hasattr(library, "MPIX_Query_cuda_support"):
-            return bool(library.MPIX_Query_cuda_support()), "its MPIX_Query_cuda_support says so"
-    return None, "it has no MPIX_Query_cuda_support"
+            return bool(library.MPIX_Query_cuda_support()), "as MPIX_Query_cuda_support says"
+    return None, "the MPI library has no MPIX_Query_cuda_support"

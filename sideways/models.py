@@ -126,7 +126,7 @@ def predictor(channels: int, width: int = 16) -> list[Stage]:
 
     def encode(shape: Shape) -> list[Layer]:
         if shape[0] % 2 or shape[1] % 2:
-            raise InputError(f"halving {shape[0]}×{shape[1]} pixels leaves a rest; even heights and widths would fit")
+            raise InputError(f"halving {shape[0]}×{shape[1]} pixels leaves a remainder; use an even height and width")
         return [*convolution(width)(shape), AveragePool2D(2)]
 
     return [
@@ -200,14 +200,14 @@ MODELS = {  # name → description
 def build_model(
     name: str, /, input_shape: Shape, classes: int | None, seed: int = 0, dtype: str = "float32", **options
 ) -> Network:
-    """Build the network of this name.
+    """Build a network by its name.
 
     input_shape: one frame (H, W, C). classes: the width of the output; None for a predictor, whose output is a frame.
     options: the arguments of the family (`mlp`, `vgg5`, `vgg8`, `predictor`); for `…-skip` also
         skip: edges, as `["conv1>conv4", "frame>conv3"]` or one string with commas;
         merge: `"concat"` (the default) or `"add"`.
     If shapes differ, a skip edge passes a max-pool, and for "add" a 1×1 convolution.
-    Raises `InputError` for unknown names and options, and for edges that are not upward over at least one unit.
+    Raises `InputError` for unknown names and options, and for edges that do not jump upwards over at least one unit.
     """
     if name not in MODELS:
         raise InputError(f"unknown model {name!r}: choose one of {', '.join(MODELS)}")

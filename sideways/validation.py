@@ -1,6 +1,6 @@
 """Validation of what users write: arguments of the command line, and options that come as text or as TOML tables.
 
-Options are checked against the signature of the class or function that they are for, where they enter the library.
+Options are checked when they enter the library, against the signature of the class or function that takes them.
 """
 
 from __future__ import annotations

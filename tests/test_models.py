@@ -149,7 +149,7 @@ def test_any_edge_upwards_over_a_unit_fits(skip, merge):
         ("vgg5", {"classes": 0}, "at least one class, not 0"),
         ("vgg5", {"classes": None}, "outputs classes: to predict frames choose predictor"),
         ("predictor-skip", {}, "outputs frames: it needs a horizon of at least 1"),
-        ("predictor", {"classes": None, "input_shape": (9, 8, 1)}, "even heights and widths would fit"),
+        ("predictor", {"classes": None, "input_shape": (9, 8, 1)}, "use an even height and width"),
     ],
 )
 def test_what_is_no_model_is_refused(name, options, words):

@@ -13,20 +13,15 @@ HELP = "measure speed and memory, in one process and on several ranks"
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add one command for each measurement."""
-    benches = parser.add_subparsers(title="what to measure", metavar="BENCH", required=True)
+    benches = parser.add_subparsers(title="measurements", metavar="BENCH", required=True)
     for name, add_options, run, words in (
         ("decode", _add_decode, run_decode, "frames decoded per second, beside what a training step takes"),
-        ("step", _add_step, run_step, "where the time of a training step goes, unit by unit, beside PyTorch"),
+        ("step", _add_step, run_step, "the time of a training step, unit by unit, beside PyTorch"),
         ("layers", _add_layers, run_layers, "each layer of a model by itself; convolutions by both algorithms"),
         ("growth", _add_growth, run_growth, "the time of a tick against batch, frame size, width, depth and units"),
         ("memory", _add_memory, run_memory, "bytes that training on clips of T frames needs, with each rule"),
         ("pipeline", _add_pipeline, run_pipeline, "frames/s of Sideways and of blocked backpropagation on 1 … K ranks"),
-        (
-            "latency",
-            _add_latency,
-            run_latency,
-            "what becomes of frames that come whether or not the learner is ready",
-        ),
+        ("latency", _add_latency, run_latency, "updates and dropped frames when frames arrive at a steady rate"),
     ):
         bench = benches.add_parser(name, help=words)
         if run in (run_pipeline, run_latency):
@@ -129,9 +124,9 @@ def _add_pipeline(bench: argparse.ArgumentParser, ticks: int = 10) -> None:
     _add_network(bench)
     bench.add_argument("--units", type=positive, help="an mlp of this many equal units instead of the model")
     bench.add_argument("--ticks", type=positive, default=ticks, help=f"ticks of each measurement (default: {ticks})")
-    bench.add_argument("--placement", help="measure, estimate, or by hand such as 0-2,3-7")
+    bench.add_argument("--placement", help="units of each rank: measure, estimate, or a list such as 0-2,3-7")
     bench.add_argument(
-        "--emulate-ms", type=above_zero, help="emulate devices: each unit takes this many milliseconds, idle"
+        "--emulate-ms", type=above_zero, help="emulate devices: each unit waits this long instead of computing"
     )
 
 
@@ -150,14 +145,14 @@ def _add_latency(bench: argparse.ArgumentParser) -> None:
 
 
 def run_latency(options: argparse.Namespace) -> None:
-    """Measure what becomes of frames that do not wait."""
+    """Measure updates and dropped frames when frames arrive at a steady rate."""
     from sideways.studies.bench.pipeline import latency
 
     _on_ranks(options, latency)
 
 
 def _on_ranks(options: argparse.Namespace, measure: Callable[[Sequence[int], Sequence[str], str | None], None]) -> None:
-    """Start a measurement, which hands the options that are set on to `python -m mpi.bench`."""
+    """Start a measurement, with the options that are set as arguments of `python -m mpi.bench`."""
     names = ("model", "units", "size", "batch", "ticks", "placement", "emulate_ms", "period_ms")
     values = {name: getattr(options, name, None) for name in names}
     arguments = [
@@ -170,9 +165,9 @@ def _on_ranks(options: argparse.Namespace, measure: Callable[[Sequence[int], Seq
 
 
 def _add_network(bench: argparse.ArgumentParser, batch: int = 8) -> None:
-    bench.add_argument("--model", default="vgg8", help="default: vgg8")
+    bench.add_argument("--model", default="vgg8", help="a name (see: sideways models; default: vgg8)")
     bench.add_argument("--size", type=positive, default=112, help="height and width of a frame (default: 112)")
-    bench.add_argument("--batch", type=positive, default=batch, help=f"samples of a frame (default: {batch})")
+    bench.add_argument("--batch", type=positive, default=batch, help=f"samples in a batch (default: {batch})")
 
 
 def _add_repeats(bench: argparse.ArgumentParser, default: int) -> None:

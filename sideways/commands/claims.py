@@ -13,13 +13,15 @@ HELP = "check the papers' claims, each by an experiment with a verdict"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Add which claims to check, and how thoroughly."""
+    """Add the claims to check, and the effort to spend."""
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help="claims to check, or 'all'; without a name they are listed"
     )
     effort = parser.add_mutually_exclusive_group()
     effort.add_argument("--quick", dest="effort", action="store_const", const="quick", help="few seeds, short runs")
-    effort.add_argument("--full", dest="effort", action="store_const", const="full", help="hours; with --data, days")
+    effort.add_argument(
+        "--full", dest="effort", action="store_const", const="full", help="thorough: hours, or days with --data"
+    )
     parser.add_argument(
         "--seeds", type=int, metavar="N", help="seeds of each run (default: each experiment's own number)"
     )
@@ -44,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
 
     if not options.names and options.effort == "normal":
         print(listed({name: f"{claim.words} ({claim.source})" for name, claim in CLAIMS.items()}))
-        print("\nsideways claims NAME… checks some, sideways claims all, --quick or --full all of them")
+        print("\nsideways claims NAME… checks the claims named; sideways claims all, --quick or --full checks all")
         return
     if options.processes < 1 or (options.seeds is not None and options.seeds < 1):
         raise InputError("--seeds and --processes must be at least 1")

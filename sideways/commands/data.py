@@ -14,14 +14,16 @@ HELP = "check a data set; write a small one to try"
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the two actions."""
-    actions = parser.add_subparsers(title="what to do", metavar="ACTION", required=True)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     action = actions.add_parser("check", help="scan a data set: usable, missing, unreadable and too short files")
     action.add_argument("data", metavar="KIND:PATH", help="such as ucf101:/data/ucf101")
     action.add_argument("--split", default="all", metavar="N", help="1, 2, 3 or all (default: all)")
     action.add_argument(
         "--length", type=positive, default=64, metavar="T", help="frames that a video must have (default: 64)"
     )
-    action.add_argument("--fps", type=above_zero, default=25.0, help="frames per second to count in (default: 25)")
+    action.add_argument(
+        "--fps", type=above_zero, default=25.0, help="frame rate at which frames are counted (default: 25)"
+    )
     action.add_argument(
         "--processes", type=int, default=os.cpu_count() or 1, help="files at a time (default: one for each core)"
     )
@@ -35,7 +37,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--what",
         choices=("appearance", "motion"),
         default="appearance",
-        help="classes that a single frame tells apart (default), or that only motion does",
+        help="classes that a single frame tells apart (default), or that only motion tells apart",
     )
     action.add_argument("--seed", type=count, default=0, help="the same seed makes the same videos (default: 0)")
     action.set_defaults(run=make)

@@ -8,7 +8,7 @@ HELP = "evaluate a checkpoint on held-out videos: accuracies, each class, confus
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Add the checkpoint, and what to evaluate it on."""
+    """Add the checkpoint, the data and the folder to write."""
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a run, or one of its checkpoints")
     parser.add_argument("--data", metavar="KIND:PATH", help="other videos of the same classes")
     parser.add_argument("--split", type=int, metavar="N", help="another official split of the data set")

@@ -34,7 +34,7 @@ def evaluate_checkpoint(checkpoint: str, data: str | None, split: int | None, ou
     Raises `InputError` if the data does not suit the network, or none of its clips can be read.
     """
     if out and Path(out).exists() and not Path(out).is_dir():
-        raise InputError(f"{out}: a folder is wanted to write to, this is a file")
+        raise InputError(f"{out}: --out takes a folder, this is a file")
     path = find(checkpoint)
     trained = load_trained(path)
     config = _config_for(trained.config, checkpoint, data, split)
@@ -85,7 +85,7 @@ def _check_task(path: Path, task: Task, trained: TrainedNetwork) -> None:
     if task.classes != trained.classes or task.frame_shape != trained.network.input_shape:
         raise InputError(
             f"{path} tells {len(trained.classes)} classes on frames of {trained.network.input_shape}; this data has "
-            f"{len(task.classes)} on frames of {task.frame_shape}, or other names"
+            f"{len(task.classes)} classes on frames of {task.frame_shape}, or classes of other names"
         )
 
 

@@ -9,7 +9,7 @@ HELP = "open a page to play with: which frames meet in which unit, tick by tick"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Add the file to write, and whether to open it."""
+    """Add the file to write, and an option not to open it."""
     parser.description = "Write one self-contained HTML page and open it: step the clock, click cells, edit the graph."
     parser.add_argument(
         "--out", default="explorer.html", metavar="FILE", help="the page to write (default: explorer.html)"

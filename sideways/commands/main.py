@@ -76,7 +76,7 @@ def command_line(name: str | None = None) -> argparse.ArgumentParser:
     """Make the parser of all commands.
 
     name: the only command that gets its options (None: every command does). The options of `train` name all models,
-    rules and tasks, and so import them; the other commands, and `sideways --help`, start without.
+    rules and tasks, and so import them; the other commands, and `sideways --help`, start without these imports.
     """
     parser = Parser(
         prog="sideways",

@@ -10,7 +10,7 @@ HELP = "draw animated pictures for lessons: an update cycle; a skip edge"
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the two pictures."""
-    pictures = parser.add_subparsers(title="what to draw", metavar="PICTURE", required=True)
+    pictures = parser.add_subparsers(title="pictures", metavar="PICTURE", required=True)
     for name, run, words in (
         ("cycle", cycle, "one update cycle of backpropagation and of Sideways, side by side"),
         ("skip", skip, "a skip edge brings two frames together"),

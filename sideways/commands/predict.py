@@ -8,7 +8,7 @@ HELP = "run a checkpoint on one video: classes at each tick, or the frames to co
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Add the checkpoint, the video, and what to write."""
+    """Add the checkpoint, the video, and the files to write."""
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a run, or one of its checkpoints")
     parser.add_argument("video", metavar="VIDEO", help="a video file")
     parser.add_argument("--out", metavar="DIR", help="the folder to write (default: predictions/VIDEO)")

@@ -16,7 +16,7 @@ HELP = "train a network and evaluate it on held-out clips"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a run, and how many runs."""
+    """Add the options of a run, and the number of runs."""
     from sideways.training.options import add_run_options
 
     parser.description = (

@@ -1,7 +1,7 @@
 """Space-time diagrams: the work of each unit at each tick, read off the library's own schedule and trace.
 
 The explorer's page and the animated GIFs draw these cells. For graphs that a reader edits in the page, `schedule.js`
-computes the cells again in JavaScript; the tests hold it to this file.
+computes the cells again in JavaScript; the tests compare both.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def sideways_cells(network: Network, ticks: int) -> Cells:
 
 
 def blocked_cells(network: Network, ticks: int) -> Cells:
-    """The cells of backpropagation with one unit's pass per tick, where a frame enters only when the last is done.
+    """The cells of backpropagation with one unit's pass per tick, where a frame enters when the one before it is done.
 
     A cycle of 2D-1 ticks takes one frame up and its gradient down. Within the cycle, unit i runs forward at fᵢ and
     backward at bᵢ of the static schedule, which the first frame follows under any rule. Other frames are lost.

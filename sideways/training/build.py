@@ -1,4 +1,4 @@
-"""From a `Config` to what it names: the task, the network, the rule with its loss and optimizer."""
+"""Build the parts of a run that a `Config` names: the task, the network, and the rule with loss and optimizer."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ SCHEDULES = {"constant": Constant, "step": Step, "cosine": Cosine}
 
 
 def build_task(config: Config) -> Task:
-    """Build the task that a config names. Raises `InputError` for what does not fit."""
+    """Build the task that a config names. Raises `InputError` for settings that do not suit the task."""
     options = dict(config.task_options)
     if config.task == "stream":
         if config.boundary != "stream" or config.batch != 1:
-            raise InputError("a live stream has no clips and one sample: --boundary stream --batch 1")
+            raise InputError("a live stream has one sample and no clips: choose --boundary stream --batch 1")
         return make_task("stream", seed=config.seed, **options, horizon=config.horizon)
     if config.horizon and config.task in TASKS:
         length = options.get("length", inspect.signature(TASKS[config.task]).parameters["length"].default)
@@ -47,7 +47,7 @@ def build_task(config: Config) -> Task:
 
 
 def build_network(config: Config, frame_shape: tuple[int, ...], classes: int) -> Network:
-    """Build the network that a config names, for frames (H, W, C) and so many classes."""
+    """Build the network that a config names, for frames of shape (H, W, C) and a number of classes."""
     width = None if config.horizon else classes
     network = build_model(config.model, frame_shape, width, config.seed, config.dtype, **config.model_options)
     if config.init:
@@ -60,10 +60,10 @@ def build_rule(
 ) -> Any:
     """Build the rule that a config names, with its loss and optimizer, for clips of a task.
 
-    rules: the classes to choose from. more: arguments of the class that no config holds (a mailbox). Raises
-    `InputError` for clips that are too short, and for settings that the rule cannot have.
+    rules: the classes to choose from. more: arguments of the class that no config holds (a mailbox).
+    Raises `InputError` for clips that are too short, and for settings that do not suit the rule.
     """
-    whole_clips = config.boundary == "flush" or config.cosine_every > 0  # gradients of all units in each clip by itself
+    whole_clips = config.boundary == "flush" or config.cosine_every > 0  # every clip must train every unit
     if config.rule in TICKING and whole_clips and task.length < 2 * network.depth - 1:
         remedy = "no --cosine-every" if config.boundary == "stream" else "--boundary stream"
         raise InputError(
@@ -77,7 +77,8 @@ def build_rule(
         )
     if config.cosine_every and config.rule not in TICKING:
         raise InputError(
-            f"cosine_every compares pseudo-gradients: rule 'sideways' makes them (and 'delayed'), not {config.rule!r}"
+            f"cosine_every compares pseudo-gradients, which rule {config.rule!r} does not make: choose 'sideways' or "
+            "'delayed', or leave out cosine_every"
         )
     return make_rule(config, network, _optimizer(config, config.clips * task.length), rules, **more)
 
@@ -89,7 +90,7 @@ def make_rule(
     rules: Mapping[str, Callable[..., Any]] = RULES,
     **more,
 ) -> Any:
-    """Build the rule that a config names, for clips of any length. Without an optimizer it can only evaluate."""
+    """Build the rule that a config names, for clips of any length. Without an optimizer the rule can only evaluate."""
     if config.rule not in rules:
         raise InputError(f"unknown rule {config.rule!r}: choose one of {', '.join(rules)}")
     options: dict[str, Any] = {"update_every": config.update_every}
@@ -98,10 +99,10 @@ def make_rule(
     elif config.boundary != "flush":
         raise InputError(f"rule {config.rule!r} trains on clips: boundary 'flush', not {config.boundary!r}")
     if config.rule in (*TICKING, "bptt"):
-        default = 0 if config.horizon else None  # the frame ahead is counted from the newest frame
+        default = 0 if config.horizon else None  # the horizon is counted from the newest frame
         options["target_delay"] = default if config.target_delay is None else config.target_delay
     elif config.target_delay:
-        raise InputError(f"rule {config.rule!r} answers every frame at once: no target_delay {config.target_delay}")
+        raise InputError(f"rule {config.rule!r} answers every frame at once: leave out target_delay")
     loss = MeanSquaredError() if config.horizon else SoftmaxCrossEntropy(config.label_smoothing)
     return rules[config.rule](network, loss, optimizer, **options, **more)
 
@@ -116,7 +117,7 @@ def _optimizer(config: Config, ticks: int) -> Optimizer:
 
 
 def _schedule(config: Config, ticks: int) -> Callable[[int], float]:
-    """The learning-rate schedule of a run of so many ticks; `warm_up` (ticks) goes before any schedule."""
+    """Build the learning-rate schedule of a run of `ticks` ticks. The option `warm_up` (ticks) suits any schedule."""
     options = dict(config.schedule)
     name, warm_up = options.pop("name", "constant"), options.pop("warm_up", 0)
     if not isinstance(name, str) or name not in SCHEDULES:
@@ -130,5 +131,5 @@ def _schedule(config: Config, ticks: int) -> Callable[[int], float]:
 
 
 def option(task: type[Task], options: Mapping[str, Any], name: str) -> Any:
-    """The value of an option of a task: from the options, or the default of the task's class."""
+    """The value of a task's option: the entry of `options`, or else the default in the task's class."""
     return options.get(name, inspect.signature(task).parameters[name].default)

@@ -1,8 +1,8 @@
-"""Checkpoints: all state of a run between two ticks, in a folder that is there whole or not at all.
+"""Checkpoints: all state of a run between two ticks, each in a folder that is either complete or absent.
 
     checkpoints/step-00001200/
         conv1.npz …     per unit: parameters, running statistics, optimizer, sums of gradients, messages waiting for it;
-                        for the top also the delayed targets, and what its open clip has measured so far
+                        for the top also the delayed targets, and losses and outputs of the open clip
         meta.json       counters, position in the data, config, and the size of every file
 
 No pickle. Nothing in a checkpoint depends on how many ranks wrote it: each rank writes, and reads, the files of its own
@@ -35,7 +35,7 @@ from sideways.training.parameters import read_arrays
 from sideways.training.processes import OneProcess, Processes
 from sideways.training.progress import Progress
 
-RESUME_SEVERAL = "the same command again, with --name {}, goes on with what is missing"
+RESUME_SEVERAL = "repeat the command, with --name {}, to continue the runs that have not finished"
 FORMAT = 2
 FOLDER = "checkpoints"
 PREFIX = "step-"
@@ -46,9 +46,9 @@ COUNTERS = ("clip", "tick", "seconds", "metrics_bytes", "evaluate", "given")  # 
 class Checkpoints:
     """Writes and reads the checkpoints of one run.
 
-    directory: of the run. A checkpoint is due every `config.checkpoint_every` ticks (0: only when the loop says so),
-    and the last `config.keep_checkpoints` stay. With several processes, each calls `save` at the same tick and writes
-    the units that it owns.
+    directory: the run directory. A checkpoint is due every `config.checkpoint_every` ticks (0: never; the loop saves at
+    the end and after Ctrl-C), and the last `config.keep_checkpoints` checkpoints are kept. With several processes, each
+    process calls `save` at the same tick and writes the units that it owns.
     """
 
     def __init__(self, directory: Path, config: Config, source: Source, processes: Processes | None = None):
@@ -56,15 +56,19 @@ class Checkpoints:
         self.processes: Processes = processes or OneProcess()
         self.folder = directory / FOLDER
         self.saved_at = 0  # ticks
-        self.newest: tuple[int, int, int, bool] | None = None  # the moment of the run that the newest one holds
+        self.newest: tuple[int, int, int, bool] | None = None  # the moment of the run in the newest checkpoint
 
     def due(self, rule: Rule) -> bool:
-        """Whether a checkpoint is to be written now."""
+        """Say whether a checkpoint is to be written now."""
         every = self.config.checkpoint_every
         return bool(every) and rule.ticks // every > self.saved_at // every
 
     def save(self, rule: Rule, progress: Progress) -> Path:
-        """Write all state into a draft beside the others, then give it its name in one step; once for each moment."""
+        """Write all state into a draft folder, then publish the draft by renaming it.
+
+        Writes nothing if the newest checkpoint already holds this moment of the run. Raises `InputError` if the disk
+        refuses.
+        """
         final = self.folder / f"{PREFIX}{rule.ticks:08d}"
         if self.newest == _moment(rule, progress):
             return final
@@ -72,7 +76,7 @@ class Checkpoints:
         broken_files = self.processes.gather(self.source.broken)
         try:
             if self.processes.is_leader:
-                for abandoned in self.folder.glob(f".{PREFIX}*"):  # by runs that were killed
+                for abandoned in self.folder.glob(f".{PREFIX}*"):  # left by runs that were killed
                     shutil.rmtree(abandoned, ignore_errors=True)
                 draft.mkdir(parents=True)
             self.processes.barrier()
@@ -99,7 +103,7 @@ class Checkpoints:
                 _write(draft / f"{name}.npz", partial(numpy.savez, **arrays))
 
     def _publish(self, draft: Path, final: Path, rule: Rule, progress: Progress, broken_files: dict[str, str]) -> None:
-        """Write meta.json, give the draft its name, and remove checkpoints beyond those to be kept."""
+        """Write meta.json, give the draft its final name, and remove checkpoints that are not to be kept."""
         task = self.source.task
         meta: dict[str, Any] = {"format": FORMAT, "ticks": rule.ticks, "clock": rule.clock}
         meta |= {key: getattr(progress, key) for key in COUNTERS}
@@ -108,7 +112,7 @@ class Checkpoints:
         meta |= {"data": task.fingerprint, "skipped": broken_files, "counters": self.source.counters()}
         meta["config"] = self.config.to_tables()
         _write(draft / "meta.json", lambda file: file.write(json.dumps(meta, indent=2).encode()))
-        if final.exists():  # the run was resumed from a checkpoint before it
+        if final.exists():  # the run was resumed from an earlier checkpoint
             final.rename(self.folder / f".{PREFIX}replaced")
         draft.rename(final)
         _sync_folder(self.folder)
@@ -118,7 +122,11 @@ class Checkpoints:
             shutil.rmtree(old, ignore_errors=True)
 
     def load(self, path: Path, rule: Rule, part: slice = slice(None)) -> Progress:
-        """Bring a fresh rule and its source to where the checkpoint was taken. part: of the batch, for a replica."""
+        """Restore a fresh rule and its source to the moment of a checkpoint.
+
+        part: the samples of the batch that a replica trains on. Raises `InputError` if a file is damaged, or is not of
+        this network and data.
+        """
         meta = read_meta(path)
         self._check_data(path, meta)
         progress = Progress(**{key: meta[key] for key in COUNTERS if key in meta})
@@ -140,7 +148,7 @@ class Checkpoints:
         return progress
 
     def _check_data(self, path: Path, meta: dict[str, Any]) -> None:
-        """Raise `InputError` for data of other classes; warn where the same lists name or find other files."""
+        """Raise `InputError` for data of other classes; warn if the files of the data have changed."""
         task = self.source.task
         if tuple(meta["classes"]) != tuple(task.classes):
             raise InputError(
@@ -149,8 +157,8 @@ class Checkpoints:
             )
         if self.processes.is_leader and meta.get("data", task.fingerprint) != task.fingerprint:
             print(
-                f"sideways: warning: {path}: the videos that are listed or there have changed since; the run goes on "
-                "with those of now, and will not end with the bits of an uninterrupted one",
+                f"sideways: warning: {path}: the listed videos, or the files present, have changed since; the run goes "
+                "on with the files present, and will not end with the bits of an uninterrupted run",
                 file=sys.stderr,
             )
 
@@ -175,12 +183,12 @@ def ticks_of(path: Path) -> int:
 
 
 def is_run(directory: Path) -> bool:
-    """Say whether a folder is that of a run."""
+    """Say whether a folder is the directory of a run."""
     return (directory / "config.json").is_file()
 
 
 def run_of(path: Path) -> Path:
-    """The run that a checkpoint belongs to, or `InputError` for one that lies elsewhere."""
+    """The directory of the run that a checkpoint lies in. Raises `InputError` if the checkpoint lies elsewhere."""
     run = path.parent.parent
     if path.parent.name != FOLDER or not is_run(run):
         raise InputError(
@@ -189,9 +197,9 @@ def run_of(path: Path) -> Path:
     return run
 
 
-def find(place: str | Path) -> Path:
-    """Find a usable checkpoint: the folder itself, or the newest of a run. Raises `InputError` if there is none."""
-    path = Path(place)
+def find(folder: str | Path) -> Path:
+    """Find a usable checkpoint: the folder itself, or the newest one of a run. Raises `InputError` without one."""
+    path = Path(folder)
     if not path.is_dir():
         raise InputError(f"{path}: no such folder; a run (runs/NAME) or a checkpoint (…/{FOLDER}/{PREFIX}…) is wanted")
     if listed(path):
@@ -207,18 +215,18 @@ def find(place: str | Path) -> Path:
 
 
 def check(path: Path) -> None:
-    """Raise `InputError` if a checkpoint is not whole; the message offers the newest one before it that is."""
+    """Raise `InputError` if a checkpoint is not whole; the message names the newest whole checkpoint before it."""
     try:
         read_meta(path)
         for name in json.loads((path / "meta.json").read_text())["files"]:
             read_unit(path, name.removesuffix(".npz"))
     except InputError as error:
-        for earlier in reversed([one for one in listed(path.parent.parent) if ticks_of(one) < ticks_of(path)]):
+        for earlier in reversed([other for other in listed(path.parent.parent) if ticks_of(other) < ticks_of(path)]):
             try:
                 check(earlier)
             except InputError:
                 continue
-            raise InputError(f"{error}; the one before it is whole: {earlier}") from None
+            raise InputError(f"{error}; an earlier checkpoint is whole: {earlier}") from None
         raise
 
 
@@ -226,11 +234,11 @@ def read_meta(path: Path) -> dict[str, Any]:
     """Read meta.json, and check the sizes of the files that it names."""
     try:
         meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
-        files, known = meta["files"], meta["format"] == FORMAT
+        files, is_readable = meta["files"], meta["format"] == FORMAT
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"{path}: not a checkpoint of this project (no usable meta.json)") from None
-    if not known:
-        raise InputError(f"{path}: a checkpoint of format {meta['format']}, this version reads format {FORMAT}")
+    if not is_readable:
+        raise InputError(f"{path}: a checkpoint of format {meta['format']}; this version reads format {FORMAT}")
     for name, size in files.items():
         actual = (path / name).stat().st_size if (path / name).is_file() else None
         if actual != size:
@@ -283,7 +291,7 @@ def _write(path: Path, write: Callable[[BinaryIO], Any]) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make sure that the names in a folder are on the disk."""
+    """Return when the names in a folder are on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -24,13 +24,13 @@ class Config:
     """All that is needed to repeat a run. The tables `optimizer` and `schedule` hold a `name` and its options.
 
     clips: how many batches of clips to train on; batch: samples in each. A tick is one frame of all samples.
-    evaluation_clips: batches of held-out clips for each evaluation; evaluate_every: clips between evaluations while
-        training (0: only at the end). 0 evaluation_clips: all there are, of a data set.
+    evaluation_clips: batches of held-out clips for each evaluation (0: all clips of a data set); evaluate_every: clips
+        between evaluations while training (0: only at the end).
     distinct_clips: how many different batches of training clips a made task has (0: a new one each time).
-    horizon: 0 to tell classes; h ≥ 1 to predict the frame h ticks ahead.
+    horizon: 0 to classify; h ≥ 1 to predict the frame h ticks ahead.
     workers: processes that decode videos ahead of the tick; they change nothing but the speed.
-    checkpoint_every: ticks between checkpoints (0: only the one at the end); keep_checkpoints: how many stay.
-    init: parameters to start from, a file of `sideways export`; the top starts afresh where its shape differs.
+    checkpoint_every: ticks between checkpoints (0: only one at the end); keep_checkpoints: how many are kept.
+    init: a file of `sideways export` with the parameters to start from; a top of another shape starts afresh.
     cosine_every: clips between measurements of each unit's cosine to the exact gradient (0: never).
     rates: unit → factor on its learning rate (0 freezes it).
     """
@@ -79,13 +79,13 @@ class Config:
         counts = ("evaluation_clips", "evaluate_every", "checkpoint_every", "cosine_every", "distinct_clips")
         for name in (*counts, "horizon", "workers"):
             if (value := getattr(self, name)) < 0:
-                raise InputError(f"{name} must be a whole number, or 0, not {value!r}")
+                raise InputError(f"{name} must be a whole number of at least 0, not {value!r}")
         if self.seed < 0:
             raise InputError(f"seed must be a whole number of at least 0, not {self.seed!r}")
 
     @classmethod
     def from_tables(cls, tables: dict[str, Any], source: str) -> Config:
-        """Make a config from the tables of a recipe. source: names them in errors."""
+        """Make a config from the tables of a recipe. source: the name of the tables in error messages."""
         known = {entry.name: entry for entry in dataclasses.fields(cls)}
         for key, value in tables.items():
             if key not in known:

@@ -1,4 +1,4 @@
-"""Scores: of the clip that a network trains on, and of held-out clips, gathered by the videos that they show."""
+"""Scores of a training clip and of held-out clips; the clips of one video are averaged."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ METRICS = ("loss", "accuracy", "top5")  # the metrics that a line of metrics.jso
 
 @dataclass
 class Meter:
-    """The losses and outputs of a training clip so far. Arrays stay on the device until they are asked for."""
+    """The losses and outputs of a training clip so far. Arrays stay on the device until `metrics` is called."""
 
-    classes: bool  # whether outputs are logits of classes; else they are frames, and only the loss is kept
+    classes: bool  # True: outputs are logits of classes. False: outputs are frames, and are not kept
     losses: list[Array]
     outputs: list[Array]
 
@@ -46,9 +46,9 @@ class Meter:
 
 @dataclass(frozen=True)
 class Scores:
-    """Held-out scores, one per video (or per synthetic clip). Predicted frames have no probabilities and labels."""
+    """Held-out scores, one per video (or per synthetic clip). Frame prediction has no probabilities and labels."""
 
-    items: numpy.ndarray  # (V,): their numbers
+    items: numpy.ndarray  # (V,): the numbers of the videos
     losses: numpy.ndarray  # (V,): means over ticks
     probabilities: numpy.ndarray | None = None  # (V, K): means over ticks
     labels: numpy.ndarray | None = None  # (V,)
@@ -85,11 +85,12 @@ def evaluate(
     processes: Processes | None = None,
     stop_requested: Callable[[int | None], bool] = lambda pending: False,
 ) -> Scores | None:
-    """Losses and class probabilities on held-out clips: on so many batches, or on all there are (0).
+    """Measure losses and class probabilities on held-out clips.
 
-    An item (a video) that has several clips gets the mean over them. Padding in the last batch and unreadable videos
-    are left out. Touches no training state. Returns None in a process without the top. stop_requested: asked after each
-    batch whether to raise `Interrupted`, see `Log.stop_requested`.
+    clips: the number of batches; 0 for all held-out clips. stop_requested: asked after each batch whether to raise
+    `Interrupted`, see `Log.stop_requested`.
+    An item (a video) that has several clips gets the mean over its clips. Padding in the last batch and unreadable
+    videos are left out. Nothing in the training state changes. Returns None in a process without the top.
     """
     scores_of: dict[int, list[ClipScore]] = {}
     count = batches(source.task, source.batch, clips)
@@ -103,13 +104,13 @@ def evaluate(
         if stop_requested(0 if index == count - 1 else 1):
             raise Interrupted
     unusable = (processes or OneProcess()).any(source.unusable_items())
-    for item in (-1, *numpy.flatnonzero(unusable).tolist()):
+    for item in (-1, *numpy.flatnonzero(unusable).tolist()):  # -1: the padding of the last batch
         scores_of.pop(item, None)
     return gathered(scores_of) if rule.network.top.name in rule.owned else None
 
 
 def _clip_scores(rule: Rule, evaluation: Evaluation, targets: Frames) -> Iterator[ClipScore]:
-    """The score of each sample of a batch by itself."""
+    """Yield the score of each sample of a batch."""
     outputs = numpy.stack([to_host(output) for output in evaluation.outputs])  # (T, N, …)
     first = evaluation.first_tick - rule.target_delay
     own_targets = numpy.stack([numpy.asarray(targets[first + t]) for t in range(len(outputs))])
@@ -124,7 +125,7 @@ def _clip_scores(rule: Rule, evaluation: Evaluation, targets: Frames) -> Iterato
 
 
 def gathered(scores_of: Mapping[int, Sequence[ClipScore]]) -> Scores:
-    """The scores of the items, each from the scores of its clips."""
+    """Average the scores of each item over its clips."""
     items = sorted(scores_of)
     if not items:
         return NOTHING
@@ -136,7 +137,7 @@ def gathered(scores_of: Mapping[int, Sequence[ClipScore]]) -> Scores:
 
 
 def merged(parts: Sequence[Scores]) -> Scores:
-    """The scores of replicas together; each of them evaluated a part of every batch."""
+    """Combine the scores of replicas, each of which evaluated a part of every batch."""
     scores_of: dict[int, list[ClipScore]] = {}
     for part in parts:
         for i, item in enumerate(part.items):
@@ -147,7 +148,7 @@ def merged(parts: Sequence[Scores]) -> Scores:
 
 
 def batches(task: Task, batch: int, clips: int) -> int:
-    """The batches of an evaluation: `clips` (0: the whole test split), and no more than there are."""
+    """The number of batches of an evaluation: `clips` (0: the whole test split), at most those of the test split."""
     count = task.count("test")
     return clips if count is None else min(clips or count, -(-count // batch))
 

@@ -18,7 +18,7 @@ ShowProgress = Callable[[int, str], None]  # (clips done since the last call, a 
 
 
 class Log(Protocol):
-    """What the training loop tells: `RunLog` in one process, `mpi.log.RankLog` in a rank."""
+    """The log that a training loop writes to: `RunLog` in one process, `mpi.log.RankLog` in a rank."""
 
     def trained(self, clip: int, tick: int, metrics: Metrics) -> None:
         """Log a training clip. metrics: None in a process that does not own the top, or saw no output."""
@@ -27,12 +27,13 @@ class Log(Protocol):
         """Log an evaluation. metrics: None in a process that does not own the top."""
 
     def compared(self, clip: int, tick: int, cosines: dict[str, float] | None) -> None:
-        """Log the cosine of each unit's pseudo-gradient to the exact gradient, before this clip."""
+        """Log the cosine of each unit's pseudo-gradient to the exact gradient, measured before the clip `clip`."""
 
     def stop_requested(self, pending: int | None = None) -> bool:
-        """Say whether the run is to stop now; asked after each tick, and after each batch of an evaluation.
+        """Say whether the run is to stop now; called after each tick, and after each batch of an evaluation.
 
-        pending: how many earlier answers of other ranks may still be under way; None: as many as ranks are apart.
+        pending: how many votes of the ranks may still be open when this call returns (`mpi/log.py`); None: the number
+        that keeps the pipeline from waiting.
         """
 
     def flush(self) -> int:
@@ -43,7 +44,7 @@ class RunLog:
     """The log of a run in one process. The first Ctrl-C (or SIGTERM) asks for a stop after the tick; the second ends
     the process at once.
 
-    directory: of the run; metrics.jsonl continues where `progress` says that the checkpoint was taken.
+    directory: the run directory. metrics.jsonl continues at the length that `progress` recorded at the checkpoint.
     """
 
     def __init__(self, directory: Path, show: ShowProgress, progress: Progress):
@@ -102,14 +103,14 @@ class RunLog:
 
 
 def _size_to_continue_at(path: Path, size: int) -> int:
-    """`size`, the length that the checkpoint recorded; after the last complete line if the file is shorter."""
+    """The length to continue at: `size`, as the checkpoint recorded it, or the complete lines of a shorter file."""
     size_now = path.stat().st_size if path.exists() else 0
     if size_now >= size:
         return size
     complete = path.read_bytes().rfind(b"\n") + 1 if size_now else 0
     print(
-        f"sideways: warning: {path} has {size_now} bytes, the checkpoint tells of {size}: it goes on after its last "
-        "whole line",
+        f"sideways: warning: {path} has {size_now} bytes, but {size} when the checkpoint was written: the file "
+        "continues after its last whole line",
         file=sys.stderr,
     )
     return complete

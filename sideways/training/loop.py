@@ -25,10 +25,10 @@ from sideways.training.progress import Progress
 
 
 class Trainer:
-    """A run in this process: what learns, from what, and how far it has come.
+    """A run in this process: the rule, its source of clips, and the progress.
 
-    run()           all clips that are left: for each  train_clip(), perhaps evaluate();  at last save(), evaluate()
-    train_clip()    all ticks that are left; after each, a checkpoint or the end, if they are due
+    run()           all clips that are left: for each  train_clip(), perhaps evaluate();  finally save(), evaluate()
+    train_clip()    all ticks that are left; after each, a checkpoint or a stop, if one is due
     """
 
     def __init__(
@@ -39,10 +39,10 @@ class Trainer:
         self.prefetch = Prefetch(rule, ahead=not source.task.live)
 
     def run(self) -> Scores | None:
-        """Train on all clips that are left, and evaluate. Returns the last evaluation, None where the top is elsewhere.
+        """Train on all clips that are left, and evaluate. Returns the last scores, None in a process without the top.
 
-        The end of a stream ends the training. Raises `DivergedError` where a loss is no number, `Interrupted` once a
-        stop was asked for and a checkpoint is written.
+        The end of a stream ends the training. Raises `DivergedError` if a loss is not finite, and `Interrupted` if a
+        stop was asked for, after a checkpoint.
         """
         rule, config, progress = self.rule, self.config, self.progress
         for index in range(progress.clip, config.clips):
@@ -78,7 +78,7 @@ class Trainer:
     def train_clip(self, frames: Frames, targets: Frames) -> Metrics:
         """Train on the ticks of a clip that are left, and leave the progress at the start of the next clip.
 
-        Returns the mean loss, and the accuracy of the mean probabilities; None where the top is elsewhere.
+        Returns the mean loss, and the accuracy of the mean probabilities; None in a process without the top.
         """
         rule, progress = self.rule, self.progress
         meter = Meter(isinstance(rule.loss, SoftmaxCrossEntropy), progress.losses, progress.outputs)
@@ -86,7 +86,7 @@ class Trainer:
         for t, frame, target in self.prefetch.pairs(frames, targets, progress.tick):
             meter.add(rule.tick(frame, target, self.prefetch.fetch))
             progress.tick = t + 1
-            if progress.tick < len(frames) and not rule.whole_clips:  # the last tick is over when the clip is
+            if progress.tick < len(frames) and not rule.whole_clips:  # the last tick ends with the clip
                 self._between_ticks()
         rule.end_clip()
         synchronise()
@@ -95,7 +95,7 @@ class Trainer:
         return meter.metrics(targets)
 
     def evaluate(self) -> Scores | None:
-        """Evaluate after the clips so far. An evaluation that is interrupted is made anew when the run is resumed."""
+        """Evaluate after the clips so far. A resumed run repeats an interrupted evaluation."""
         scores: Scores | None = NOTHING
         clips = self.config.evaluation_clips
         self.rule.average_statistics()
@@ -110,11 +110,11 @@ class Trainer:
         return scores
 
     def cosines(self, frames: Frames, targets: Frames) -> dict[str, float] | None:
-        """The cosine of each unit's pseudo-gradient over a clip to the exact gradient; None where another rank says."""
+        """The cosine of each unit's pseudo-gradient over a clip to the exact gradient; None if another rank logs it."""
         return cosines(self.rule, frames, targets)
 
     def save(self) -> Path:
-        """Write a checkpoint, once all metrics so far are on the disk."""
+        """Write a checkpoint, after all metrics so far have reached the disk."""
         self.rule.average_statistics()
         self.progress.metrics_bytes = self.log.flush()
         return self.checkpoints.save(self.rule, self.progress)

@@ -1,8 +1,8 @@
 """The memory that training needs, in bytes: counted unit by unit, and measured over a clip.
 
 saved      what a forward pass keeps for the backward pass
-messages   activations and gradients between units, of this tick and of the last
-scratch    everything else: im2col columns, tiles, padded images, arrays that live for a moment
+messages   activations and gradients between units, of this tick and of the one before
+scratch    everything else: im2col columns, tiles, padded images, short-lived arrays
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sideways.rules import BPTT, Rule, Sideways
 
 
 def peak(work: Callable[[], Any]) -> int:
-    """The bytes that some work needs beyond what is allocated before: tracemalloc's peak, without recycling."""
+    """The peak of the bytes that `work` allocates, as tracemalloc counts them; the memory pool recycles nothing."""
     memory_pool.recycling = False
     tracemalloc.start()
     try:
@@ -40,23 +40,23 @@ def peak_of_clip(rule: Rule, frames: Iterable[Any], targets: Iterable[Any]) -> i
             rule.tick(frame, target)
         rule.end_clip()
 
-    run()  # from now on the optimizer's memory is allocated
+    run()  # allocates the optimizer's memory, which does not count
     return peak(run)
 
 
 def of_clip(rule: Rule, frames: Iterable[Any], targets: Iterable[Any]) -> dict[str, int]:
-    """The peak bytes of training on a clip, by kind: saved, messages, scratch."""
+    """The peak bytes of training on a clip, by kind (saved, messages, scratch) and together (peak)."""
     network, batch = rule.network, len(next(iter(targets)))
     total = peak_of_clip(rule, frames, targets)
     units = {name: of_unit(network, unit, batch) for name, unit in network.units.items()}
     messages = 0
-    if isinstance(rule, BPTT):  # activations are inputs of what is stored
+    if isinstance(rule, BPTT):  # the saved arrays contain all activations, as inputs of units
         probe = BPTT(copy.deepcopy(network), rule.loss, target_delay=rule.target_delay)
         for frame, target in zip(frames, targets, strict=True):
             probe.unroll(frame, target)
         saved = size(probe._saved)
         messages = 2 * max(unit["messages"] // 2 for unit in units.values())
-    elif isinstance(rule, Sideways):  # one unit at a time
+    elif isinstance(rule, Sideways):  # only one unit at a time saves arrays
         saved = max(unit["saved"] for unit in units.values())
         messages = sum(unit["messages"] for unit in units.values())
     else:
@@ -65,22 +65,21 @@ def of_clip(rule: Rule, frames: Iterable[Any], targets: Iterable[Any]) -> dict[s
 
 
 def of_unit(network: Network, unit: Unit, batch: int) -> dict[str, int]:
-    """The bytes of one unit's turn: saved (without its input), scratch, the output, and its messages of two ticks."""
+    """The bytes of a unit in one tick: saved (without the input), scratch, the output, and messages of two ticks."""
     inputs = {j: _zeros(network, batch, network.shapes[j]) for j in unit.inputs}
     gradient = _zeros(network, batch, unit.output_shape)
     sizes = {}
 
-    def turn() -> None:
+    def forward_and_backward() -> None:
         activation, saved = unit.forward(inputs)
-        inside = {key: nbytes for key, nbytes in buffers(saved) if key not in dict(buffers(inputs))}
-        outside = dict(buffers(activation))
-        sizes["saved"] = sum(nbytes for key, nbytes in inside.items() if key not in outside)
+        input_and_output = dict(buffers(inputs)) | dict(buffers(activation))
+        sizes["saved"] = sum(nbytes for key, nbytes in dict(buffers(saved)).items() if key not in input_and_output)
         messages, gradients = unit.backward(gradient, saved)
         sizes["kept"] = sizes["saved"] + activation.nbytes + size(messages) + size(gradients)
         sizes["output"] = activation.nbytes
         sizes["messages"] = 2 * (activation.nbytes + size(messages))
 
-    scratch = max(peak(turn) - sizes.pop("kept"), 0)
+    scratch = max(peak(forward_and_backward) - sizes.pop("kept"), 0)
     return sizes | {"scratch": scratch}
 
 
@@ -99,7 +98,7 @@ def size(nested: Any) -> int:
 
 
 def buffers(nested: Any) -> Iterator[tuple[int, int]]:
-    """The buffers of all arrays in nested tuples, lists and dicts: (an identity, bytes)."""
+    """The buffers of all arrays in nested tuples, lists and dicts: (the buffer's identity, its bytes)."""
     if isinstance(nested, numpy.ndarray):
         base = nested
         while isinstance(base.base, numpy.ndarray):

@@ -66,7 +66,7 @@ def psnr(truth: numpy.ndarray, guess: numpy.ndarray, span: Span) -> numpy.ndarra
 def ssim(truth: numpy.ndarray, guess: numpy.ndarray, span: Span) -> numpy.ndarray:
     """The structural similarity of each frame (Wang et al., 2004), 1 for equal frames, by scikit-video, on luminance.
 
-    NaN for frames smaller than its window of 11 × 11 pixels.
+    NaN for frames smaller than SSIM's window of 11 × 11 pixels.
     """
     if min(truth.shape[1:3]) < SMALLEST:
         return numpy.full(len(truth), numpy.nan)

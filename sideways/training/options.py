@@ -1,4 +1,4 @@
-"""The options that say what a run is, for `sideways train` and `python -m mpi`, and the `Config` that they lead to."""
+"""The options of a run, for `sideways train` and `python -m mpi`, and the `Config` that follows from them."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ DEFAULT, FOR_VIDEOS, FOR_STREAMS = "waves-skip", "videos-small-skip", "stream-pr
 SETTINGS = {  # settings of a recipe that an option of the same name changes → (type, help)
     "model": (str, f"network: {', '.join(MODELS)}"),
     "rule": (str, f"learning rule: {', '.join(RULES)}"),
-    "task": (str, f"what is learnt: {', '.join(TASKS)}"),
+    "task": (str, f"task: {', '.join(TASKS)}"),
     "clips": (int, "number of training clips (batches)"),
     "batch": (int, "samples in each clip"),
     "seed": (int, "seed of initial weights and data; the same seed gives the same run, bit for bit"),
-    "boundary": (str, "between clips: flush (each starts afresh) or stream (no gap)"),
-    "target_delay": (int, "the loss at tick t uses the target of tick t - this; default: the latency"),
+    "boundary": (str, "between two clips: flush (each clip starts afresh) or stream (no gap)"),
+    "target_delay": (int, "age in ticks of the target that the loss uses; default: the network's latency"),
     "dtype": (str, "float32 or float64"),
     "backend": (str, f"{' or '.join(BACKENDS)}"),
     "threads": (int, "BLAS threads; 1 repeats bit for bit on any machine of the same type"),
     "horizon": (int, "predict the frame this many ticks ahead instead of the class"),
     "init": (str, "start from the parameters in this file of `sideways export`"),
-    "workers": (int, "processes that decode videos ahead; they change nothing but the speed"),
+    "workers": (int, "processes that decode videos ahead of the training; only the speed depends on them"),
     "checkpoint_every": (int, "ticks between checkpoints; 0: only one at the end (and after Ctrl-C)"),
     "cosine_every": (int, "clips between measurements of each unit's cosine to the exact gradient; 0: never"),
     "evaluate_every": (int, "clips between evaluations on held-out clips; 0: only at the end"),
-    "evaluation_clips": (int, "batches of held-out clips in each evaluation; 0: all there are"),
+    "evaluation_clips": (int, "batches of held-out clips in each evaluation; 0: all of a data set"),
 }
 
 
@@ -58,7 +58,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         metavar="KIND:PATH",
     )
     parser.add_argument(
-        "--split", help="official split of the data set: 1, 2 or 3, or all: a run for each", metavar="N"
+        "--split", help="official split of the data set: 1, 2 or 3; all: one run for each split", metavar="N"
     )
     parser.add_argument(
         "--resume",
@@ -79,14 +79,16 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         help="any other setting of a recipe (a TOML value)",
     )
     parser.add_argument("--name", help="the run directory is runs/NAME (default: the recipe's name and a number)")
-    parser.add_argument("--runs", default="runs", help="where run directories are made (default: runs)", metavar="DIR")
+    parser.add_argument(
+        "--runs", default="runs", help="the folder of all run directories (default: runs)", metavar="DIR"
+    )
 
 
 # The config ----------------------------------------------------------------------------------------------------------
 
 
 def config_of(options: argparse.Namespace) -> Config:
-    """The recipe as changed by the other options, or the config of the run to resume. Raises `InputError`."""
+    """Build the config of the recipe and the other options, or of the run to resume. Raises `InputError`."""
     if options.resume is not None:
         return _resumed(options)
     options.recipe = options.recipe or _default_recipe(options.data)
@@ -111,12 +113,12 @@ def _default_recipe(data: str | None) -> str:
 
 
 def _set_data(tables: dict[str, Any], recipe: str, data: str) -> None:
-    """Train on these videos. Raises `InputError` if the recipe has options that a task on videos does not take."""
+    """Set the task to `--data`. Raises `InputError` if the recipe has options that a task on videos does not take."""
     recipe_task, tables["task"] = tables.get("task"), "stream" if data.startswith("stream:") else "videos"
     options = tables.setdefault("task_options", {})
-    if others := set(options) - set(inspect.signature(TASKS[tables["task"]]).parameters):
+    if unsuitable := set(options) - set(inspect.signature(TASKS[tables["task"]]).parameters):
         raise InputError(
-            f"recipe {recipe} is for task {recipe_task!r} ({', '.join(sorted(others))}) and takes no --data; "
+            f"recipe {recipe} is for task {recipe_task!r} ({', '.join(sorted(unsuitable))}) and takes no --data; "
             f"{_default_recipe(data)} does"
         )
     options["data"] = data
@@ -126,7 +128,7 @@ def _set_optimizer(tables: dict[str, Any], learning_rate: float | None, name: st
     options = {"learning_rate": learning_rate, "name": name}
     if changes := {key: value for key, value in options.items() if value is not None}:
         optimizer = tables.setdefault("optimizer", {"name": "adam"})
-        if isinstance(optimizer, dict):  # `Config.from_tables` refuses anything else, as --set optimizer=3 makes it
+        if isinstance(optimizer, dict):  # `Config.from_tables` refuses any other value, as in --set optimizer=3
             optimizer |= changes
 
 
@@ -136,17 +138,17 @@ def _resumed(options: argparse.Namespace) -> Config:
     fixed.remove("workers")
     if changed := [name for name in fixed if getattr(options, name) not in (None, [])]:
         raise InputError(
-            f"--resume goes on with what the run was: leave out {changed[0].replace('_', '-')}; only --workers may "
-            "change, and --data where the same data lies elsewhere now"
+            f"--resume keeps the settings of the run: leave out {changed[0].replace('_', '-')}; only --workers may "
+            "change, and --data if the same data now lies elsewhere"
         )
     options.resume = find(options.resume)
     run_of(options.resume)
     config = Config.from_tables(read_meta(options.resume)["config"], str(options.resume))
     config = replace(config, init="")  # the checkpoint has the parameters, and the file of --init may be gone
     if options.data is not None:
-        before = str(config.task_options.get("data", ""))
-        if options.data.partition(":")[0] != before.partition(":")[0] or not before:
-            raise InputError(f"--resume goes on with the same data: {before or config.task}, not {options.data}")
+        data_before = str(config.task_options.get("data", ""))
+        if options.data.partition(":")[0] != data_before.partition(":")[0] or not data_before:
+            raise InputError(f"--resume goes on with the same data: {data_before or config.task}, not {options.data}")
         config = replace(config, task_options=config.task_options | {"data": options.data})
     return config if options.workers is None else replace(config, workers=options.workers)
 
@@ -170,7 +172,7 @@ def assign(tables: dict[str, Any], assignment: str) -> None:
         value = text
     table = tables.setdefault(path[0], {}) if path else tables
     if not isinstance(table, dict):
-        raise InputError(f"--set {assignment}: {path[0]} is no table")
+        raise InputError(f"--set {assignment}: {path[0]} is not a table")
     table[key] = value
 
 
@@ -180,8 +182,8 @@ def assign(tables: dict[str, Any], assignment: str) -> None:
 def run_directory(options: argparse.Namespace, several: bool = False) -> Path:
     """The directory to write: runs/NAME, the first free of runs/RECIPE-1, -2, …, or the directory of the resumed run.
 
-    several: the directory will hold several runs, and may exist with some of them.
-    Raises `InputError` if the name is none for a folder, or the directory exists.
+    several: the directory is to hold several runs, and may already hold some of them.
+    Raises `InputError` if --name cannot be the name of a folder, or if the directory exists.
     """
     if options.resume is not None:
         return run_of(options.resume)

@@ -1,9 +1,9 @@
-"""Frames and targets on their way to the device, one tick ahead: uploaded from pinned memory while it computes.
+"""Frames and targets on their way to the device, one tick ahead: uploads from pinned memory while it computes.
 
-    tick t     all its work is queued on the device; meanwhile x[t+1] is made, checked and uploaded beside it
-    tick t+1   waits, on the device, for x[t+1]
+    tick t     the work of the tick is queued on the device; meanwhile x[t+1] is made, checked and uploaded
+    tick t+1   the device waits for x[t+1]
 
-With NumPy frames pass as they are. The training loop uses it.
+With NumPy, frames pass through unchanged. The training loop uses this module.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sideways.rules.inputs import check_frame
 class Prefetch:
     """Uploads the frames and targets of a rule's clips.
 
-    ahead: whether the next frame may be asked for before this tick is over; a live stream would make the tick wait.
+    ahead: ask for the next frame before the present tick is over. False for a live stream: the tick would have to wait.
     """
 
     def __init__(self, rule: Rule, ahead: bool = True):
@@ -34,7 +34,7 @@ class Prefetch:
         self.ready: tuple[Any, Any, Any] | None = None  # frame and target of the next tick, and the event of both
 
     def pairs(self, frames: Frames, targets: Frames, first: int = 0) -> Iterator[tuple[int, Any, Any]]:
-        """Yield (t, frame, target) for each tick of a clip from the first on. Call `fetch` during each."""
+        """Yield (t, frame, target) for each tick of a clip from `first` on. Call `fetch` during each tick."""
         self.clip, self.t = (frames, targets), first
         for t in range(first, len(frames)):
             self.t = t
@@ -44,7 +44,7 @@ class Prefetch:
             yield t, frame, target
 
     def fetch(self) -> None:
-        """Upload the frame of the next tick, once the work of this one is queued on the device."""
+        """Upload the next frame and target. Call it when the work of the present tick is queued on the device."""
         if on_device() and self.ahead and self.t + 1 < len(self.clip[0]):
             self.ready = self._take(self.t + 1)
         self.last_tick = mark()
@@ -63,16 +63,16 @@ class Prefetch:
         return frame, target, event
 
     def _upload(self, ring: Ring, values: numpy.ndarray, dtype: Any) -> tuple[Array, Any]:
-        """Start an upload: (the device array, the event that says when it is there)."""
+        """Start an upload. Returns (the device array, the event that happens when the upload is complete)."""
         array, staged = ring.next_buffer(values.shape, dtype), ring.staging(values.shape, dtype)
         staged[...] = values
-        event = self.uploads.start(staged, array, self.last_tick)  # the last tick has read what the buffer held
+        event = self.uploads.start(staged, array, self.last_tick)  # after the last reader of the buffer
         ring.busy.append((event, staged))
         return array, event
 
 
 class Ring:
-    """Device arrays that are written in turn, and pinned memory, which is used again when it has been copied.
+    """Device arrays that are written in turn, and pinned memory, which is used again when its copy is complete.
 
     The host never waits for a copy: if it is ahead of the device it takes more pinned memory, at most one array per
     tick of a clip, since the host waits for the losses at the end of a clip.

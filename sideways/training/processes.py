@@ -1,4 +1,4 @@
-"""The processes that train a network together: one here, one for each rank under `mpirun` (`mpi/ranks.py`)."""
+"""The processes that train a network together: a single one, or the ranks under `mpirun` (`mpi/ranks.py`)."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import numpy
 
 
 class Processes(Protocol):
-    """What a run asks of the processes that share it. Every process must make the same calls in the same order."""
+    """The operations by which processes share a run. Every process must make the same calls in the same order."""
 
     @property
     def is_leader(self) -> bool:
-        """Whether this is the one process that writes the run directory."""
+        """True in the one process that writes the run directory."""
 
     @property
     def alone(self) -> bool:
-        """Whether there are no others."""
+        """True if there is no other process."""
 
     def barrier(self) -> None:
         """Wait for all processes."""
 
     def any(self, flags: numpy.ndarray) -> numpy.ndarray:
-        """The flags (bool, the same shape everywhere) that are set in some process."""
+        """True for each flag (bool, of equal shape in all processes) that is set in any process."""
 
     def gather(self, entries: dict[str, str]) -> dict[str, str]:
-        """The entries of all processes together."""
+        """Merge the entries of all processes."""
 
     def join(self, key: str, array: numpy.ndarray) -> numpy.ndarray | None:
-        """An array of the state of a unit (`rules/state.py`) for all replicas; None where another process writes it."""
+        """Join an array of a unit's state (`rules/state.py`) over all replicas; None if another process writes it."""
 
 
 class OneProcess:

@@ -32,7 +32,7 @@ from sideways.training.report.result import Result
 
 @contextlib.contextmanager
 def session(config: Config) -> Iterator[None]:
-    """Compute on the run's backend and BLAS threads, without NumPy's warnings of overflow: the loop reports it."""
+    """Compute on the run's backend and BLAS threads, without NumPy's warnings of overflow, which the loop reports."""
     with threadpool_limits(config.threads, user_api="blas"), numpy.errstate(all="ignore"):
         use_backend(config.backend)
         yield
@@ -44,8 +44,8 @@ def train(
     """Train, evaluate on held-out clips, and write the run directory, which must not exist yet.
 
     Writes config.json, metrics.jsonl (one object per clip, and one per evaluation), checkpoints/, plots/*.png,
-    parameters.npz, results.json and report.md. show: told how far the run is. resume: a checkpoint of this run to go on
-    from. Raises `InputError` before anything is written, `DivergedError` where the loss is no number, `Interrupted`
+    parameters.npz, results.json and report.md. show: called with the progress. resume: a checkpoint of this run to go
+    on from. Raises `InputError` before anything is written, `DivergedError` if the loss is not finite, `Interrupted`
     after Ctrl-C.
     """
     with session(config), contextlib.closing(build_task(config)) as task:
@@ -61,7 +61,7 @@ def train(
                 trainer = Trainer(rule, source, config, log, checkpoints, progress)
                 scores = trainer.run()
             skipped = source.skipped
-        memory = None  # measured where a clip can be had again at no cost: files would have to be decoded once more
+        memory = None  # not measured on videos, which would have to be decoded again
         if not task.stored and not task.live:
             clip = task.clip("train", 0, config.batch)
             memory = peak_of_clip(rule, clip.frames, clip.targets)
@@ -70,14 +70,14 @@ def train(
 
 
 def limits(config: Config, task: Task) -> dict[str, int]:
-    """How many clips of each split a run asks for."""
+    """The number of batches of clips that a run takes from each split."""
     return {"train": config.clips, "test": batches(task, config.batch, config.evaluation_clips)}
 
 
 def finish(trainer: Trainer, scores: Scores, skipped: Mapping[str, str], memory: int | None) -> Result:
-    """Write what is left when training is over: parameters, plots, results and the report.
+    """Write the parameters, the plots, the results and the report, when training is over.
 
-    skipped: files that could not be used, and why. memory: bytes, the peak of training on a clip.
+    skipped: file → the reason why it could not be used. memory: bytes, the peak of training on a clip.
     """
     config, task, network = trainer.config, trainer.source.task, trainer.rule.network
     directory = trainer.checkpoints.directory
@@ -116,7 +116,7 @@ def _result(trainer: Trainer, scores: Scores, skipped_files: int, memory: int | 
 
 
 def create_directory(directory: Path, config: Config) -> None:
-    """Make the run directory, with its config.json. Raises `InputError` if that cannot be."""
+    """Make the run directory, with its config.json. Raises `InputError` if it exists or cannot be made."""
     try:
         (directory / "plots").mkdir(parents=True)
     except FileExistsError:

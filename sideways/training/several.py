@@ -34,7 +34,7 @@ T = TypeVar("T")
 def train_many(
     jobs: list[Job], processes: int, title: str, resume: Path | None = None, starts: dict[Path, Path] | None = None
 ) -> list[Result]:
-    """Train the jobs in several processes, under one progress bar; results in their order. The first error ends all.
+    """Train the jobs in several processes, under one progress bar, and return the results in order. An error ends all.
 
     resume: a checkpoint of the only job. starts: run directory → the checkpoint from which that run goes on.
     """
@@ -42,7 +42,7 @@ def train_many(
 
 
 def try_many(jobs: list[Job], processes: int, title: str) -> list[Result | DivergedError]:
-    """Train like `train_many`, but the error of a run that diverged is its result, and ends no other run."""
+    """Train like `train_many`, except that a diverged run returns its error as its result, and ends no other run."""
     return _run_all(_try, jobs, processes, title, {})
 
 
@@ -70,22 +70,22 @@ def resume_several(jobs: list[Job], processes: int, directory: Path) -> list[Res
     """Resume the runs that have not finished, each from its newest checkpoint, or from scratch if it has none."""
     finished: dict[Path, Result] = {}
     starts: dict[Path, Path] = {}
-    for config, place in jobs:
-        if not place.exists():
+    for config, folder in jobs:
+        if not folder.exists():
             continue
-        if not is_run(place) or json.loads((place / "config.json").read_text()) != config.to_tables():
-            raise InputError(f"{place} exists already, with other settings: choose another --name, or remove it")
-        if (place / "results.json").exists():
-            finished[place] = read_result(place / "results.json")
-        elif listed(place):
-            starts[place] = find(place)
+        if not is_run(folder) or json.loads((folder / "config.json").read_text()) != config.to_tables():
+            raise InputError(f"{folder} exists already, with other settings: choose another --name, or remove it")
+        if (folder / "results.json").exists():
+            finished[folder] = read_result(folder / "results.json")
+        elif listed(folder):
+            starts[folder] = find(folder)
         else:
-            shutil.rmtree(place)  # it was stopped before its first checkpoint
+            shutil.rmtree(folder)  # the run was stopped before its first checkpoint
     missing = [job for job in jobs if job[1] not in finished]
     if missing:
         results = train_many(missing, processes, directory.name, starts=starts)
-        finished |= {place: result for (_, place), result in zip(missing, results, strict=True)}
-    return [finished[place] for _, place in jobs]
+        finished |= {folder: result for (_, folder), result in zip(missing, results, strict=True)}
+    return [finished[folder] for _, folder in jobs]
 
 
 def _side_by_side(
@@ -124,7 +124,7 @@ def _stop(executor: ProcessPoolExecutor, workers: set[BaseProcess], futures: lis
     """Begin no further run, and let the runs under way write their checkpoints. A second Ctrl-C ends them at once."""
     executor.shutdown(wait=False, cancel_futures=True)
     for worker in workers:
-        worker.terminate()  # `RunLog` takes it as a request to stop
+        worker.terminate()  # `RunLog` takes SIGTERM as a request to stop
     try:
         wait(futures, timeout=60)
     finally:
@@ -138,11 +138,11 @@ def _interrupted_by_sigterm() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    handler_before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, handler_before)
 
 
 # In the worker processes ----------------------------------------------------------------------------------------------
@@ -151,10 +151,10 @@ PR_SET_PDEATHSIG = 1  # Linux: the signal that a child gets when its parent dies
 
 
 class _Worker:
-    """What a worker process knows."""
+    """The state of a worker process."""
 
-    lines: Any = None  # the queue that progress goes to
-    stop_asked = False  # if so, no further run is begun
+    lines: Any = None  # the queue of progress, which the parent reads
+    stop_asked = False  # True: no further run is begun
 
 
 def _start_worker(lines: Any) -> None:
@@ -170,7 +170,7 @@ def _start_worker(lines: Any) -> None:
 
 
 def _on_sigterm(number: int, frame: Any) -> None:
-    """Remember the request to stop: no run is under way yet that could be asked."""
+    """Remember a request to stop that arrives before the run has set its own handler."""
     _Worker.stop_asked = True
 
 
@@ -187,4 +187,4 @@ def _run_in_worker(work: Callable[..., T], config: Config, directory: Path, star
 def _show(clips: int, line: str) -> None:
     _Worker.lines.put((clips, line))
     if _Worker.stop_asked and clips:
-        os.kill(os.getpid(), signal.SIGTERM)  # the run takes it now, after its first clip
+        os.kill(os.getpid(), signal.SIGTERM)  # the run's own handler is set by its first clip

@@ -195,7 +195,7 @@ def test_a_resumed_run_whose_data_has_changed_warns_and_one_of_other_classes_is_
     run, data = stopped
     open_set(f"ucf101:{data}").train[3].path.unlink()
     assert main(["train", "--resume", str(run)]) == 0
-    assert "the videos that are listed or there have changed since" in capsys.readouterr().err
+    assert "the listed videos, or the files present, have changed since" in capsys.readouterr().err
     classes = data / "ucfTrainTestlist" / "classInd.txt"
     classes.write_text(classes.read_text() + "5 Juggling\n")
     assert main(["train", "--resume", str(run)]) == 2

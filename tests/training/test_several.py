@@ -68,7 +68,7 @@ def test_runs_side_by_side_stop_with_checkpoints_none_is_begun_and_no_process_is
     if how != "SIGKILL":
         assert job.returncode == 130, errors
         last = errors.splitlines()[-1]
-        assert last.endswith("the same command again, with --name runs, goes on with what is missing")
+        assert last.endswith("repeat the command, with --name runs, to continue the runs that have not finished")
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["seed-1", "seed-2"]
     for seed in (1, 2) if how != "SIGKILL" else ():
         find(tmp_path / "runs" / f"seed-{seed}")
@@ -92,7 +92,7 @@ def test_the_same_command_again_goes_on_with_what_is_missing(tmp_path, capsys):
     assert main([*options, str(tmp_path), "--lr", "0.5"]) == 2
     assert "seed-1 exists already, with other settings" in capsys.readouterr().err
     assert main(["train", "--resume", str(tmp_path / "runs")]) == 2
-    assert "a folder of several runs: name one of them (to train on: the same" in capsys.readouterr().err
+    assert "a folder of several runs: name one of them (to train on: repeat the command" in capsys.readouterr().err
 
 
 def test_all_splits_of_data_that_a_config_names(tmp_path, capsys):

@@ -16,7 +16,7 @@ from sideways.errors import InputError
 def relayed(world: MPI.Comm, source: Source) -> Iterator[None]:
     """While the block runs, pass each frame that rank 0 takes from a live stream to every rank that needs frames."""
     stream = source.task
-    if not isinstance(stream, LiveStream):
+    if not isinstance(stream, LiveStream):  # the only task whose frames cannot be had twice: `task.live`
         yield
         return
     comm, opened = world.Dup(), stream.source

@@ -87,7 +87,7 @@ class Receiver(Channel):
     def __init__(self, comm: MPI.Comm, rank: int, tag: int, *channel: Any):
         super().__init__(3 if on_device() else 2, *channel)
         self.requests = [comm.Recv_init(array, rank, tag) for array in self.buffers]
-        self.on_device = None if self.in_place else buffer(self.buffers[0].shape, self.buffers[0].dtype)
+        self.device_copy = None if self.in_place else buffer(self.buffers[0].shape, self.buffers[0].dtype)
 
     def expect(self, tick: int) -> None:
         """Make room for the message that is sent at this tick."""
@@ -103,10 +103,10 @@ class Receiver(Channel):
     def receive(self, tick: int, uploads: Uploads, last_tick: Any) -> Array:
         """The message of the last tick, on the device if arrays live there. last_tick: its end on the device."""
         message = self.in_buffer(tick)
-        if self.on_device is None:
+        if self.device_copy is None:
             return message
-        hold_until(uploads.start(message, self.on_device, last_tick))
-        return self.on_device
+        hold_until(uploads.start(message, self.device_copy, last_tick))
+        return self.device_copy
 
     def restore(self, tick: int, message: Array) -> None:
         """Put back a message that is to be read at this tick."""
@@ -180,8 +180,8 @@ class MPIMailbox(Mailbox):
             return self.incoming[sender, receiver].receive(self.tick, self.uploads, self.ends[-1])
         return super().receive(sender, receiver)
 
-    def deliver(self) -> None:
-        super().deliver()
+    def end(self) -> None:
+        super().end()
         self.ends.append(mark())
         self.downloads.finish()
 

@@ -38,7 +38,7 @@ def ticks_to_top(consumers: Mapping[str, Sequence[str]]) -> dict[str, tuple[int,
     """The ticks that the shortest and the longest path from each unit to the top take."""
     ticks: dict[str, tuple[int, int]] = {}
     for name in reversed(list(consumers)):
-        above = [ticks[c] for c in consumers[name]] or [(-1, -1)]
+        above = [ticks[c] for c in consumers[name]] or [(-1, -1)]  # the top: 0 ticks
         ticks[name] = min(shortest for shortest, _ in above) + 1, max(longest for _, longest in above) + 1
     return ticks
 

@@ -15,7 +15,7 @@ from sideways.losses import Loss
 from sideways.network import Network
 from sideways.optimizers import Optimizer
 from sideways.rules.backprop import Gradients
-from sideways.rules.inference import evaluate_ticking, forward
+from sideways.rules.inference import evaluate_ticking, run_unit
 from sideways.rules.inputs import check_delay, frame_on_device, pairs, target_on_device
 from sideways.rules.mailbox import Mailbox
 from sideways.rules.rule import Evaluation, Rule, Tick, add_up, do_nothing
@@ -102,11 +102,11 @@ class BPTT(Rule):
         for name, unit in network.units.items():
             if t < network.first_forward[name]:
                 continue
-            activation, self._saved[t][name] = forward(network, unit, frame, self._mailbox, train=True)
+            activation, self._saved[t][name] = run_unit(network, unit, frame, self._mailbox, train=True)
             if unit is network.top:
                 loss, self._loss_gradients[t] = self.loss(activation, self._targets[0])
                 output = copied(activation)  # the stored activation may share memory with other arrays
-        self._mailbox.deliver()
+        self._mailbox.end()
         self.clock += 1
         return Tick(loss, output)
 

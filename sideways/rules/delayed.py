@@ -13,6 +13,7 @@ from sideways.backend import Array, copied
 from sideways.network import Network, Unit
 from sideways.rules.inference import inputs_of
 from sideways.rules.mailbox import Mailbox
+from sideways.rules.rule import add_up
 from sideways.rules.sideways import Sideways
 from sideways.rules.trace import Trace, delayed_trace
 
@@ -47,7 +48,8 @@ class Delayed(Sideways):
             name: deque(maxlen=2 * ticks + 1) for name, ticks in self.longest.items() if ticks
         }
         delays = {(i, j): 2 * (self.longest[j] - self.longest[i] - 1) for j, i in network.edges}  # of gradients
-        options["mailbox"] = Mailbox(network.first_message | dict.fromkeys(delays, 0), delays)
+        first_message = network.first_message | dict.fromkeys(delays, 0)  # no gradient message is dropped
+        options["mailbox"] = Mailbox(first_message, delays)
         super().__init__(network, *arguments, **options)
 
     def forward(self, unit: Unit, frame: Array | None) -> tuple[Array, Any]:
@@ -61,6 +63,11 @@ class Delayed(Sideways):
             unit.set_position(self.ticks - delay, self.first_sample)  # Dropout repeats the masks of tick s
             _, saved = unit.forward(self.inputs[unit.name][-1 - delay], train=True)
         return activation, saved
+
+    def incoming_gradient(self, unit: Unit) -> Array:
+        """The sum of the consumers' gradients that belong to tick s. At first some consumers reach no loss yet."""
+        messages = [self.mailbox.receive(consumer, unit.name) for consumer in self.network.consumers[unit.name]]
+        return add_up([message for message in messages if message is not None])
 
     def take(self, frame: Any, target: Any) -> Array | None:
         """Check as Sideways does, and copy the frame: the copy is kept, and the caller may reuse its own array."""

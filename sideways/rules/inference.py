@@ -12,7 +12,7 @@ from sideways.rules.mailbox import Mailbox
 from sideways.rules.rule import Evaluation, Rule
 
 
-def forward(network: Network, unit: Unit, frame: Array | None, mailbox: Mailbox, train: bool) -> tuple[Array, Any]:
+def run_unit(network: Network, unit: Unit, frame: Array | None, mailbox: Mailbox, train: bool) -> tuple[Array, Any]:
     """Run a unit on the messages due at this tick, and send its activation up. Returns (activation, saved values)."""
     activation, saved = unit.forward(inputs_of(unit, frame, mailbox), train)
     for consumer in network.consumers[unit.name]:
@@ -38,9 +38,9 @@ class TickingForward:
         for name in self.rule.owned:
             self.rule.running = name
             if self.t >= network.first_forward[name]:
-                activation, _ = forward(network, network.units[name], frame, self.mailbox, train=False)
+                activation, _ = run_unit(network, network.units[name], frame, self.mailbox, train=False)
                 output = activation if name == network.top.name else None
-        self.mailbox.deliver()
+        self.mailbox.end()
         self.t += 1
         return output
 

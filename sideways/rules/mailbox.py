@@ -41,7 +41,7 @@ class Mailbox:
         """The message that is due at this tick, or None: read-only, intact until the tick is over."""
         return self._messages.get(((sender, receiver), self.tick))
 
-    def deliver(self) -> None:
+    def end(self) -> None:
         """End the tick: drop the messages that were due at this tick."""
         self._messages = {key: message for key, message in self._messages.items() if key[1] > self.tick}
 

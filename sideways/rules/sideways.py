@@ -11,9 +11,9 @@ from typing import Any
 
 from sideways.backend import Array
 from sideways.network import Unit
-from sideways.rules.inference import forward
+from sideways.rules.inference import run_unit
 from sideways.rules.rule import Tick, add_up, do_nothing
-from sideways.rules.ticking import TickingRule
+from sideways.rules.ticking_rule import TickingRule
 
 
 class Sideways(TickingRule):
@@ -60,7 +60,7 @@ class Sideways(TickingRule):
             self.apply_gradients(unit, pseudo_gradients[unit.name])
 
         meanwhile()
-        self.mailbox.deliver()
+        self.mailbox.end()
         self.finish_updates()
         self.clock += 1
         self.ticks += 1
@@ -70,11 +70,10 @@ class Sideways(TickingRule):
         """Take step 1 for one unit, and send its activation up. Returns (activation, values for the backward pass)."""
         self.running = unit.name
         unit.set_position(self.ticks, self.first_sample)
-        activation, saved = forward(self.network, unit, frame, self.mailbox, train=True)
+        activation, saved = run_unit(self.network, unit, frame, self.mailbox, train=True)
         unit.update_statistics(saved)
         return activation, saved
 
     def incoming_gradient(self, unit: Unit) -> Array:
         """The sum of the consumers' gradients that are due at this tick, first consumer to last."""
-        messages = [self.mailbox.receive(consumer, unit.name) for consumer in self.network.consumers[unit.name]]
-        return add_up([message for message in messages if message is not None])
+        return add_up([self.mailbox.receive(consumer, unit.name) for consumer in self.network.consumers[unit.name]])

@@ -17,7 +17,7 @@ from typing import Any
 from sideways.backend import Array, to_device
 from sideways.rules.delayed import Delayed
 from sideways.rules.rule import Rule
-from sideways.rules.ticking import TickingRule
+from sideways.rules.ticking_rule import TickingRule
 
 
 def unit_state(rule: Rule, name: str) -> dict[str, Array | int]:

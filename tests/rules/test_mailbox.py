@@ -35,7 +35,7 @@ def run(mailbox, schedule, ticks):
             mailbox.send(*edge, message_of(edge, tick))
         for edge in EDGES:  # a message that is due stays until the tick is over
             assert mailbox.receive(*edge) is received[edge, tick]
-        mailbox.deliver()
+        mailbox.end()
     return received
 
 

@@ -190,10 +190,10 @@ class ReadOnlyMailbox(sw.Mailbox):
         self.sent = (*self.sent, (message, copied(message)))
         super().send(sender, receiver, message)
 
-    def deliver(self):
+    def end(self):
         assert all(equal(message, before) for message, before in self.read)
         self.read, self.sent = self.sent, ()
-        super().deliver()
+        super().end()
 
 
 @given(cases())

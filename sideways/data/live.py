@@ -1,7 +1,7 @@
 """A live stream from a camera or a playing film. The target of each frame is the frame that comes `horizon` later.
 
-So learning runs `horizon` frames behind the camera: when frame x[n] arrives, frame x[n-horizon] goes into the network,
-with x[n] as its target.
+Learning therefore runs `horizon` frames behind the camera: when frame x[n] arrives, frame x[n-horizon] goes into the
+network, with x[n] as its target.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sideways.data.videos.clips import Normalised
 from sideways.data.videos.ffmpeg import probe
 from sideways.errors import InputError
 
-QUEUE_LENGTH = 4  # frames that may wait for the learner; one more, and the oldest of them is dropped
+QUEUE_LENGTH = 4  # frames that may wait for the learner; when one more arrives, the oldest is dropped
 LONGEST_SILENCE = 30.0  # seconds without a frame, after which the stream counts as ended
 CLOSING_TIME = 3.0  # seconds that ffmpeg has to send a last frame and end
 
@@ -33,8 +33,8 @@ class LiveStream(Task):
 
     data: `"stream:/dev/video0"` or `"stream:FILE"`. A file is played at its own speed and starts again when it ends.
     length: frames between two lines of metrics. size: height and width, cut from the middle of the scaled frame.
-    live: with False, each frame of a file waits until the learner asks for it, so training goes as fast as it can. A
-        run like this can be resumed to the last bit, because the frames can be replayed.
+    live: with False, each frame of a file waits until the learner asks for it, so that training runs as fast as it can.
+        A run with live=False can be resumed to the last bit, because the frames of the file can be replayed.
 
     Nothing is held out: an evaluation uses the frames that come next, without learning from them. `taken` counts the
     frames that the learner took; `dropped` counts the frames that came while the learner was busy and the queue of
@@ -58,13 +58,13 @@ class LiveStream(Task):
     ):
         super().__init__(seed, length)
         if not data.startswith("stream:") or data == "stream:":
-            raise InputError(f"a stream is named --data stream:FILE or stream:/dev/video0, not {data!r}")
+            raise InputError(f"a stream is named by --data stream:FILE or --data stream:/dev/video0, not {data!r}")
         if size < 1 or not deviation > 0 or horizon < 1:
-            raise InputError("a stream needs size and horizon ≥ 1 (--horizon) and deviation > 0: it has no labels")
+            raise InputError("a stream needs size ≥ 1, deviation > 0 and, because it has no labels, --horizon ≥ 1")
         self.path = data.removeprefix("stream:")
         self.is_camera = self.path.startswith("/dev/")
         self.at_own_speed = live
-        self.replays = not live and not self.is_camera  # the same frames come again in a resumed run
+        self.replays = not live and not self.is_camera  # True if a resumed run can replay the frames from the start
         self.horizon = horizon
         self.frame_shape, self.classes = (size, size, 1 if grey else 3), ()
         self.mean, self.deviation = mean, deviation
@@ -72,7 +72,7 @@ class LiveStream(Task):
         self.taken = self.dropped = self.given = 0  # frames
         self.ticks_done = 0  # ticks of the next clip that were done before the run was stopped
         self.failure = ""  # the reason why ffmpeg sends no more frames
-        self.recent: deque[numpy.ndarray] = deque()  # frames whose targets have not come yet, at most `horizon`
+        self.recent: deque[numpy.ndarray] = deque()  # frames whose targets have not arrived yet, at most `horizon`
         self.source: Iterator[numpy.ndarray] | None = None  # frames (H, W, C) uint8, once `open`
         self.stop = threading.Event()  # set when nobody reads the stream any more
         self.thread: threading.Thread | None = None
@@ -84,7 +84,7 @@ class LiveStream(Task):
         return Clip(PendingFrames(pending, 0), PendingFrames(pending, 1))
 
     def open(self, splits: Sequence[str] = SPLITS) -> None:
-        """Start the camera or the file, once, and wait for its first frame. Raises `InputError` if there is none."""
+        """Start the camera or the file, once, and wait for the first frame. Raises `InputError` if no frame arrives."""
         if self.source is not None:
             return
         if not self.is_camera:
@@ -102,7 +102,7 @@ class LiveStream(Task):
         self.source = chain([first], source)
 
     def close(self) -> None:
-        """End ffmpeg. If a thread reads its frames, the thread ends it when the next frame comes, else it ends now."""
+        """End ffmpeg: at once or, if a thread reads the frames, when that thread gets the next frame."""
         self.stop.set()
         if self.thread is not None:
             self.thread.join(CLOSING_TIME)
@@ -122,7 +122,7 @@ class LiveStream(Task):
         return {"taken": self.taken, "dropped": self.dropped}
 
     def next_frame(self) -> numpy.ndarray:
-        """Take the oldest frame in the queue, or wait for the next one to come. Returns (1, H, W, C) uint8."""
+        """Take the oldest frame in the queue, or wait until the next frame arrives. Returns (1, H, W, C) uint8."""
         self.open()
         assert self.source is not None
         frame = next(self.source, None)
@@ -136,11 +136,11 @@ class LiveStream(Task):
         return StreamEndedError(f"{self.path}: {reason}")
 
     def _decode(self) -> Generator[numpy.ndarray]:
-        """Yield frames (H, W, C) from ffmpeg without end: a camera's as they come, a file's in a loop."""
-        import imageio_ffmpeg  # only now: the other tasks do not need it
+        """Yield frames (H, W, C) from ffmpeg without end: a camera's as they arrive, a file's in a loop."""
+        import imageio_ffmpeg  # imported here, so that other tasks do not load it
 
         height, width, channels = self.frame_shape
-        # Without the second option, ffmpeg sends the first half second of a file at once.
+        # Without -readrate_initial_burst, ffmpeg sends the first half second of a file at once.
         speed = ["-re", "-readrate_initial_burst", "0.001"] if self.at_own_speed else []
         source_options = ["-f", "v4l2"] if self.is_camera else [*speed, "-stream_loop", "-1"]
         cut = f"scale={width}:{height}:force_original_aspect_ratio=increase,crop={width}:{height}"
@@ -156,7 +156,7 @@ class LiveStream(Task):
             yield numpy.frombuffer(frame, numpy.uint8).reshape(height, width, channels)
 
     def _queued(self, decoded: Generator[numpy.ndarray]) -> Iterator[numpy.ndarray]:
-        """Read every frame in a thread as soon as it comes, and yield those that are still in the queue when asked."""
+        """Queue every frame in a thread as soon as the frame arrives; yield the oldest one at each request."""
         queue: deque[numpy.ndarray] = deque()
         changed, ended = threading.Condition(), threading.Event()
 
@@ -196,7 +196,7 @@ def _last_words(error: Exception) -> str:
 
 
 class PendingClip:
-    """A clip whose frames and targets are taken from the stream when they are first asked for.
+    """A clip that takes its frames and targets from the stream when they are first asked for.
 
     ticks_done: ticks of the clip that were done before the run was stopped; their frames are gone.
     """

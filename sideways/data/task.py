@@ -27,7 +27,7 @@ class Task:
 
     `clip` is a pure function of (seed, split, index), so any process can make any clip, in any order, and a run that is
     stopped and resumed sees the clips of an uninterrupted one. Sample k of a clip depends on (seed, split, index, k)
-    alone. (A live stream is the exception: `live`.)
+    alone. (A live stream is the exception, see `live`.)
 
     A subclass sets `frame_shape` (H, W, C), `classes` and `length` (T), and writes `samples`.
     """
@@ -37,12 +37,12 @@ class Task:
     span: tuple[float, float] = (-3.0, 3.0)  # the pixel values to draw as black and as white
     predicts_frames = False  # True if the targets are frames, so that targets too must be made or decoded
 
-    # What kind of task this is, for code that treats tasks differently.
-    live = False  # True if frames are used up as they come: no clip can be had twice, and nothing is held out
-    stored = False  # True if this task itself decodes its clips from files, so that a `Loader` can do it ahead of time
+    # Kinds of tasks that other code has to tell apart.
+    live = False  # True if each frame is used up as it arrives: no clip can be made twice, and nothing is held out
+    stored = False  # True if this task itself decodes its clips from files, so that a `Loader` can decode them ahead
 
-    # Numbers that matter to a few tasks only; these defaults suit all others.
-    distinct = 0  # the number of training clips, shown over and over; 0: every clip is new. Tasks without files only.
+    # Numbers that matter to a few tasks only; the defaults suit all other tasks.
+    distinct = 0  # number of training clips, shown over and over; 0: every clip is new (only for tasks without files)
     fingerprint = 0  # a checksum of the video files, by which a resumed run notices that they have changed
     given = 0  # frames that a live stream has used up, by training or evaluation
 
@@ -55,7 +55,7 @@ class Task:
 
     @property
     def base(self) -> Task:
-        """The task whose clips `from_base` turns into clips of this one: this task itself, unless it wraps another."""
+        """The task that makes the clips which `from_base` converts: this task itself, unless it wraps another task."""
         return self
 
     def from_base(self, clip: Clip) -> Clip:
@@ -96,14 +96,14 @@ class Task:
     def _targets(self, labels: numpy.ndarray) -> numpy.ndarray:
         return numpy.tile(labels.astype(numpy.int64), (self.length, 1))
 
-    # What there is to show
+    # The samples and items of a split
 
     def count(self, split: str) -> int | None:
-        """Count the samples of a split; None if new ones can be made without end."""
+        """Count the samples of a split; None if the task makes new samples without end."""
         return None
 
     def held_out_items(self) -> int | None:
-        """Count the items (videos) of the test split, each shown in one or more samples; None if they have no end."""
+        """Count the items (videos) of the test split, each shown in one or more samples; None if endless."""
         return self.count("test")
 
     def items(self, split: str, index: int, batch: int, part: slice = slice(None)) -> numpy.ndarray:
@@ -113,20 +113,20 @@ class Task:
     # From the start of a run to its end
 
     def open(self, splits: Sequence[str] = SPLITS) -> None:
-        """Read the videos of these splits, unless that has been done; raises `InputError` if it cannot be done.
+        """Read the videos of these splits, unless they are read already. Raises `InputError` if they cannot be read.
 
-        `clip` opens the task itself; `targets` does not need the videos.
+        `clip` calls `open` itself; `targets` does not need the videos.
         """
 
     def resume(self, given: int, tick: int, counters: Mapping[str, int]) -> None:
-        """Continue where a run was stopped. A task whose clips are functions of their numbers has nothing to do.
+        """Continue where a run was stopped. A task has nothing to do if each clip depends on its number alone.
 
         given: frames that were used up before the clip in which the run was stopped. tick: frames of this clip that
             were used up. counters: the result of `counters` when the run was stopped.
         """
 
     def counters(self) -> dict[str, int]:
-        """The counters of a live stream, name → number of frames, to be stored in a checkpoint; else an empty dict."""
+        """The counters of a live stream, name → number of frames, for the checkpoint; empty for any other task."""
         return {}
 
     def close(self) -> None:

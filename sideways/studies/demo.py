@@ -72,7 +72,7 @@ def job(recipe: str, clips: int, directory: Path, quick: bool) -> tuple[Config, 
 def on_two_ranks(config: Config, directory: Path) -> Result:
     """Repeat the run of this directory under `mpirun -n 2`, in a directory beside it."""
     name = f"{directory.name}-2-ranks"
-    print("Once more with its units on two ranks (mpirun -n 2):")
+    print("Skip-Sideways once more, with its units on two ranks (mpirun -n 2):")
     changed = {"clips": config.clips, "evaluation-clips": config.evaluation_clips}
     options = [part for option, value in changed.items() for part in (f"--{option}", str(value))]
     print(mpirun(2, "mpi", [directory.name, *options, "--runs", str(directory.parent.absolute()), "--name", name]))

@@ -1,4 +1,4 @@
-"""Start modules of the launcher in this clone (`python -m mpi …`) under mpirun, for the demo and the benchmarks."""
+"""Start the modules of `mpi/`, the launcher in this clone, under mpirun, for the demo and the benchmarks."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ CLONE = Path(__file__).parents[2]
 def mpirun(ranks: int, module: str, arguments: Sequence[str], quiet: bool = False) -> str:
     """Run `python -m module arguments` on this many ranks of this machine, and return what it prints.
 
-    quiet: keep the job's error output for the message instead of passing it through. Raises `InputError` if there is
-    no clone or no mpirun, and if the job fails.
+    quiet: show the job's error output only in the error message, not while the job runs. Raises `InputError` if there
+    is no clone or no mpirun, and if the job fails.
     """
     command = command_of(ranks, "-m", module, *arguments)
     environment = {"OPENBLAS_NUM_THREADS": "1"} | os.environ | {"PYTHONPATH": str(CLONE)}
@@ -31,7 +31,7 @@ def mpirun(ranks: int, module: str, arguments: Sequence[str], quiet: bool = Fals
 
 
 def command_of(ranks: int, *arguments: str) -> list[str]:
-    """`mpirun -n RANKS python ARGUMENTS`, with this Python and the mpirun beside it, else the site's."""
+    """The command `mpirun -n RANKS python ARGUMENTS`: this Python, and the mpirun beside it, else the first on PATH."""
     if not (CLONE / "mpi" / "__main__.py").exists():
         raise InputError("several ranks run from a clone of the repository, not from an installed wheel")
     program = shutil.which(

@@ -143,7 +143,7 @@ def test_remedies_puts_accuracy_memory_and_cost_of_each_in_one_table(tiny):
     assert list(rows) == list(remedies.DIRECTION)
     megabytes = {arm: float(row["MB of activations"]) for arm, row in rows.items()}
     assert megabytes[remedies.PLAIN] <= megabytes[remedies.DELAYED] <= megabytes[remedies.EXACT]
-    assert "What to choose" in finding.notes
+    assert "The remedies to choose" in finding.notes
 
 
 def test_memory_of_sideways_is_flat_in_the_claim_too(tiny):
@@ -227,7 +227,7 @@ def test_a_folder_of_something_else_is_not_replaced(tmp_path, capsys):
     (tmp_path / "stable").mkdir()
     (tmp_path / "stable" / "thesis.tex").touch()
     assert main(["claims", "temporal", "stable", "--quick", "--out", str(tmp_path)]) == 2
-    assert "stable is not of `sideways claims`" in capsys.readouterr().err
+    assert "stable was not written by `sideways claims`" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["stable", "thesis.tex"]  # nothing was begun
 
 
@@ -245,10 +245,10 @@ def test_ctrl_c_keeps_the_findings_and_names_the_command_for_the_rest(tmp_path, 
     monkeypatch.setitem(CLAIMS, "temporal", Claim("It holds.", OURS, holds))
     monkeypatch.setitem(CLAIMS, "stable", Claim("It stops.", OURS, stops))
     assert main(["claims", "temporal", "stable", "smooth", "--quick", "--out", str(tmp_path)]) == 130
-    rest = f"sideways claims stable smooth --quick --out {tmp_path} does the rest"
+    rest = f"to go on: sideways claims stable smooth --quick --out {tmp_path}"
     assert rest in capsys.readouterr().err
     text = (tmp_path / "report.md").read_text()
-    assert f"**{HOLDS}**" in text and f"**{NOT_RUN}**" in text and "it was stopped before its end" in text
+    assert f"**{HOLDS}**" in text and f"**{NOT_RUN}**" in text and "the run was stopped before its end" in text
 
 
 def test_data_that_is_not_there_is_refused_before_anything_runs(tmp_path, capsys):

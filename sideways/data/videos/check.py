@@ -42,7 +42,7 @@ def check(data: str, splits: Sequence[int], length: int, fps: float, processes: 
 
 
 def _parts(videos: VideoSet) -> list[tuple[str, tuple[Video, ...]]]:
-    """The lists of a data set by name: training, test and, for Kinetics-600, the test list besides its validation."""
+    """The lists of a data set by name. Kinetics-600 is tested on its validation list, so test.csv is a third list."""
     return [("train", videos.train), ("test", videos.test), *([("test.csv", videos.spare)] if videos.spare else [])]
 
 

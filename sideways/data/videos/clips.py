@@ -50,9 +50,10 @@ class VideoClips(Task):
     mean, deviation: frames are (x / 255 - mean) / deviation.
 
     Training goes through the videos in a new random order in each epoch; sample n of a run depends on (seed, n) alone.
-    An unreadable video is replaced by another of its class in training, so that labels are known without decoding; in
-    an evaluation it does not count. All evaluations of all runs go through the videos in one random order: the official
-    lists are sorted by class, and an evaluation of the first few videos should be a fair sample of all classes.
+    In training, an unreadable video is replaced by another video of its class, so that labels are known without
+    decoding; in an evaluation, an unreadable video does not count. All evaluations of all runs go through the videos
+    in one random order: the official lists are sorted by class, and an evaluation of the first few videos should be a
+    fair sample of all classes.
     """
 
     stored = True
@@ -83,13 +84,13 @@ class VideoClips(Task):
                 f"{views}, {fps}, {jitter}, {deviation}"
             )
         if not data:
-            raise InputError("no videos named: --data ucf101:/path (or hmdb51:, kinetics600:, folder:)")
+            raise InputError("no videos are named: give --data ucf101:/path (or hmdb51:, kinetics600:, folder:)")
         self.videos: VideoSet = open_set(data, split)
         self.classes, self.fingerprint = self.videos.classes, self.videos.fingerprint
         lists = {"train": self.videos.train, "test": self.videos.test}
         self.listed = {split: [video for video in videos if video.path] for split, videos in lists.items()}
-        held_out = self.listed["test"]
-        self.listed["test"] = [held_out[i] for i in numpy.random.default_rng(0).permutation(len(held_out))]
+        test_videos = self.listed["test"]
+        self.listed["test"] = [test_videos[i] for i in numpy.random.default_rng(0).permutation(len(test_videos))]
         self.of_class: dict[int, list[str]] = {}  # label → paths of training videos, which can replace each other
         for video in self.listed["train"]:
             self.of_class.setdefault(video.label, []).append(str(video.path))
@@ -101,9 +102,9 @@ class VideoClips(Task):
         self._epoch, self._permutation = -1, numpy.empty(0, int)  # the last epoch asked for, and its order of videos
 
     def open(self, splits: Sequence[str] = SPLITS) -> None:
-        """Decode videos of each of these splits until one works.
+        """Decode videos of each of these splits until one can be read.
 
-        Raises `InputError` if all videos of a split fail: its clips would be grey, and teach nothing.
+        Raises `InputError` if no video of a split can be read: all clips would be grey, and teach nothing.
         """
         for split in splits:
             verb = {"train": "train", "test": "evaluate"}[split]
@@ -130,11 +131,11 @@ class VideoClips(Task):
         return len(self.listed["test"])
 
     def held_out_item(self, n: int) -> tuple[int, int]:
-        """(item, view): the number of the video that sample n of the test split shows, and which view of it."""
+        """Return (item, view): the numbers of the video and of the view that sample n of the test split shows."""
         return divmod(n % self.count("test"), self.views)
 
     def video(self, split: str, n: int) -> tuple[Video, int]:
-        """(video, view): the video that sample n shows, and which view of it."""
+        """Return (video, view): the video that sample n shows, and the number of the view."""
         videos = self.listed[split]
         if split == "test":
             item, view = self.held_out_item(n)

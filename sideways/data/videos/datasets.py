@@ -1,4 +1,4 @@
-"""Data sets in the layouts of their authors' archives: the videos their official lists name, and where the files are.
+"""Data sets in the layouts of their authors' archives: the videos of the official lists, and their files.
 
 `open_set("ucf101:/path", split=1)` reads the lists and the folders once; no video is opened.
 """
@@ -159,10 +159,10 @@ def _hmdb51(root: Path, split: int) -> VideoSet:
 def _kinetics600(root: Path, split: int) -> VideoSet:
     """Read train.csv, val.csv (label, youtube_id, time_start, time_end) beside <split>/<label>/<id>_000010_000020.mp4.
 
-    Only the file names count, which are made of an id and two times: files may lie in any folder, or in none.
+    Only file names count, each made of an id and two times, so that files may lie in any folder below the root.
     """
     files = Files(root)
-    by_clip = {path.stem: path for path in files.paths}  # case counts: some ids differ in nothing else
+    by_clip = {path.stem: path for path in files.paths}  # some ids differ only in upper and lower case
     rows = {part: list(_csv(root, part)) for part in ("train", "val", "test")}
     tested = "val" if any(label for label, _ in rows["val"]) else "test"  # the test list may have no labels
     if not any(label for part in ("train", tested) for label, _ in rows[part]):

@@ -1,4 +1,4 @@
-"""Decoding one clip of one video from its file. This is all that a worker process needs to import."""
+"""Decode one clip of one video from its file, in this process or in a worker process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sideways.data.videos.ffmpeg import probe, read_frames
 from sideways.errors import InputError, printable
 
 GREY = 128  # the pixel value of a clip whose videos cannot be read
-MANY = 2.5  # frames: a file is broken if its header promises more than this, and only one can be decoded
+MANY = 2.5  # frames: a file is broken if its header promises more than this, but only one frame can be decoded
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Augmentation:
 
     @classmethod
     def drawn(cls, generator: numpy.random.Generator, flip: bool, jitter: float) -> Augmentation:
-        """Draw an augmentation at random, always with six draws, whatever the options."""
+        """Draw an augmentation at random, always with six draws, so that options do not change later draws."""
         across, down, mirrored, *factors = generator.random(6)
         brightness, contrast, saturation = (1 + jitter * (2 * factor - 1) for factor in factors)
         return cls(across, down, flip and mirrored < 0.5, brightness, contrast, saturation)
@@ -109,13 +109,13 @@ class Decoder:
         if promised <= MANY:  # at a low rate, a very short video may be over before its first frame is due
             attempts.append(partial(decode, count=1))
         frames = _first_that_works(attempts)
-        if len(frames) == 1 < self.length and promised > MANY:  # ffmpeg finds one picture in many a broken file
+        if len(frames) == 1 < self.length and promised > MANY:  # in many broken files ffmpeg finds a single picture
             raise InputError(f"{path}: only one frame could be decoded, the header promises {promised:.0f}")
         return numpy.stack([frames[t % len(frames)] for t in range(self.length)])
 
 
 def _first_that_works(readers: Sequence[Callable[[], Iterator[numpy.ndarray]]]) -> list[numpy.ndarray]:
-    """The frames of the first reader that raises no `InputError`; if all raise one, the error of the last is raised."""
+    """The frames of the first reader that raises no `InputError`; if every reader does, the last error is raised."""
     for reader in readers[:-1]:
         with contextlib.suppress(InputError):
             return list(reader())

@@ -25,7 +25,7 @@ class VideoInfo:
 
 
 def probe(path: str | Path) -> VideoInfo:
-    """Read a video's header. Raises `InputError`, naming the file, if there is no video in it."""
+    """Read a video's header. Raises `InputError`, naming the file, if the file holds no video."""
     if not os.path.isfile(path):
         raise InputError(f"{path}: {'is a folder, not a video file' if os.path.isdir(path) else 'no such file'}")
     if os.path.getsize(path) == 0:
@@ -118,7 +118,7 @@ def write_video(path: str | Path, frames: Iterable[numpy.ndarray], fps: float = 
     options: passed on to `imageio_ffmpeg.write_frames`, which does the work because the writer of scikit-video 1.1
         calls a method that NumPy arrays no longer have.
     """
-    import imageio_ffmpeg  # only now: most programs read videos and write none
+    import imageio_ffmpeg  # imported here, since most programs read videos and write none
 
     frames = iter(frames)
     first = next(frames, None)

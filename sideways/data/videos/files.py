@@ -28,7 +28,7 @@ class Files:
             status = os.stat(folder)
             identity = (status.st_dev, status.st_ino)
             above = ancestors.get(os.path.dirname(folder), frozenset())
-            if identity in above:  # a link led back here
+            if identity in above:  # a link leads back into a folder above
                 subfolders.clear()
                 continue
             ancestors[folder] = above | {identity}
@@ -63,7 +63,7 @@ class Files:
 def first_folder(root: Path, folders: Iterable[str], pattern: str | None, contents: str) -> Path:
     """Return the first of these folders that exists and holds a file of this pattern.
 
-    contents: names what is looked for, in the `InputError` raised if there is no such folder.
+    contents: describes the folder in the `InputError` that is raised if there is no such folder.
     """
     tried = [root / folder for folder in folders]
     for path in tried:
@@ -76,7 +76,7 @@ def first_folder(root: Path, folders: Iterable[str], pattern: str | None, conten
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
     """Yield (line number, line) for the lines of a list that are not empty, without blanks at their ends.
 
-    Lines are numbered from 1, and may end as on any system.
+    Lines are numbered from 1, and may end as on Unix, Windows or old Macs.
     """
     return ((number, line.strip()) for number, line in enumerate(text_of(path).splitlines(), 1) if line.strip())
 

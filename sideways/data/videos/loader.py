@@ -32,7 +32,7 @@ from sideways.errors import InputError, printable
 SHARED_MEMORY = "/dev/shm"
 AHEAD = 2  # clips to decode before they are needed
 PATIENCE = 120.0  # seconds for one sample
-MAX_DEATHS = 3  # deaths of workers without a sample in between; after one more, no worker is replaced
+MAX_DEATHS = 3  # deaths of workers without a finished sample in between; after one more, no worker is replaced
 
 Job = tuple[str, int]  # split, number of the sample
 
@@ -49,7 +49,7 @@ class Loader:
         self.task, self.batch, self.part, self.limits = task, batch, part, limits
         self.skipped: dict[str, str] = {}
         self.unusable: set[Job] = set()
-        slots = len(range(batch)[part]) * (AHEAD + 2)  # an evaluation starts while training clips still wait in theirs
+        slots = len(range(batch)[part]) * (AHEAD + 2)  # training clips still fill slots when an evaluation starts
         self.free = deque(range(slots))
         self.slots: dict[Job, int] = {}  # the slot of each sample that was asked for
         self.done: set[Job] = set()
@@ -63,7 +63,7 @@ class Loader:
             self.workers = [Worker(task.decoder, self.file.fileno(), size) for _ in range(workers)]
 
     def clip(self, split: str, index: int) -> Clip:
-        """Return clip number `index` of a split, equal to `task.clip`'s, and have the next ones decoded meanwhile."""
+        """Return clip number `index` of a split, equal to the clip of `task.clip`, and ask for the next clips."""
         jobs = self._jobs(split, index)
         targets = self.task.targets(split, index, self.batch, self.part)
         for following in range(index, max(index + 1, min(index + 1 + AHEAD, self.limits[split]))):
@@ -125,7 +125,7 @@ class Loader:
             self.unusable.add(job)
 
     def _replace(self, worker: Worker) -> None:
-        """Replace a worker that died or hangs. Its samples go to other workers, except one that has ended two."""
+        """Replace a worker that died or hangs. Its samples go to other workers, except one that ended two workers."""
         worker.end()
         self.workers.remove(worker)
         self.deaths += 1
@@ -141,7 +141,7 @@ class Loader:
         if self.deaths <= MAX_DEATHS:
             self.workers.append(Worker(self.task.decoder, self.file.fileno(), self.memory.size))
         elif not self.workers:
-            print("sideways: the decoding processes keep dying; decoding in this one", file=sys.stderr)
+            print("sideways: the decoding processes keep dying; decoding in the main process", file=sys.stderr)
         for job in jobs:
             if self.workers:
                 self._assign(job)
@@ -158,12 +158,13 @@ class Worker:
 
     def __init__(self, decoder: Decoder, memory: int, size: int):
         self.jobs: deque[Job] = deque()
-        self.waiting: deque[tuple[Job, Order, int]] = deque()  # the orders of those jobs that are still to be sent
-        self.since = time.monotonic()  # seconds: when the worker began with its oldest job
-        self.pipe, its_end = Pipe()
-        command = [sys.executable, "-m", "sideways.data.videos.worker", str(its_end.fileno()), str(memory), str(size)]
-        self.process = subprocess.Popen(command, pass_fds=(its_end.fileno(), memory), stdin=subprocess.DEVNULL)
-        its_end.close()
+        self.waiting: deque[tuple[Job, Order, int]] = deque()  # the orders that are still to be sent
+        self.since = time.monotonic()  # seconds: the time at which the worker began its oldest job
+        self.pipe, worker_end = Pipe()
+        pipe, module = worker_end.fileno(), "sideways.data.videos.worker"
+        command = [sys.executable, "-m", module, str(pipe), str(memory), str(size)]
+        self.process = subprocess.Popen(command, pass_fds=(pipe, memory), stdin=subprocess.DEVNULL)
+        worker_end.close()
         self._send(decoder)
 
     def assign(self, job: Job, order: Order, slot: int) -> None:
@@ -216,8 +217,8 @@ def shared_file(size: int) -> IO[bytes]:
         else:
             return file
     raise InputError(
-        f"decoding ahead needs {size:,} bytes, which neither of {', '.join(folders)} has free: use a smaller --batch, "
-        "fewer or smaller frames, or --workers 0"
+        f"decoding ahead needs {size:,} bytes, more than are free in {' and in '.join(folders)}: use a smaller "
+        "--batch, fewer or smaller frames, or --workers 0"
     )
 
 

@@ -1,7 +1,8 @@
 """`sideways data make`: write a small data set of video files in exactly the layout of a large one.
 
-The classes are easy to learn, and of two kinds. Appearance: stripes, checks, discs, or rings, which a single frame can
-tell. Motion: a random texture that glides to the right, down, left or up, which no single frame can tell.
+The classes are easy to learn, and of two kinds. Classes of appearance are patterns, which a single frame shows:
+stripes, checks, discs or rings. Classes of motion are directions, which no single frame shows: a random texture glides
+to the right, down, left or up.
 """
 
 from __future__ import annotations
@@ -31,15 +32,15 @@ def make(
 ) -> None:
     """Write 4 classes of `groups` × `each` videos of 2 s. Raises `InputError` if `out` exists and is not empty.
 
-    kind: `"ucf101"`, `"hmdb51"` or `"kinetics600"`, the layout. what: `"appearance"` or `"motion"`, for the classes.
-    Every third group is for testing.
+    kind: `"ucf101"`, `"hmdb51"` or `"kinetics600"`, the layout. what: `"appearance"` or `"motion"`, the property that
+    tells the classes. In each split, every third group is in the test list.
     """
     if kind not in LAYOUTS:
         raise InputError(f"cannot make {kind!r}: choose one of {', '.join(LAYOUTS)}")
     if what not in ("appearance", "motion"):
         raise InputError(f"cannot make {what!r}: choose 'appearance' or 'motion'")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} is there already, and not empty")
+        raise InputError(f"{out} exists already and is not empty")
     out.mkdir(parents=True, exist_ok=True)
     (out / MARKER).write_text(
         f"Made by `sideways data make {kind} --what {what}`: {what} of moving pictures, no actions.\n"
@@ -73,7 +74,7 @@ class GeneratedVideo:
     number: int
 
     def part(self, split: int) -> str:
-        """The list that names this video in split 1, 2 or 3: every group is tested on in one of the three splits."""
+        """The list that names this video in split 1, 2 or 3: every group is in the test list of one split."""
         return "test" if self.group % 3 == split - 1 else "train"
 
 
@@ -107,13 +108,13 @@ def motion(label: int, generator: numpy.random.Generator, rate: float) -> Iterat
     """
     rows, columns = numpy.mgrid[:LINES, :COLUMNS]
     angles, phases = generator.uniform(0, 2 * numpy.pi, (2, 16))
-    numbers = 2 * numpy.pi / generator.uniform(12, 24, 16)
-    across, down = numbers * numpy.cos(angles), numbers * numpy.sin(angles)
+    wavenumbers = 2 * numpy.pi / generator.uniform(12, 24, 16)
+    k_x, k_y = wavenumbers * numpy.cos(angles), wavenumbers * numpy.sin(angles)
     velocity = velocities(numpy.array(label), len(DIRECTIONS), 25 * LINES / 32 / rate)  # pixels per frame
-    still = across[:, None, None] * columns + down[:, None, None] * rows + phases[:, None, None]
+    phases_at_start = k_x[:, None, None] * columns + k_y[:, None, None] * rows + phases[:, None, None]
     for t in range(round(SECONDS * rate)):
-        shift = t * (across * velocity[0] + down * velocity[1])
-        texture = numpy.sqrt(2 / 16) * numpy.cos(still - shift[:, None, None]).sum(axis=0)
+        shift = t * (k_x * velocity[0] + k_y * velocity[1])
+        texture = numpy.sqrt(2 / 16) * numpy.cos(phases_at_start - shift[:, None, None]).sum(axis=0)
         grey = numpy.clip(128 + 40 * texture, 0, 255).astype(numpy.uint8)
         yield numpy.repeat(grey[..., None], 3, axis=-1)
 
@@ -129,7 +130,7 @@ def ucf101(out: Path, what: str, videos: list[GeneratedVideo]) -> Layout:
     Videos: UCF-101/<Class>/v_<Class>_g01_c01.avi.
     """
     names = [name.capitalize() for name in _names(what)]
-    names[0] = "HandstandPushups" if what == "appearance" else names[0]  # the names of its files have HandStand
+    names[0] = "HandstandPushups" if what == "appearance" else names[0]  # its file names spell HandStand, as in UCF101
     lists = out / "ucfTrainTestlist"
     lists.mkdir(parents=True)
     _write(lists / "classInd.txt", [f"{i + 1} {name}" for i, name in enumerate(names)])
@@ -155,9 +156,10 @@ def hmdb51(out: Path, what: str, videos: list[GeneratedVideo]) -> Layout:
     names = _names(what)
     lists = out / "testTrainMulti_7030_splits"
     lists.mkdir(parents=True)
-    odd = ("#1_", "It's_(a)_", "50_FIRST_DATES!_", "Me&You;_", "")
+    odd_prefixes = ("#1_", "It's_(a)_", "50_FIRST_DATES!_", "Me&You;_", "")
     stems = {
-        video: f"{odd[video.group % len(odd)]}{names[video.label]}_f_cm_np1_ba_bad_{video.group}_{video.number}.avi"
+        video: f"{odd_prefixes[video.group % len(odd_prefixes)]}{names[video.label]}_f_cm_np1_ba_bad_"
+        f"{video.group}_{video.number}.avi"
         for video in videos
     }
     for split in (1, 2, 3):

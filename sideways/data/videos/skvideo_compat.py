@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy
 
-# imageio-ffmpeg warns that the width and height of a rotated video differ from those in the file, as they should.
+# imageio-ffmpeg warns if the width and height of a rotated video differ from those in the file, which is no error.
 logging.getLogger("imageio_ffmpeg").setLevel(logging.ERROR)
 
 
@@ -63,7 +63,7 @@ def _metadata(filename: str, changed: int, size: int) -> dict[str, Any]:
 
 @functools.cache
 def scikit_video() -> ModuleType:
-    """Return scikit-video, ready to use. It is imported when first needed, since it imports SciPy, which takes long."""
+    """Return scikit-video, ready to use. It is imported at the first call, since importing its SciPy takes long."""
     import imageio_ffmpeg
     import skvideo
 
@@ -73,7 +73,7 @@ def scikit_video() -> ModuleType:
     for name in ("io", "measure", "datasets"):  # these modules copy the paths when they are imported
         importlib.import_module(f"skvideo.{name}")
     skvideo.io.ffmpeg.ffprobe = _probe
-    # With this answer, scikit-video does not refuse unknown endings of file names: ffmpeg looks into the file instead.
+    # With this replacement, scikit-video does not refuse unknown file name endings: ffmpeg looks into the file instead.
     skvideo.io.FFmpegReader._getSupportedDecoders = lambda _: NotImplemented
     if tuple(int(part) for part in skvideo.__version__.split(".")[:2]) < (1, 2):
         for name, module in list(sys.modules.items()):

@@ -79,7 +79,7 @@ def _trivial(units: int) -> Network:
 
 
 def _ticks(network: Network, batch: int, repeats: int) -> dict[str, float]:
-    """Median seconds of a tick, and the spread between the quartiles, once every unit runs."""
+    """Median seconds of a tick, and the spread between the quartiles, measured once all units are busy."""
     rule = Sideways(network, SoftmaxCrossEntropy(), SGD(1e-4, momentum=0.9), boundary="stream")
     frame = numpy.random.default_rng(0).normal(size=(batch, *network.input_shape)).astype(numpy.float32)
     labels, times = numpy.zeros(batch, int), []

@@ -33,7 +33,7 @@ HEAD = (
 
 
 def layers(model: str, size: int, batch: int, repeats: int, path: str | None) -> None:
-    """Print the time of forward and backward of each layer, beside PyTorch's (channels last).
+    """Print the time of forward and backward of each layer, beside the time in PyTorch (channels last).
 
     `*` marks the algorithm that Conv2D takes. path: a JSON file for the results, or None.
     """
@@ -51,8 +51,9 @@ def layers(model: str, size: int, batch: int, repeats: int, path: str | None) ->
                 results.append(result | (_errors(layer, algorithm, x) if algorithm else {}))
     print_table(HEAD, [_row(result) for result in results])
     print(
-        f"\n{model}, float32, one thread, medians of {repeats}. ratio: forward and backward, to PyTorch's. errors: the"
-        "\nlargest, as parts of the root mean square of the float64 result. *: the algorithm that Conv2D takes here."
+        f"\n{model}, float32, one thread, medians of {repeats}. ratio: forward and backward, over PyTorch's. errors:"
+        "\nthe largest error, as a part of the root mean square of the float64 result. *: the algorithm that Conv2D"
+        "\ntakes here."
     )
     write_json(path, results)
 
@@ -90,14 +91,14 @@ def _algorithms(layer: Layer, shape: tuple[int, ...]) -> Iterator[tuple[str, Im2
     if not isinstance(layer, Conv2D):
         yield "", None
         return
-    taken = type(layer.algorithm(shape))
+    chosen = type(layer.algorithm(shape))
     for kind in (Im2col, Winograd):
         if kind is Im2col or (layer.kernel == (3, 3) and layer.stride == (1, 1)):
-            yield f"{kind.__name__.lower()}{'*' if kind is taken else ' '}", kind(layer.windows)
+            yield f"{kind.__name__.lower()}{'*' if kind is chosen else ' '}", kind(layer.windows)
 
 
 def _run(layer: Layer, algorithm: Im2col | Winograd | None, x: numpy.ndarray, dy: numpy.ndarray | None) -> Any:
-    """Run a layer forward and backward: (seconds forward, seconds backward, y, dx, dW). dy: None for y."""
+    """Run a layer forward and backward: (seconds forward, seconds backward, y, dx, dW). dy: None to take y itself."""
     start = time.perf_counter()
     if algorithm is None or not isinstance(layer, Conv2D):
         y, saved = layer.forward(x)

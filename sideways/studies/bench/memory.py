@@ -21,7 +21,7 @@ CLASSES = 101
 
 
 def memory(model: str, size: int, batch: int, lengths: Sequence[int], path: str | None) -> None:
-    """Measure peaks beyond the parameters, the frames and whatever stays between clips; updates at the clip's end."""
+    """Measure peaks beyond the parameters, the frames and all that stays between clips; updates at a clip's end."""
     network = build_model(model, (size, size, 3), CLASSES)
     results = measured(network, batch, lengths)
     exact = {result["T"]: result["peak"] for result in results if result["rule"] == "bptt"}

@@ -19,6 +19,6 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def write_json(path: str | None, results: Any) -> None:
-    """Write the machine and the results to this file, if there is one."""
+    """Write the machine and the results to a JSON file, if a path is given."""
     if path:
         Path(path).write_text(json.dumps({"machine": machine(), "results": results}, indent=2) + "\n")

@@ -1,8 +1,8 @@
 """`sideways bench pipeline` and `sideways bench latency`: the gain from several ranks, and the fate of frames that come
 at a steady rate.
 
-Both start `mpirun` themselves, one job after the other on this machine; each job runs `mpi/bench.py`. Where PyTorch is
-installed, `torch_pipeline.py` runs beside them.
+Both benchmarks start `mpirun` themselves, one job after the other on this machine; each job runs `mpi/bench.py`. If
+PyTorch is installed, `pipeline` runs `torch_pipeline.py` too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sideways.studies.mpirun import CLONE, mpirun
 
 PYTORCH = """PyTorch: the same network, channels last, one thread for each process unless the row says otherwise; GPipe
 and 1F1B with 16 micro-batches of the same size, an update after all 16, stages balanced by PyTorch's own times; ideal:
-that balance × 16 / (15 + ranks)."""
+the speed-up of this balance × 16 / (15 + ranks)."""
 HEAD = (
     *("method", "ranks", "frames/s", "ms/tick", "spread", "speed-up", "ideal", "reached"),
     *("ms over ideal", "ping-pong ms", "Sideways is"),
@@ -35,9 +35,9 @@ NAMES = {
 
 
 def pipeline(ranks: Sequence[int], arguments: Sequence[str], path: str | None) -> None:
-    """Frames per second of Sideways, of blocked model-parallel backpropagation and of PyTorch, on 1 … K ranks."""
+    """Measure frames per second of Sideways, blocked model-parallel backpropagation and PyTorch on 1 … K ranks."""
     results = [measured("pipeline", method, k, arguments) for k in ranks for method in ("sideways", "backprop")]
-    peers, why_not = _pytorch(ranks, arguments)
+    peers, reason = _pytorch(ranks, arguments)
     alone = {r["method"]: r["seconds_per_tick"] for r in reversed([*results, *peers]) if r["ranks"] == ranks[0]}
     fastest = min(r["seconds_per_tick"] for r in results if r["method"] == "sideways")
     rows = []
@@ -50,9 +50,9 @@ def pipeline(ranks: Sequence[int], arguments: Sequence[str], path: str | None) -
     print_table(HEAD, rows)
     print(
         "\nms/tick: median of five; a tick of blocked backpropagation takes one frame up and its gradient down. ideal:"
-        "\nwhat the balance of the placement allows. ping-pong: one way, a bare message as large as the largest"
-        "\nactivation. Sideways is: its fastest row's frames/s over this row's."
-        f"\n{why_not or PYTORCH}"
+        "\nthe speed-up that the balance of the placement allows. ping-pong: one way, a bare message as large as the"
+        "\nlargest activation. 'Sideways is': frames/s of Sideways' fastest row over frames/s of this row."
+        f"\n{reason or PYTORCH}"
     )
     write_json(path, [*results, *peers])
 
@@ -128,7 +128,7 @@ def _pytorch(ranks: Sequence[int], arguments: Sequence[str]) -> tuple[list[dict[
 
 
 def _option(arguments: Sequence[str], name: str) -> Sequence[str]:
-    """An option and its value, if it was given."""
+    """An option and its value; nothing if the arguments do not hold the option."""
     start = arguments.index(name) if name in arguments else len(arguments)
     return arguments[start : start + 2]
 
@@ -139,7 +139,7 @@ def measured(benchmark: str, method: str, ranks: int, arguments: Sequence[str]) 
 
 
 def _print_emulation(arguments: Sequence[str]) -> None:
-    """Say so if devices are emulated."""
+    """Print the emulated time of a unit, if devices are emulated."""
     if "--emulate-ms" in arguments:
         _, milliseconds = _option(arguments, "--emulate-ms")
         print(f"compute is emulated: each unit takes {milliseconds} ms per tick, spent idle\n")

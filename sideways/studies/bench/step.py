@@ -36,7 +36,7 @@ def step(model: str, size: int, batch: int, repeats: int, threads: int, backend:
         rate = sgemm_rate(next(iter(network.units.values())))
         units = [_of_unit(network, unit, batch, repeats) for unit in copy.deepcopy(network).units.values()]
         peers = _pytorch(network, batch, threads) if backend == "numpy" else {}  # PyTorch computes on the CPU
-        steps = {"Sideways": _ours(network, batch), **peers}
+        steps = {"Sideways": _sideways(network, batch), **peers}
         seconds: dict[str, list[float]] = {name: [] for name in steps}
         for run in steps.values():  # The network fills, and every buffer is allocated, before the clock starts.
             for _ in range(2 * network.depth):
@@ -71,10 +71,10 @@ def step(model: str, size: int, batch: int, repeats: int, threads: int, backend:
 
 
 def sgemm_rate(unit: Unit) -> float:
-    """FLOP/s of a square float32 matrix product of 1024 rows: the best of twenty."""
-    like = next(iter(unit.parameters.values()))
+    """FLOP/s of a square float32 matrix product of 1024 rows, on the device of this unit: the best of twenty."""
+    parameter = next(iter(unit.parameters.values()))
     a = to_device(numpy.random.default_rng(0).normal(size=(1024, 1024)), "float32")
-    product, times = empty(like, (1024, 1024), "float32"), []
+    product, times = empty(parameter, (1024, 1024), "float32"), []
     for _ in range(20):
         synchronise()
         start = time.perf_counter()
@@ -100,7 +100,7 @@ def _row(name: str, times: dict[str, Any], flops: float, rate: float) -> tuple[s
     return (name, *(f"{1e3 * seconds:.2f}" for seconds in parts), f"{speed / 1e9:.1f}", f"{speed / rate:.0%}")
 
 
-def _ours(network: Network, batch: int) -> Callable[[], None]:
+def _sideways(network: Network, batch: int) -> Callable[[], None]:
     """A function that runs one tick of Sideways."""
     rule = Sideways(network, SoftmaxCrossEntropy(), OPTIMIZER, boundary="stream")
     random = numpy.random.default_rng(0)

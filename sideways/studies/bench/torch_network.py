@@ -1,4 +1,4 @@
-"""The library's networks in PyTorch, where it is installed, for the benchmarks to compare with."""
+"""The library's networks as PyTorch modules, for benchmarks that compare with PyTorch if PyTorch is installed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Stage(nn.Module):
 
 
 def translated(layer: Layer) -> nn.Module:
-    """PyTorch's module for a layer; exits with a message if there is none here."""
+    """PyTorch's module for a layer; exits with a message for a layer that this function does not know."""
     if isinstance(layer, Conv2D):
         return nn.Conv2d(layer.inputs, layer.outputs, layer.kernel, padding="same")
     if isinstance(layer, Dense):

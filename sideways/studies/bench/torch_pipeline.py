@@ -44,16 +44,16 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8, help="samples of a micro-batch")
     parser.add_argument("--micro-batches", type=int, default=16)
     options = parser.parse_args()
-    with socket.socket() as probe:  # finds a free port
+    with socket.socket() as probe:  # to find a free port
         probe.bind(("127.0.0.1", 0))
         os.environ |= {
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(probe.getsockname()[1]),
             "OMP_NUM_THREADS": str(options.threads),
         }
-    with tempfile.NamedTemporaryFile("r") as answer:
-        torch.multiprocessing.spawn(_process, (options, answer.name), options.ranks)
-        print(answer.read())
+    with tempfile.NamedTemporaryFile("r") as result_file:
+        torch.multiprocessing.spawn(_process, (options, result_file.name), options.ranks)
+        print(result_file.read())
 
 
 def _process(rank: int, options: argparse.Namespace, path: str) -> None:
@@ -84,8 +84,8 @@ def _process(rank: int, options: argparse.Namespace, path: str) -> None:
         result = {"method": options.schedule, "ranks": options.ranks, "threads": options.threads}
         result |= {"batch": options.batch, "allowed": allowed}
         result |= {"seconds_per_tick": statistics.median(seconds), "spread": max(seconds) - min(seconds)}
-        with open(path, "w") as answer:
-            json.dump(result | {"micro_batches": micro_batches, "torch": torch.__version__}, answer)
+        with open(path, "w") as result_file:
+            json.dump(result | {"micro_batches": micro_batches, "torch": torch.__version__}, result_file)
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -129,7 +129,7 @@ def _labels(count: int) -> torch.Tensor:
 
 
 def _costs(units: Sequence[nn.Module], frames: torch.Tensor) -> list[float]:
-    """Seconds of forward and backward of each unit in PyTorch, by which its stages are balanced."""
+    """Seconds of forward and backward of each unit in PyTorch, by which the stages are balanced."""
     costs = []
     x = frames
     for unit in units:

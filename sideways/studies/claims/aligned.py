@@ -57,7 +57,7 @@ class Prediction:
 
     @property
     def sign(self) -> int | None:
-        """+1 or -1 if all paths clearly agree on it, 0 if all predict nothing, None if they disagree."""
+        """The sign: +1 or -1 if all paths clearly agree, 0 if no path predicts a sign, None if the paths disagree."""
         signs = {0 if abs(ratio) < CLEAR else int(numpy.sign(ratio)) for ratio in self.ratios}
         return signs.pop() if len(signs) == 1 else None
 
@@ -101,7 +101,7 @@ def aligned(lab: Lab) -> Finding:
         _draw_training(axes, runs[FIRST].directories[0], batches)
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
     right, positive, negative, signs = counts(measured.values())
-    chance_parts = [one - mean for m in measured.values() for one, mean in zip(m.single, m.means, strict=True)]
+    noise = [single - mean for m in measured.values() for single, mean in zip(m.single, m.means, strict=True)]
     return Finding(
         verdict(list(measured.values())),
         f"below the merge {sum(m.mean > 0 for m in measured.values())} of {len(measured)} cosines are positive; the "
@@ -114,17 +114,18 @@ def aligned(lab: Lab) -> Finding:
         "|R ratio| < 0.2 predicts nothing (open: the unit's paths disagree). A sign is clear if the cosine is two "
         f"standard errors from 0; with a single seed, if it exceeds {FAINT}.",
         [save(figure, lab.directory / "aligned.png")],
-        "The displacement of a path is Δ + 2d, see `sideways/studies/claims/aligned.py`. Of the signs counted, "
-        f"{positive} are positive and {negative} negative. The chance of a single batch is in both of its gradients "
-        "and cancels in the mean: here the cosines of single batches are higher than the cosines of the means by "
-        f"{mean_and_spread(chance_parts)[0] if chance_parts else 0.0:.2f} on average.",
+        "The displacement of a path is Δ + 2d, see `sideways/studies/claims/aligned.py`. Among the counted "
+        f"signs {positive} are positive and {negative} negative. Both gradients of a single batch share the noise of "
+        "this batch, which averages out in the mean gradients: here the cosines of single batches are higher than the "
+        "cosines of the means by "
+        f"{mean_and_spread(noise)[0] if noise else 0.0:.2f} on average.",
     )
 
 
 def measured_cosines(runs: Mapping[str, ArmResults], batches: int) -> dict[tuple[str, str], Measured]:
-    """(case, unit below the merge) → its cosines, a third of the way through each run.
+    """Measure every unit below the merge, a third of the way through each run: (case, unit) → cosines.
 
-    The snapshot was settled before any result was seen.
+    The snapshot was chosen before any result was seen.
     """
     measured: dict[tuple[str, str], Measured] = {}
     for case, (speed, _, merge) in CASES.items():
@@ -181,7 +182,7 @@ def predictions(network: Network, merge: str, speed: float) -> dict[str, Predict
 
 
 def _below(network: Network, unit: str, distance: int) -> Iterator[tuple[str, int]]:
-    """A unit and all units below it, each with the ticks from it to the merge."""
+    """Yield a unit and all units below it, each with its distance to the merge in ticks."""
     if unit == FRAME:
         return
     yield unit, distance
@@ -190,7 +191,7 @@ def _below(network: Network, unit: str, distance: int) -> Iterator[tuple[str, in
 
 
 def opponent(pixels: float) -> float:
-    """R(x) = E_λ[J₁(2πx/λ)]: J₁ as the mean of cos a · sin(z cos a) over angles a, λ as `Waves` draws it."""
+    """R(x) = E_λ[J₁(2πx/λ)]: J₁(z) is the mean of cos a · sin(z cos a) over angles a; `Waves` draws λ."""
     shortest, longest = Waves.wavelengths
     wavelengths = numpy.linspace(shortest, longest, 200)[:, None]
     cosines = numpy.cos(numpy.linspace(0, 2 * numpy.pi, 400, endpoint=False))
@@ -199,10 +200,10 @@ def opponent(pixels: float) -> float:
 
 def counts(measured: Iterable[Measured]) -> tuple[int, int, int, int]:
     """Count the clear cosines whose sign is predicted: (with the predicted sign, positive, negative, all)."""
-    counted_ones = [cosines for cosines in measured if cosines.prediction.sign and cosines.clear]
-    right = sum(cosines.as_predicted for cosines in counted_ones)
-    positive = sum(cosines.mean > 0 for cosines in counted_ones)
-    return right, positive, len(counted_ones) - positive, len(counted_ones)
+    clear_ones = [cosines for cosines in measured if cosines.prediction.sign and cosines.clear]
+    right = sum(cosines.as_predicted for cosines in clear_ones)
+    positive = sum(cosines.mean > 0 for cosines in clear_ones)
+    return right, positive, len(clear_ones) - positive, len(clear_ones)
 
 
 def verdict(measured: Sequence[Measured]) -> Verdict:
@@ -218,12 +219,12 @@ def verdict(measured: Sequence[Measured]) -> Verdict:
         ),
         Check(
             signs > 0 and right >= 0.9 * signs,
-            "the displacement predicts the sign in at least nine of ten cases where it predicts one that is clear",
+            "the displacement predicts the right sign in at least nine of ten cases with a predicted and a clear sign",
             f"{right} of {signs}",
         ),
         Check(
             right > max(positive, negative),
-            "and in more cases than one sign for all would",
+            "it predicts more of these signs than a guess of one sign for all cases would",
             f"{right} against {max(positive, negative)}",
         ),
     )
@@ -243,7 +244,7 @@ def _row(case: str, unit: str, cosines: Measured) -> dict[str, str]:
 
 
 def _agreement(cosines: Measured) -> str:
-    """`yes`, `no` or `not clear`; nothing if no sign is predicted."""
+    """Say if the sign is as predicted: `yes`, `no` or `not clear`; say nothing if no sign is predicted."""
     if not cosines.prediction.sign:
         return ""
     if not cosines.clear:
@@ -257,4 +258,4 @@ def _fresh(config: Config) -> Network:
     return build_network(config, task.frame_shape, len(task.classes))
 
 
-CLAIM = Claim("Pseudo-gradients point the way of the exact gradient.", OURS, aligned)
+CLAIM = Claim("Pseudo-gradients point in the direction of the exact gradient.", OURS, aligned)

@@ -1,4 +1,4 @@
-"""converges and regularises: Sideways and backpropagation where one frame tells enough, with much and little data."""
+"""converges and regularises: Sideways and backprop where one frame is enough, with much and little data."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ REGULARISES = {SIDEWAYS: "bands-few-chain", BACKPROP: "bands-few-backprop", NOIS
 
 
 def converges(lab: Lab) -> Finding:
-    """Train the chain by Sideways and by backpropagation, on new clips all the time."""
+    """Train the chain by Sideways and by backpropagation; every training clip is new."""
     seeds, clips = lab.seeds_of(2, 5, 10), lab.pick(80, 250, 500)
     runs = _train(lab, CONVERGES, seeds, clips)
-    title = f"Wavelength of waves, new clips all the time, {counted(seeds)}"
+    title = f"Wavelength of waves, every clip new, {counted(seeds)}"
     return Finding(
         converged(*(_last(runs[arm]) for arm in CONVERGES), *(runs[arm].accuracies for arm in CONVERGES)),
         f"held out: Sideways {spread(runs[SIDEWAYS].accuracies)}, backprop {spread(runs[BACKPROP].accuracies)}",
@@ -52,12 +52,12 @@ def regularises(lab: Lab) -> Finding:
         regularised(held_out, runs[SIDEWAYS].samples),
         f"held out: Sideways - backprop {difference_text(held_out[SIDEWAYS], held_out[BACKPROP])}",
         f"vgg5 on the wavelength of waves, {clips // 4} rounds over 4 batches of 16 clips, {counted(seeds)}, recipes "
-        "bands-few-*; noise: Gaussian, for each unit as long as Sideways' error of that clip",
+        "bands-few-*; noise: Gaussian, for each unit with the norm of Sideways' error on that clip",
         _rows(runs),
         "The settings of the recipes; one size of the training set.",
         [_picture(lab, runs, clips, title, "regularises.png")],
-        "A rule that fits its training clips less well also has a narrower gap to the held-out clips. To generalise "
-        "better is to do better on held-out clips.",
+        "A rule that fits its training clips less well also has a narrower gap to the held-out clips. Therefore only "
+        "the results on held-out clips count here.",
     )
 
 
@@ -86,7 +86,7 @@ def converged(
             "Sideways' held-out accuracy at most .05 below backprop's",
             difference_text(accuracies, exact_accuracies),
         ),
-        Check(ratio <= 1.2, "its training loss at the end at most 1.2 times backprop's", f"{ratio:.2f} times"),
+        Check(ratio <= 1.2, "Sideways' training loss at the end at most 1.2 times backprop's", f"{ratio:.2f} times"),
     )
 
 

@@ -44,13 +44,14 @@ def check_claims(
 
     names: claims, none for all. directory: receives a folder for each claim, and report.md on all claims that have a
     folder there. A claim that is checked again replaces its folder. An experiment that fails or is stopped is reported
-    as not run, and the others go on. Raises `InputError` for unknown names, and for a folder of something else.
+    as not run, and the others go on. Raises `InputError` for unknown names, and for a folder that this function did not
+    write.
     """
     _check_arguments(names, data)
     names = list(dict.fromkeys(names)) or list(CLAIMS)
     for name in names:
         if (directory / name).exists() and not is_finding(directory / name):
-            raise InputError(f"{directory / name} is not of `sideways claims`: choose another --out")
+            raise InputError(f"{directory / name} was not written by `sideways claims`: choose another --out")
     directory.mkdir(parents=True, exist_ok=True)
     write_report(directory, CLAIMS)  # A damaged finding is refused here, before anything runs.
     flags = _flags(directory, effort, seeds, data)
@@ -61,7 +62,7 @@ def check_claims(
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         command = shlex.join(["sideways", "claims", name, *flags])
-        keep(folder, _not_run("it was stopped before its end"), command)
+        keep(folder, _not_run("the run was stopped before its end"), command)
         try:
             findings[name] = finding = _run(name, Lab(folder, effort, seeds, processes, tuple(data), results))
         except KeyboardInterrupt:
@@ -69,7 +70,7 @@ def check_claims(
             rest = shlex.join(["sideways", "claims", *names[number:], *flags])
             report = directory / "report.md"
             raise Interrupted(
-                f"interrupted in {name}; {report} has what was done before; {rest} does the rest"
+                f"interrupted in {name}; {report} covers the claims checked before; to go on: {rest}"
             ) from None
         keep(folder, finding, command)
         write_report(directory, CLAIMS)
@@ -99,7 +100,7 @@ def _run(name: str, lab: Lab) -> Finding:
     """Run one experiment; if it fails, write error.txt and say why in the finding."""
     try:
         return CLAIMS[name].run(lab)
-    except Exception as error:  # Whatever it is, the other claims are still to be checked.
+    except Exception as error:  # Any error ends this claim only; the other claims are still to be checked.
         (lab.directory / "error.txt").write_text(traceback.format_exc())
         reason = f"{type(error).__name__}: {error}" if not isinstance(error, InputError) else str(error)
         return _not_run(reason.strip().splitlines()[0])

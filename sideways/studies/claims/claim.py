@@ -58,7 +58,7 @@ class Lab:
 
     directory: Path
     effort: str = "normal"
-    seeds: int | None = None  # None: as many as the experiment wants
+    seeds: int | None = None  # None: as many as the experiment asks for
     processes: int = 1
     data: tuple[str, ...] = ()  # data sets, named as for `--data`
     results: dict[str, Result | DivergedError] = field(default_factory=dict)  # config as JSON → result
@@ -68,7 +68,7 @@ class Lab:
         return dict(zip(EFFORTS, (quick, normal, full), strict=True))[self.effort]
 
     def seeds_of(self, quick: int, normal: int, full: int) -> range:
-        """The seeds 1, 2, …: as many as the user asked for, else as many as this effort wants."""
+        """The seeds 1, 2, …: as many as the user asked for, else as many as this effort prescribes."""
         return range(1, 1 + (self.seeds or self.pick(quick, normal, full)))
 
     def train(self, arms: Mapping[str, Config], seeds: range, group: str = "") -> dict[str, ArmResults]:
@@ -94,7 +94,7 @@ class Lab:
 
 
 def _folder_name(arm: str) -> str:
-    """The name of an arm with a hyphen for whatever is not a letter, a digit or a dot."""
+    """The name of an arm, in which hyphens replace all characters but letters, digits and dots."""
     return "-".join("".join(c if c.isalnum() or c == "." else " " for c in arm).split())
 
 
@@ -113,7 +113,7 @@ class ArmResults:
         self.count = len(outcomes)
 
     def values(self, name: str) -> list[float]:
-        """One field of the results: a value for each seed that did not diverge."""
+        """The values of one field of the results, for each seed that did not diverge."""
         return [getattr(result, name) for result in self.finished]
 
     @property
@@ -132,7 +132,7 @@ class ArmResults:
         return [Path(result.directory) for result in self.finished]
 
     def metrics(self, kind: str, name: str) -> list[list[float]]:
-        """A metric that each run logged in its metrics.jsonl, over time."""
+        """The values over time of a metric in the metrics.jsonl of each run."""
         return [[line[name] for line in read_metrics(directory, kind)] for directory in self.directories]
 
 

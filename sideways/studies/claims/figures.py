@@ -29,7 +29,7 @@ class Curve:
 
 
 def panels(count: int, width: float = 4.6) -> tuple[Figure, list[Any]]:
-    """A figure with this many panels, two in a row: printed over a page's width, its letters can be read."""
+    """A figure with this many panels, two in a row, so that its letters can be read at the width of a page."""
     columns, rows = min(count, 2), -(-count // 2)
     figure = Figure(figsize=(width * columns, 3.9 * rows), layout="constrained")
     FigureCanvasAgg(figure)
@@ -73,7 +73,7 @@ def draw_points(
 
 def draw_lines(axes: Any, lines: Sequence[Curve], x: str, y: str, title: str, **scales: Any) -> None:
     """Draw lines, each with its colour and marker; theory is dashed in black, on top."""
-    lines = [line for line in lines if any(numpy.size(values) for values in line.y)]  # without arms that diverged
+    lines = [line for line in lines if any(numpy.size(values) for values in line.y)]  # arms without values diverged
     if not lines:
         axes.set_title(f"{title}: no run finished", fontsize=11)
         return

@@ -51,8 +51,8 @@ def future(lab: Lab) -> Finding:
             if task == "waves":
                 steps, rolled = rolled_out(run)
                 lines = [Curve(name, range(1, steps + 1), values) for name, values in rolled.items()]
-                title = "Rolled out, waves: guesses fed back,\none batch of the first seed"
-                draw_lines(axes[2], lines, "frames after the last given", "PSNR (dB)", title)
+                title = "Rolled out, waves: predictions fed back,\none batch of the first seed"
+                draw_lines(axes[2], lines, "frames after the last input frame", "PSNR (dB)", title)
     waves, real = ratios["waves"], ratios["clips"]
     return Finding(
         verdict(waves, real),
@@ -60,15 +60,15 @@ def future(lab: Lab) -> Finding:
         f"predictor and predictor-skip, 16×16 grey, {clips} clips; recipes waves-predictor-* and clips-predictor-*",
         rows,
         "The settings of the recipes; for --quick 60 clips were tried (too few), and 150 (longer). A skip edge from "
-        "the first unit instead of the raw frame was tried on waves before, and failed. Before, the check against "
-        "repeating was the first one.",
+        "the first unit instead of the raw frame was tried on waves before, and failed. In an earlier "
+        "version, the check against repeating was the first one.",
         [save(figure, lab.directory / "future.png"), *pictures],
         "The videos `prediction-*.mp4` beside the plot show truth, prediction and error.",
     )
 
 
 def judge(runs: dict[str, ArmResults]) -> Scores:
-    """PSNR and SSIM of each arm's networks on held-out clips, and of the two baselines."""
+    """Compute PSNR and SSIM of each arm's networks on held-out clips, and of the two baselines."""
     scores: Scores = {}
     for arm, results in runs.items():
         for directory in results.directories:
@@ -86,7 +86,7 @@ def judge(runs: dict[str, ArmResults]) -> Scores:
 
 
 def rolled_out(directory: Path) -> tuple[int, dict[str, list[float]]]:
-    """PSNR of each frame after the last given one: of predictions that are fed back, and of the last frame repeated."""
+    """The PSNR of each frame after the last input: of predictions that are fed back, and of the last input repeated."""
     trained = load_trained(find(directory))
     config = trained.config
     with session(config):
@@ -96,23 +96,23 @@ def rolled_out(directory: Path) -> tuple[int, dict[str, list[float]]]:
         frames = numpy.stack([numpy.asarray(frame) for frame in clip.frames])
         steps = len(frames) // 2
         start, truth = frames[:-steps], frames[-steps:]
-        guesses = roll_out(rule, start, steps, config.horizon)
+        predicted = roll_out(rule, start, steps, config.horizon)
     repeated = numpy.broadcast_to(start[-1], truth.shape)
     return steps, {
-        SKIP: [float(psnr(truth[k], guesses[k], task.span).mean()) for k in range(steps)],
-        "repeat the last frame given": [float(psnr(truth[k], repeated[k], task.span).mean()) for k in range(steps)],
+        SKIP: [float(psnr(truth[k], predicted[k], task.span).mean()) for k in range(steps)],
+        "repeat the last input frame": [float(psnr(truth[k], repeated[k], task.span).mean()) for k in range(steps)],
     }
 
 
 def verdict(waves: dict[str, list[float]], real: dict[str, list[float]]) -> Verdict:
     """Check that Skip-Sideways is 8 dB above the chain on waves, above the chain on video, and above the baselines."""
-    ours, film = waves.get(SKIP, []), real.get(SKIP, [])
+    on_waves, on_video = waves.get(SKIP, []), real.get(SKIP, [])
     return judged(
-        above("Skip-Sideways on waves", ours, "the chain", waves.get(CHAIN, []), 8, " dB"),
-        above("Skip-Sideways on video", film, "the chain", real.get(CHAIN, []), 0, " dB"),
-        above("Skip-Sideways on waves", ours, "repeating the newest frame", waves.get(REPEAT, []), 4, " dB"),
-        above("Skip-Sideways on waves", ours, "linear extrapolation", waves.get(EXTRAPOLATION, []), 0, " dB"),
-        above("Skip-Sideways on video", film, "repeating the newest frame", real.get(REPEAT, []), 0, " dB"),
+        above("Skip-Sideways on waves", on_waves, "the chain", waves.get(CHAIN, []), 8, " dB"),
+        above("Skip-Sideways on video", on_video, "the chain", real.get(CHAIN, []), 0, " dB"),
+        above("Skip-Sideways on waves", on_waves, "repeating the newest frame", waves.get(REPEAT, []), 4, " dB"),
+        above("Skip-Sideways on waves", on_waves, "linear extrapolation", waves.get(EXTRAPOLATION, []), 0, " dB"),
+        above("Skip-Sideways on video", on_video, "repeating the newest frame", real.get(REPEAT, []), 0, " dB"),
     )
 
 

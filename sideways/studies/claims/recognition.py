@@ -1,4 +1,4 @@
-"""recognition: three data sets through the whole pipeline; a small made set stands in for each that is not at hand."""
+"""recognition: three data sets through the whole pipeline; a small made set replaces each that is not at hand."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def recognition(lab: Lab) -> Finding:
 
 
 def _arms(lab: Lab, data: str, large: bool) -> dict[str, Config]:
-    """The arms for one data set; large: by the recipe made for it, a day for each run, without exact bptt."""
+    """The arms for one data set; large: by its own recipe, which takes a day for each run, without bptt."""
     if large:
         names = {arm: large_recipe(data, VARIANTS[arm]) for arm in (SKIP, CHAIN)}
         return {arm: recipe(name, task_options={"data": data}) for arm, name in names.items()}
@@ -87,7 +87,7 @@ def check_data(data_sets: Sequence[str]) -> None:
 
 
 def made_sets(lab: Lab, kinds: set[str]) -> list[str]:
-    """Make a small data set in each layout that is not among these kinds, of classes that only motion tells."""
+    """Make a small data set, whose classes only motion tells, in each layout that is not among these kinds."""
     groups, each = lab.pick((9, 1), (25, 2), (25, 2))
     data_sets = []
     for kind in (kind for kind in LAYOUTS if kind not in kinds):

@@ -58,8 +58,8 @@ def remedies(lab: Lab) -> Finding:
     for arm, config in arms.items():
         snapshots = [listed(directory)[0] for directory in runs[arm].directories[:1]]
         means = [measure(config, load_trained(path).network, batches)[0] for path in snapshots if arm != EXACT]
-        lower = {unit: value for mean in means for unit, value in mean.items() if unit < MERGE}
-        rows.append(_row(arm, runs[arm], lower, ratios.get(arm, [])))
+        below_merge = {unit: value for mean in means for unit, value in mean.items() if unit < MERGE}
+        rows.append(_row(arm, runs[arm], below_merge, ratios.get(arm, [])))
     figure, axes = panels(2, 5.2)
     accuracy = {arm: results.accuracies for arm, results in runs.items()}
     title = f"Direction of waves without normalisation:\n{clips} clips"
@@ -74,15 +74,15 @@ def remedies(lab: Lab) -> Finding:
         f"direction of waves by vgg5-skip without normalisation, {clips} clips, recipes waves-bare*; two ticks ahead, "
         f"{ahead_clips} clips, recipes waves-predictor-*",
         rows,
-        "Rates: × 0.3, 0.1, 0.03 for one, two and three units below the merge, and no others; all other settings are "
-        "those of the recipes.",
+        "Rates: × 0.3, 0.1, 0.03 for units one, two and three below the merge; no other factors were tried. All other "
+        "settings are those of the recipes.",
         [save(figure, lab.directory / "remedies.png")],
         choice(accuracy, ratios, {arm: results.values("activation_megabytes") for arm, results in runs.items()}),
     )
 
 
 def choice(accuracy: dict[str, list[float]], ratios: dict[str, list[float]], memory: dict[str, list[float]]) -> str:
-    """The remedies to choose by the numbers: for classes the leanest within .02 of the best, for frames the best."""
+    """Name the remedies to choose: for classes the leanest within .02 of the best, for frames the best."""
     mean = {arm: mean_and_spread(values)[0] for arm, values in memory.items() if values}
     means = {arm: mean_and_spread(values)[0] for arm, values in accuracy.items() if arm != EXACT and arm in mean}
     frames = {arm: mean_and_spread(values)[0] for arm, values in ratios.items() if arm != EXACT and values}
@@ -90,10 +90,11 @@ def choice(accuracy: dict[str, list[float]], ratios: dict[str, list[float]], mem
         return ""
     good = [arm for arm, value in means.items() if value >= max(means.values()) - 0.02]
     leanest = min(good, key=lambda arm: mean[arm])
-    first = max(frames, key=lambda arm: frames[arm])
+    best_for_frames = max(frames, key=lambda arm: frames[arm])
     return (
-        f"What to choose, by these numbers: for classes, of the remedies within .02 of the best ({', '.join(good)}), "
-        f"**{leanest}** needs the least memory; for frames, **{first}** ({frames[first]:.1f} dB). Delayed takes "
+        f"The remedies to choose, by these numbers: for classes, among the remedies within .02 of the best "
+        f"({', '.join(good)}), **{leanest}** needs the least memory; for frames, **{best_for_frames}** "
+        f"({frames[best_for_frames]:.1f} dB) predicts best. Delayed takes "
         f"{mean[DELAYED] / mean[PLAIN]:.1f} times the memory of Sideways here, and one more forward pass per "
         f"tick; exact bptt {mean[EXACT] / mean[PLAIN]:.1f} times."
     )
@@ -108,13 +109,13 @@ def verdict(accuracy: dict[str, list[float]], ratios: dict[str, list[float]], sa
     )
 
 
-def _row(arm: str, runs: ArmResults, lower: dict[str, float], ratios: list[float]) -> dict[str, str]:
+def _row(arm: str, runs: ArmResults, below_merge: dict[str, float], ratios: list[float]) -> dict[str, str]:
     return {
         "remedy": arm,
         "seeds": str(runs.count),
         "direction, accuracy": spread(runs.accuracies),
         "diverged": str(runs.diverged),
-        "cosines below the merge, seed 1": ", ".join(f"{value:+.2f}" for value in lower.values()),
+        "cosines below the merge, seed 1": ", ".join(f"{value:+.2f}" for value in below_merge.values()),
         "two ticks ahead, PSNR dB": spread(ratios, 2),
         "MB of activations": f"{numpy.mean(runs.values('activation_megabytes')):.1f}" if runs.finished else "",
         "ms per frame, side by side": spread(runs.values("milliseconds_per_frame")),

@@ -1,7 +1,7 @@
 """The report of `sideways claims`: report.md, with a table of all claims and a section for each.
 
-It is written anew after each claim, from the finding.json in each claim's folder, so that claims may be checked one by
-one, in any order.
+The report is written anew after each claim, from the finding.json in each claim's folder, so that claims may be checked
+one by one, in any order.
 """
 
 from __future__ import annotations
@@ -44,13 +44,14 @@ def write_report(directory: Path, claims: Mapping[str, Claim]) -> None:
         "standard deviation over seeds.",
         "A verdict follows from checks that are stated below it: if the first, the claim itself, fails, it *does not "
         "hold here*; if another fails, it *holds in part*.",
-        "With --quick there are few seeds and short runs; `sideways claims all` gives each experiment what it wants."
+        "With --quick there are few seeds and short runs; `sideways claims all` gives each "
+        "experiment all the seeds and clips that it needs."
         if any("--quick" in command for command in commands)
         else "",
         markdown([_line(name, claims[name], finding) for name, (finding, _, _) in findings.items()])
         if findings
         else "",
-        *(_section(directory, name, claims[name], *kept) for name, kept in findings.items()),
+        *(_section(directory, name, claims[name], *parts) for name, parts in findings.items()),
     ]
     _write(directory / "report.md", "\n\n".join(part for part in sections if part) + "\n")
 
@@ -66,10 +67,10 @@ def _read(folder: Path) -> tuple[Finding, str, dict[str, Any]]:
     """Read a finding from its folder: (finding, command, machine)."""
     try:
         entries = json.loads((folder / FINDING).read_text(encoding="utf-8"))
-        command, on, verdict = entries.pop("command"), entries.pop("machine"), entries.pop("verdict")
+        command, computer, verdict = entries.pop("command"), entries.pop("machine"), entries.pop("verdict")
         entries["verdict"] = Verdict(verdict["word"], tuple(Check(**check) for check in verdict["checks"]))
         entries["pictures"] = [folder / picture for picture in entries["pictures"]]
-        return Finding(**entries), command, on
+        return Finding(**entries), command, computer
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{folder / FINDING} is damaged, or of another version: remove {folder}") from None
 
@@ -83,16 +84,16 @@ def _line(name: str, claim: Claim, finding: Finding) -> dict[str, str]:
     }
 
 
-def _section(folder: Path, name: str, claim: Claim, finding: Finding, command: str, on: Mapping[str, Any]) -> str:
+def _section(folder: Path, name: str, claim: Claim, finding: Finding, command: str, computer: Mapping[str, Any]) -> str:
     checks = [
-        {"rule": check.rule, "found": check.found, "": "yes" if check.true else "**no**"}
+        {"rule": check.rule, "measured": check.found, "": "yes" if check.true else "**no**"}
         for check in finding.verdict.checks
     ]
     parts = [
         f"## {name}",
         f"{claim.words} *({claim.source})*",
-        f"**Verdict: {finding.verdict.word}.** What was run: {finding.what}",
-        f"`{command}`, on {on['cpu']}, {on['cores']} cores, NumPy {on['numpy']}.",
+        f"**Verdict: {finding.verdict.word}.** The runs: {finding.what}",
+        f"`{command}`, on {computer['cpu']}, {computer['cores']} cores, NumPy {computer['numpy']}.",
         markdown(checks) if checks else "",
         markdown(finding.rows) if finding.rows else "",
         *(f"![{name}]({os.path.relpath(picture, folder)})" for picture in finding.pictures),

@@ -66,16 +66,16 @@ def _latency_rows(ticks: Ticks, ranks: Sequence[int], results: Sequence[Measurem
         for depth, updates in ticks.items()
     ]
     for k in ranks:
-        ours, theirs = (result for result in results if result["ranks"] == k)
+        sideways, backprop = (result for result in results if result["ranks"] == k)
         rows.append(
             {
                 "network": f"{UNITS} units on {k} rank{'s' if k > 1 else ''}",
-                "first update a frame causes": f"{1e3 * soonest(ours):.0f} ms",
+                "first update a frame causes": f"{1e3 * soonest(sideways):.0f} ms",
                 "its loss trains the top": "",
-                "… and the bottom unit": f"{1e3 * own_loss(ours, period):.0f} ms" if k == UNITS else "",
-                "backprop": f"{1e3 * soonest(theirs):.0f} ms",
-                "updates per frame that arrives": f"{ours['updates_per_frame']:.2f}, backprop "
-                f"{theirs['updates_per_frame']:.2f}",
+                "… and the bottom unit": f"{1e3 * own_loss(sideways, period):.0f} ms" if k == UNITS else "",
+                "backprop": f"{1e3 * soonest(backprop):.0f} ms",
+                "updates per frame that arrives": f"{sideways['updates_per_frame']:.2f}, backprop "
+                f"{backprop['updates_per_frame']:.2f}",
             }
         )
     return rows
@@ -119,7 +119,8 @@ def first_updates(depth: int) -> dict[str, int]:
     """Ticks from a frame's arrival, its own tick included, until parameters differ because of the frame or its target.
 
     Two streams are compared that differ in one frame, or in one target, at a tick when all units are busy. Returns
-    `first`: any parameter, because of the frame; `top` and `bottom`: that unit's parameters, because of the target.
+    `first`, until any parameter differs because of the frame; `top` and `bottom`, until the parameters of the top and
+    the bottom unit differ because of the target.
     """
     length, shape = 5 * depth, (2, 2, 1)
     random = numpy.random.default_rng(depth)
@@ -156,15 +157,15 @@ def _parameters_over_time(depth: int, frames: numpy.ndarray, targets: numpy.ndar
 
 
 def latency_verdict(ticks: Ticks, widest: dict[str, Measurement]) -> Verdict:
-    """Check that a frame takes part in an update sooner than in backprop, in ms and ticks, and that none is missed."""
-    soon = {depth: updates["first"] for depth, updates in ticks.items()}
-    ours, theirs = (soonest(widest[method]) for method in METHODS)
+    """Check that a frame takes part in an update sooner than in backprop, and that Sideways misses no frame."""
+    first_ticks = {depth: updates["first"] for depth, updates in ticks.items()}
+    sideways_age, backprop_age = (soonest(widest[method]) for method in METHODS)
     rate, blocked = (widest[method]["updates_per_frame"] for method in METHODS)
     return judged(
         Check(
-            ours < theirs,
+            sideways_age < backprop_age,
             "a frame takes part in an update sooner than in backprop, in milliseconds, on all ranks",
-            f"{1e3 * ours:.0f} against {1e3 * theirs:.0f}",
+            f"{1e3 * sideways_age:.0f} against {1e3 * backprop_age:.0f}",
         ),
         Check(
             rate >= 0.95 > blocked,
@@ -172,13 +173,13 @@ def latency_verdict(ticks: Ticks, widest: dict[str, Measurement]) -> Verdict:
             f"{rate:.2f} against {blocked:.2f}",
         ),
         Check(
-            all(first < 2 * depth - 1 for depth, first in soon.items()),
-            "counted in ticks, before tick 2D - 1",
-            ", ".join(f"D = {depth}: {first}" for depth, first in soon.items()),
+            all(first < 2 * depth - 1 for depth, first in first_ticks.items()),
+            "a frame takes part in an update before tick 2D - 1",
+            ", ".join(f"D = {depth}: {first}" for depth, first in first_ticks.items()),
         ),
         Check(
             all(updates["bottom"] == 2 * depth - 1 for depth, updates in ticks.items()),
-            "its own loss reaches the bottom unit in tick 2D - 1, no sooner and no later",
+            "a frame's own loss reaches the bottom unit in tick 2D - 1, no sooner and no later",
             ", ".join(str(updates["bottom"]) for updates in ticks.values()),
         ),
     )
@@ -230,7 +231,11 @@ def parallel_verdict(ranks: Sequence[int], gains: dict[str, list[float]], real: 
             "Sideways on K ranks at least .8 K times as fast as on one",
             ", ".join(f"K = {k}: {gain:.2f}" for k, gain in zip(ranks, gains["sideways"], strict=True)),
         ),
-        Check(max(gains["backprop"]) < 1.5, "blocked backprop less than 1.5 times", f"{max(gains['backprop']):.2f}"),
+        Check(
+            max(gains["backprop"]) < 1.5,
+            "blocked backprop on K ranks less than 1.5 times as fast as on one",
+            f"{max(gains['backprop']):.2f}",
+        ),
     ]
     if real:
         checks.append(Check(real[-1] >= 1.5, "vgg8 on two real cores at least 1.5 times", f"{real[-1]:.2f}"))
@@ -259,21 +264,21 @@ def memory(lab: Lab) -> Finding:
 
 
 def _memory_picture(lab: Lab, lengths: Sequence[int], peaks: dict[str, list[int]], title: str) -> Path:
-    """Draw the peaks against the length; in theory Sideways' is flat, bptt's grows as between the first two."""
+    """Draw the peaks against the length; in theory Sideways' are flat, bptt's grow as between the first two."""
     figure, axes = panels(1)
     lines = [Curve(rule, lengths, [peak / 1e6 for peak in values]) for rule, values in peaks.items()]
     flat, (low, high) = peaks["Sideways"][0] / 1e6, (peak / 1e6 for peak in peaks["bptt"][:2])
-    each = (high - low) / (lengths[1] - lengths[0])
-    grows = [low + each * (t - lengths[0]) for t in lengths]
+    per_frame = (high - low) / (lengths[1] - lengths[0])
+    growing = [low + per_frame * (t - lengths[0]) for t in lengths]
     label = "theory: flat; a constant and a share for each frame"
-    lines += [Curve(label, lengths, [flat] * len(lengths), theory=True), Curve("", lengths, grows, theory=True)]
+    lines += [Curve(label, lengths, [flat] * len(lengths), theory=True), Curve("", lengths, growing, theory=True)]
     scales = {"xscale": "log", "yscale": "log"}
     draw_lines(axes[0], lines, "length T of a clip (frames)", "peak beyond parameters and frames (MB)", title, **scales)
     axes[0].minorticks_off()
     axes[0].set_xticks(lengths, [str(t) for t in lengths])
     axes[0].yaxis.set_major_formatter("{x:g}")
     axes[0].set_yticks([10, 20, 50, 100, 200, 500])
-    axes[0].set_ylim(min(map(min, peaks.values())) / 2e6, max(grows) * 4)
+    axes[0].set_ylim(min(map(min, peaks.values())) / 2e6, max(growing) * 4)
     return save(figure, lab.directory / "memory.png")
 
 
@@ -287,8 +292,8 @@ def memory_verdict(lengths: Sequence[int], peaks: dict[str, list[int]]) -> Verdi
             f"Sideways' peak grows by at most 5 % when clips are {longer:g} times as long",
             f"{flat:.3f} times",
         ),
-        Check(growth >= longer / 2, f"bptt's grows at least {longer / 2:g} times", f"{growth:.1f} times"),
-        Check(ratio >= 5, "at the longest clip bptt's is at least five times Sideways'", f"{ratio:.1f} times"),
+        Check(growth >= longer / 2, f"bptt's peak grows at least {longer / 2:g} times", f"{growth:.1f} times"),
+        Check(ratio >= 5, "at the longest clip bptt's peak is at least five times Sideways'", f"{ratio:.1f} times"),
     )
 
 

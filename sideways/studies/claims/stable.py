@@ -24,7 +24,7 @@ class Steadiness:
 
     accuracies: list[float]  # held out, one for each seed
     over_time: list[float]  # deviation of the loss from clip to clip in the last third, of each seed that finished
-    failed: int  # diverged, or ended no better than guessing
+    failed: int  # number of runs that diverged, or ended no better than guessing
 
     @property
     def count(self) -> int:
@@ -36,7 +36,7 @@ def stable(lab: Lab) -> Finding:
     """Train both networks at several learning rates; compare the deviations over seeds and over time."""
     seeds, clips = lab.seeds_of(5, 5, 10), lab.pick(40, 150, 250)
     if len(seeds) < LEAST_SEEDS:
-        raise InputError(f"is about the spread over seeds: --seeds must be at least {LEAST_SEEDS}")
+        raise InputError(f"stable is about the spread over seeds: --seeds must be at least {LEAST_SEEDS}")
     rates = lab.pick((1e-3, 1e-2, 1e-1), (5e-4, 2e-3, 8e-3, 3e-2, 1e-1), (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 3e-2, 1e-1))
     arms = {
         f"{arm}, rate {rate:g}": recipe(name, clips=clips, optimizer={"learning_rate": rate})
@@ -71,12 +71,12 @@ def stable(lab: Lab) -> Finding:
         f"deviation over seeds {over_seeds[0]:.2f} times the chain's, over time {over_time[0]:.2f} times",
         f"the wavelength of waves (one frame is enough for both), {clips} clips, {counted(seeds)}, recipes bands-*",
         rows,
-        f"Adam's learning rates {', '.join(f'{rate:g}' for rate in rates)}, all of them in the table. Before, a ratio "
-        "of .9 was enough, without an interval.",
+        f"Adam's learning rates {', '.join(f'{rate:g}' for rate in rates)}, all of them in the table. An earlier "
+        "version asked for a ratio of .9, without an interval.",
         [save(figure, lab.directory / "stable.png")],
-        "Ratios are of means over the learning rates at which all runs of both arms learnt; their interval comes from "
-        "seeds drawn anew (bootstrap). Over time: the deviation of the differences between neighbouring clips, divided "
-        "by √2, so that learning is not taken for noise."
+        "The ratios compare means over the learning rates at which all runs of both arms learnt; their intervals come "
+        "from seeds drawn anew (bootstrap). The deviation over time is the deviation of the differences between "
+        "neighbouring clips, divided by √2, so that learning is not taken for noise."
         + (
             "" if any(one.failed for one in chain + skip) else " No run failed; these rates say nothing about failures."
         ),
@@ -109,7 +109,7 @@ Measure = Callable[[list[Steadiness], numpy.ndarray], numpy.ndarray]
 def compared(chain: list[Steadiness], skip: list[Steadiness], measure: Measure) -> tuple[float, float, float]:
     """The ratio of Skip-Sideways' measure to the chain's, and its 95 % interval (bootstrap over seeds).
 
-    Only learning rates count at which every run of both learnt; the numbers are NaN if there is none.
+    Only the learning rates at which every run of both arms learnt count; without any, the numbers are NaN.
     """
     pairs = [pair for pair in zip(chain, skip, strict=True) if not any(one.failed for one in pair)]
     if not pairs:
@@ -122,7 +122,7 @@ def compared(chain: list[Steadiness], skip: list[Steadiness], measure: Measure) 
         measures.append(measure(list(rates), numpy.vstack([numpy.arange(count), drawn])))
     with numpy.errstate(divide="ignore", invalid="ignore"):
         ratios = measures[1] / measures[0]
-    numbers = ratios[1:][~numpy.isnan(ratios[1:])]  # A draw of one seed again and again gives 0 / 0.
+    numbers = ratios[1:][~numpy.isnan(ratios[1:])]  # A draw that repeats one seed gives 0 / 0.
     if not numbers.size:
         return (float("nan"),) * 3
     low, high = numpy.quantile(numbers, (0.025, 0.975), method="nearest")
@@ -130,7 +130,7 @@ def compared(chain: list[Steadiness], skip: list[Steadiness], measure: Measure) 
 
 
 def verdict(chain: list[Steadiness], skip: list[Steadiness]) -> Verdict:
-    """Check that Skip-Sideways' deviations over seeds and time are clearly below the chain's; and no more runs fail."""
+    """Check that Skip-Sideways' deviations over seeds and time are clearly below the chain's, and no more runs fail."""
     checks = []
     for words, measure in (("accuracy over seeds", deviation), ("the loss over time", mean_over_time)):
         ratio, low, high = compared(chain, skip, measure)
@@ -140,7 +140,8 @@ def verdict(chain: list[Steadiness], skip: list[Steadiness]) -> Verdict:
         checks.append(Check(high < 1, rule, f"{ratio:.2f} times, {low:.2f} to {high:.2f}"))
     fails = [sum(one.failed for one in arm) for arm in (chain, skip)]
     if any(fails):
-        checks.append(Check(fails[1] <= fails[0], "no more runs fail", f"{fails[1]} against {fails[0]}"))
+        rule = "no more runs of Skip-Sideways fail than of the chain"
+        checks.append(Check(fails[1] <= fails[0], rule, f"{fails[1]} against {fails[0]}"))
     return judged(*checks)
 
 

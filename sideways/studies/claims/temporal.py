@@ -22,7 +22,7 @@ def temporal(lab: Lab) -> Finding:
     rows: Rows = []
     figure, axes = panels(2, width=5.2)
     results = {}
-    for task, where, panel in zip(("waves", "pan"), ("moving waves", "pan over real video"), axes, strict=True):
+    for task, label, panel in zip(("waves", "pan"), ("moving waves", "pan over real video"), axes, strict=True):
         seeds = lab.seeds_of(2, 5, 10) if task == "waves" else lab.seeds_of(1, 3, 10)
         clips = lab.pick(100, 250, 250) if task == "waves" else lab.pick(150, 300, 300)
         variants = dict(ARMS)
@@ -30,9 +30,9 @@ def temporal(lab: Lab) -> Finding:
             variants = {arm: ARMS[arm] for arm in (SKIP, CHAIN, BPTT)}
         arms = {arm: recipe(f"{task}-{variant}", clips=clips) for arm, variant in variants.items()}
         results[task] = runs = lab.train(arms, seeds, task)
-        rows += [_row(where, arm, runs[arm], clips, arms[arm].batch) for arm in arms]
+        rows += [_row(label, arm, runs[arm], clips, arms[arm].batch) for arm in arms]
         chance = {"chance": 0.25}
-        title = f"Direction of {where}:\n{clips} clips, {counted(seeds)}"
+        title = f"Direction of {label}:\n{clips} clips, {counted(seeds)}"
         draw_points(panel, {arm: run.accuracies for arm, run in runs.items()}, "held-out accuracy", title, chance, ARMS)
         panel.set_xlim(0, 1.02)
     waves = {arm: run.accuracies for arm, run in results["waves"].items()}
@@ -47,7 +47,7 @@ def temporal(lab: Lab) -> Finding:
         [save(figure, lab.directory / "temporal.png")],
         f"With all units below the merge frozen: waves {spread(waves[FROZEN])}"
         + (f", pan {spread(pan[FROZEN])}" if FROZEN in pan else "")
-        + ". Where that is no less than with training, the pseudo-gradients of these units were useless or harmful.",
+        + ". If freezing these units costs no accuracy, their pseudo-gradients were useless or harmful.",
     )
 
 
@@ -65,10 +65,10 @@ def verdict(waves: dict[str, list[float]], pan: dict[str, list[float]], samples:
     )
 
 
-def _row(where: str, arm: str, runs: ArmResults, clips: int, batch: int) -> dict[str, str]:
+def _row(label: str, arm: str, runs: ArmResults, clips: int, batch: int) -> dict[str, str]:
     seconds = [1e-3 * value * clips * batch * 18 for value in runs.values("milliseconds_per_frame")]
     return {
-        "task": where,
+        "task": label,
         "arm": arm,
         "seeds": str(runs.count),
         "held-out accuracy": spread(runs.accuracies),

@@ -1,4 +1,4 @@
-"""Verdicts follow from checks: each is a rule in words, the measured numbers, and whether the numbers satisfy it."""
+"""Verdicts follow from checks. A check is a rule in words, the measured numbers, and whether they satisfy the rule."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def at_chance(subject: str, accuracies: Sequence[float], chance: float, samples:
 
 
 def above(subject: str, values: Sequence[float], other: str, others: Sequence[float], least: float, unit: str) -> Check:
-    """Check that one mean exceeds another by at least so much; least < 0: that it is at most so much below."""
+    """Check that one mean exceeds another by at least `least`; if negative, that one is at most so much below."""
     if least > 0:
         relation = f"at least {least:g}{unit} above"
     elif least < 0:
@@ -89,10 +89,10 @@ def clearly_above(
 
 
 def sampling_variance(accuracies: Sequence[float], samples: int, fixed: bool) -> float:
-    """The variance of a mean accuracy because only so many samples were held out.
+    """The variance of a mean accuracy that is due to the limited number of held-out samples.
 
-    With it a single seed proves no more than it can. k right answers of n count as an accuracy of (k + 1) / (n + 2): a
-    few samples that are all right do not prove an accuracy of 1.
+    Without this variance, a single seed would prove too much. k right answers of n count as an accuracy of
+    (k + 1) / (n + 2): a few samples that are all right do not prove an accuracy of 1.
     """
     n = samples if fixed else samples * len(accuracies)
     correct = mean_and_spread(accuracies)[0] * n
@@ -117,12 +117,12 @@ def difference_text(values: Sequence[float], others: Sequence[float]) -> str:
 
 
 def counted(seeds: Sequence[int]) -> str:
-    """`1 seed`, `5 seeds`."""
+    """The number of seeds in words: `1 seed`, `5 seeds`."""
     return f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
 
 
 def spread(values: Sequence[float], digits: int = 3, unit: str = "") -> str:
-    """`0.998 ± 0.001`: mean and standard deviation over seeds."""
+    """The mean and standard deviation over seeds, such as `0.998 ± 0.001`."""
     if not values:
         return ""
     mean, deviation = mean_and_spread(values)

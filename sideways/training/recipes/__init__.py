@@ -12,8 +12,8 @@ replaced:
 A file without variants is one recipe. A file with variants is a recipe itself only if a `summary` stands at its top,
 as in ucf101-vgg8.toml. `extends = "pan-skip"` starts a file from the settings of that recipe of the library.
 
-The library's recipes lie in all of its folders that are called `recipes`: recipes that only an experiment needs stand
-beside that experiment.
+The library's recipes lie in all folders of the library that are called `recipes`: recipes that only an experiment needs
+stand beside that experiment.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def load_recipe(name: str) -> dict[str, Any]:
 
 
 def merge(tables: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The tables with these changes: a table is merged with the table of its name, any other value replaces."""
+    """The tables with these changes: a table is merged with the old table, any other value replaces the old one."""
     merged = dict(tables)
     for key, value in changes.items():
         both_tables = isinstance(merged.get(key), dict) and isinstance(value, dict)
@@ -91,7 +91,7 @@ def _read(path: Path, source: str) -> dict[str, Any]:
 
 
 def _variant(tables: dict[str, Any], variant: str, source: str) -> dict[str, Any]:
-    """The settings of one variant of a file ("": those at its top), after those of the recipe that it extends."""
+    """The settings of one variant of a file ("": its top), merged into the recipe that the file extends."""
     variants, base = tables.pop("variants", {}), tables.pop("extends", None)
     if not isinstance(variants, dict) or not all(isinstance(changes, dict) for changes in variants.values()):
         raise InputError(f"{source}: variants must hold a table for each variant, such as [variants.chain]")

@@ -72,7 +72,7 @@ def test_check_tells_missing_unreadable_and_too_short_files_apart(small, tmp_pat
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["data", "make", "ucf101", "{full}"], "is there already, and not empty")],
+    [(["data", "make", "ucf101", "{full}"], "exists already and is not empty")],
 )
 def test_make_does_not_write_into_a_folder_that_is_not_empty(tmp_path, capsys, arguments, words):
     (tmp_path / "file").touch()

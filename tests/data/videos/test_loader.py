@@ -82,7 +82,7 @@ def test_workers_that_keep_dying_leave_the_work_to_this_process(folder, monkeypa
             shown = np.stack(list(frames))
             grey = np.isclose(shown, (GREY / 255 - task.mean) / task.deviation).all(axis=(0, 2, 3, 4))
             np.testing.assert_array_equal(shown[:, ~grey], expected[index][0][:, ~grey])
-    assert "decoding in this one" in capsys.readouterr().err
+    assert "decoding in the main process" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("full", [1, 2])

@@ -1,4 +1,4 @@
-"""How far a run has come."""
+"""The progress of a run, between two ticks."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sideways.backend import BACKENDS
-from sideways.data.tasks import TASKS
+from sideways.data.registry import TASKS
 from sideways.errors import InputError
 from sideways.models import MODELS
 from sideways.training.build import OPTIMIZERS, RULES

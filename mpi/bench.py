@@ -19,7 +19,6 @@ from threadpoolctl import threadpool_limits
 from mpi.blocked import Blocked
 from mpi.emulated import emulate
 from mpi.mailbox import MPIMailbox, wait
-from mpi.placement import assign_units
 from mpi.ranks import Ranks
 from mpi.world import RANK, WORLD
 from sideways.balance import speed_up
@@ -70,7 +69,7 @@ class Learner:
         self.ranks = Ranks.split(WORLD, len(network.units), 1)
         if options.emulate_ms:
             emulate(network, options.emulate_ms)
-        groups, costs = assign_units(network, self.ranks, options.batch, options.placement)
+        groups, costs = self.ranks.assign_units(network, options.batch, options.placement)
         self.possible_speed_up = speed_up(costs, groups)
         owner = {name: stage for stage, group in enumerate(groups) for name in group}
         self.owned = groups[self.ranks.stage]

@@ -1,33 +1,24 @@
-"""Placement: which rank runs which units, in contiguous groups of the network's order."""
+"""Placement: how many stages a job has, and groups of units by hand. Needs no MPI."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-import numpy
-
-from mpi.ranks import Ranks
-from sideways.balance import Groups, balanced, estimated_costs, measured_costs
+from sideways.balance import Groups
 from sideways.errors import InputError
-from sideways.network import Network
 
 
-def assign_units(network: Network, ranks: Ranks, batch: int, placement: str) -> tuple[Groups, list[float]]:
-    """The units of each stage, and the cost of each unit. Every rank must call this function.
-
-    placement: `"measure"` (on rank 0, for all), `"estimate"` (multiply-adds), or groups by hand such as `"0-2,3-7"`.
-    """
-    names = list(network.units)
-    costs = numpy.array(estimated_costs(network))
-    if placement != "estimate":
-        if ranks.is_leader:
-            costs[:] = measured_costs(network, batch)
-        ranks.world.Bcast(costs)
-    listed = costs.tolist()
-    if placement in ("measure", "estimate"):
-        return balanced(names, listed, ranks.stages), listed
-    return by_hand(names, placement, ranks.stages), listed
+def check_ranks(ranks: int, units: int, replicas: int) -> int:
+    """The number of stages. Raises `InputError` with the numbers of ranks that would work."""
+    if replicas < 1:
+        raise InputError(f"--replicas must be at least 1, not {replicas}")
+    if ranks % replicas or ranks // replicas > units:
+        fitting = ", ".join(str(stages * replicas) for stages in range(1, units + 1))
+        raise InputError(
+            f"{ranks} ranks cannot share {units} units in {replicas} replica(s): mpirun -n {fitting} would work"
+        )
+    return ranks // replicas
 
 
 def by_hand(names: Sequence[str], text: str, stages: int) -> Groups:

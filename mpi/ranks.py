@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy
 from mpi4py import MPI
 
+from mpi.placement import by_hand, check_ranks
 from sideways.backend import use_device
-from sideways.balance import Groups, speed_up
+from sideways.balance import Groups, balanced, estimated_costs, measured_costs, speed_up
 from sideways.errors import InputError
 from sideways.network import Network
 from sideways.tables import aligned
@@ -116,6 +117,22 @@ class Ranks:
             if host == here and not _running(pid)
         ]
 
+    def assign_units(self, network: Network, batch: int, placement: str) -> tuple[Groups, list[float]]:
+        """The units of each stage, and the cost of each unit. Every rank must call this function.
+
+        placement: `"measure"` (on rank 0, for all), `"estimate"` (multiply-adds), or groups by hand such as `"0-2,3-7"`.
+        """
+        names = list(network.units)
+        costs = numpy.array(estimated_costs(network))
+        if placement != "estimate":
+            if self.is_leader:
+                costs[:] = measured_costs(network, batch)
+            self.world.Bcast(costs)
+        listed = costs.tolist()
+        if placement in ("measure", "estimate"):
+            return balanced(names, listed, self.stages), listed
+        return by_hand(names, placement, self.stages), listed
+
     def table(self, network: Network, groups: Groups, costs: Sequence[float], device: str) -> str | None:
         """The table of ranks on rank 0; None elsewhere. Every rank must call this method."""
         everyone = self.world.allgather((socket.gethostname(), os.getpid(), device))  # pickled, once per job
@@ -133,18 +150,6 @@ class Ranks:
             f"{self.stages} stage(s) × {self.replicas} replica(s); this placement allows {speed_up(costs, groups):.2f} "
             "× one rank"
         )
-
-
-def check_ranks(ranks: int, units: int, replicas: int) -> int:
-    """The number of stages. Raises `InputError` with the numbers of ranks that would work."""
-    if replicas < 1:
-        raise InputError(f"--replicas must be at least 1, not {replicas}")
-    if ranks % replicas or ranks // replicas > units:
-        fitting = ", ".join(str(stages * replicas) for stages in range(1, units + 1))
-        raise InputError(
-            f"{ranks} ranks cannot share {units} units in {replicas} replica(s): mpirun -n {fitting} would work"
-        )
-    return ranks // replicas
 
 
 def part_of_batch(batch: int, replicas: int) -> int:

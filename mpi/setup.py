@@ -11,7 +11,6 @@ from mpi4py import MPI
 from mpi.emulated import emulate
 from mpi.gather import on_all_ranks
 from mpi.mailbox import MPIMailbox
-from mpi.placement import assign_units
 from mpi.ranks import Ranks, check_same, part_of_batch
 from mpi.replicas import ReplicatedSideways
 from mpi.world import WORLD
@@ -45,7 +44,7 @@ def set_up(options: argparse.Namespace, config: Config) -> Rank:
     device = on_all_ranks(ranks.take_device)
     if options.emulate_ms:
         emulate(network, options.emulate_ms)
-    groups, costs = on_all_ranks(lambda: assign_units(network, ranks, batch, options.placement))
+    groups, costs = on_all_ranks(lambda: ranks.assign_units(network, batch, options.placement))
     owner = {name: stage for stage, group in enumerate(groups) for name in group}
     in_place = on_all_ranks(lambda: _in_place(config, options.transport))
     mailbox = MPIMailbox(network, owner, batch, ranks.pipeline.Dup(), ranks.pipeline.Dup(), in_place, ranks.crowded)

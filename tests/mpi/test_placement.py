@@ -5,8 +5,7 @@ from itertools import combinations, pairwise
 import numpy as np
 import pytest
 
-from mpi.placement import by_hand
-from mpi.ranks import check_ranks
+from mpi.placement import by_hand, check_ranks
 from sideways import InputError
 from sideways.balance import balanced, speed_up
 

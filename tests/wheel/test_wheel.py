@@ -70,16 +70,18 @@ def test_a_run_from_training_to_export(installed):
 def test_videos_are_made_checked_and_predicted_on(installed):
     good(installed("data", "make", "ucf101", "small"), "written to small")
     good(installed("data", "check", "ucf101:small"), "usable")
-    good(installed("train", "videos-small-skip", "--data", "ucf101:small", "--clips", 2, "--name", "videos"), "accuracy")
+    arguments = ["videos-small-skip", "--data", "ucf101:small", "--clips", 2, "--name", "videos"]
+    good(installed("train", *arguments), "accuracy")
     film = next((installed.work / "small").rglob("*.avi"))
     good(installed("predict", "runs/videos", film), "most probable classes")
 
 
 def test_pictures_and_the_explorer(installed):
     good(installed("explore", "--no-open", "--out", "explorer.html"))
-    assert "<svg" in (installed.work / "explorer.html").read_text() or "svg" in (
-        installed.work / "explorer.html"
-    ).read_text()
+    assert (
+        "<svg" in (installed.work / "explorer.html").read_text()
+        or "svg" in (installed.work / "explorer.html").read_text()
+    )
     good(installed("plot", "skip", "--out", "skip.gif"))
     assert (installed.work / "skip.gif").stat().st_size > 10_000
 

@@ -120,7 +120,7 @@ class Ranks:
     def assign_units(self, network: Network, batch: int, placement: str) -> tuple[Groups, list[float]]:
         """The units of each stage, and the cost of each unit. Every rank must call this function.
 
-        placement: `"measure"` (on rank 0, for all), `"estimate"` (multiply-adds), or groups by hand such as `"0-2,3-7"`.
+        placement: `"measure"` (on rank 0, for all), `"estimate"` (multiply-adds), or by hand, such as `"0-2,3-7"`.
         """
         names = list(network.units)
         costs = numpy.array(estimated_costs(network))

@@ -3,14 +3,14 @@
 `memory_pool` serves `empty` in `arrays.py`, and through `empty` the functions in `arithmetic.py`. Without the pool the
 C library returns the memory of freed arrays to the operating system, and the next arrays begin with fresh pages, which
 cost more than the arithmetic of a small layer. Milliseconds of processor time of one tick, medians (and quartiles), of
-Sideways with momentum SGD in float32, with one BLAS thread and glibc 2.36, on two busy cores of an AMD EPYC:
+Sideways with momentum SGD in float32, with one BLAS thread and glibc 2.36, on an idle core of an AMD EPYC:
 
     step                                with the pool          without                ratio
-    vgg5-skip, 32 frames of 16×16×1     11.3 (10.4 … 13.2)     17.0 (15.9 … 19.5)     0.67
-    vgg8, 8 frames of 112×112×3          342 (321 … 366)        373 (352 … 403)        0.92
+    vgg5-skip, 32 frames of 16×16×1      7.7 (7.5 … 8.1)       12.5 (11.9 … 12.9)     0.62
+    vgg8, 8 frames of 112×112×3          298 (291 … 319)        306 (298 … 342)       0.98
 
-The pool saves a third of the time of a small network. A large one gains little (on less busy cores a tick of vgg8 took
-287 ms with the pool and 285 ms without), since glibc keeps memory once a program has freed arrays of many megabytes.
+The pool saves a third of the time of a small network. A large one gains next to nothing, since glibc keeps memory once a
+program has freed arrays of many megabytes.
 The program, to be run with OPENBLAS_NUM_THREADS=1, one model per process:
 
     import time, numpy, sideways as sw

@@ -9,8 +9,8 @@ Sideways with momentum SGD in float32, with one BLAS thread and glibc 2.36, on a
     vgg5-skip, 32 frames of 16×16×1      7.7 (7.5 … 8.1)       12.5 (11.9 … 12.9)     0.62
     vgg8, 8 frames of 112×112×3          298 (291 … 319)        306 (298 … 342)       0.98
 
-The pool saves a third of the time of a small network. A large one gains next to nothing, since glibc keeps memory once a
-program has freed arrays of many megabytes.
+The pool saves a third of the time of a small network. A large one gains next to nothing, since glibc keeps memory once
+a program has freed arrays of many megabytes.
 The program, to be run with OPENBLAS_NUM_THREADS=1, one model per process:
 
     import time, numpy, sideways as sw

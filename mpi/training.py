@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from typing import Any
 
 from mpi4py import MPI
 from tqdm import tqdm
@@ -36,7 +37,9 @@ from sideways.training.run import create_directory, finish, session
 class RankTrainer(Trainer):
     """A rank's part of a run: the same loop, but the cosines need the parameters of all ranks."""
 
-    ranks: Ranks
+    def __init__(self, ranks: Ranks, *run: Any):
+        super().__init__(*run)
+        self.ranks = ranks
 
     def cosines(self, frames: Frames, targets: Frames) -> dict[str, float] | None:
         """Compute the cosines on rank 0, with all parameters and the whole clip, as in one process; None elsewhere."""
@@ -108,8 +111,7 @@ class Job:
 
             run_log = stack.enter_context(RunLog(directory, show, progress)) if RANK == 0 else None
             log = RankLog(WORLD, rank.ranks.stages, rank.ranks.replicas, run_log)
-            trainer = RankTrainer(rank.rule, source, config, log, checkpoints, progress)
-            trainer.ranks = rank.ranks
+            trainer = RankTrainer(rank.ranks, rank.rule, source, config, log, checkpoints, progress)
             return _run_and_finish(trainer, rank, log, bar)
 
 

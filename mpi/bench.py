@@ -81,7 +81,7 @@ class Learner:
         if options.method == "backprop":
             self.blocked = Blocked(network, owner, options.batch, optimizer, self.ranks.crowded)
             return
-        self.mailbox = MPIMailbox(network, owner, options.batch, WORLD.Dup(), None, nap=self.ranks.crowded)
+        self.mailbox = MPIMailbox(network, network.timetable, owner, options.batch, WORLD.Dup(), None, nap=self.ranks.crowded)
         self.rule = Sideways(
             network, SoftmaxCrossEntropy(), optimizer, boundary="stream", mailbox=self.mailbox, units=self.owned
         )

@@ -1,33 +1,37 @@
-"""The mailbox between ranks: persistent, non-blocking, buffered messages, and no allocation in a tick.
+"""The mailbox between ranks: persistent, non-blocking, buffered messages, and no allocation in the steady state.
 
-Each edge between two ranks has two channels, activations up and gradients down. A channel has two buffers with a
-persistent request each: the message of tick t goes through buffer t mod 2.
+Each edge between two ranks has two channels, activations up and gradients down. Under `Sideways` a channel has two
+buffers with a persistent request each, which its messages use in turn:
 
     tick              t                             t+1
-    sender            fill buffer t%2, Start        fill the other buffer
-    receiver          Start its receive into t%2    wait for it, read it     (reads the message of t-1 meanwhile)
+    sender            fill a buffer, Start          fill the other buffer
+    receiver          Start its receive             wait for it, read it     (reads the message of t-1 meanwhile)
 
-By the static schedule both ends know at which ticks a channel carries a message, so no empty message travels.
+Under `Delayed` a gradient may wait for ticks before it is read; it waits in its buffer, and the receiver has as many
+buffers as messages wait at a time. By the timetable (see `Mailbox`) both ends know which messages a channel carries at
+a tick, so no empty message travels, and the receiver finds a message by its order alone.
 
 With device arrays a buffer is pinned memory, or device memory where MPI is CUDA-aware; it is filled in a stream beside
 the compute stream. A message starts as soon as its copy has arrived; the mailbox polls for finished copies on every
-call, and waits for the rest at the end of the tick. On the device a receiver has three buffers. The device reads the
-message of tick t during tick t+1; the buffer is used again at tick t+3, once the device has finished tick t+1. With two
-buffers the mailbox would wait at tick t+2 for the tick that the host has only just queued.
+call, and waits for the rest at the end of the tick. The device reads the message of tick t during tick t+1; the buffer
+is used again at tick t+3, once the device has finished tick t+1: there is one buffer more. Without it the mailbox would
+wait at tick t+2 for the tick that the host has only just queued.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from mpi4py import MPI
 
-from sideways.backend import Array, Shape, buffer, on_device, pinned, to_host
+from sideways.backend import Array, Shape, buffer, copied, on_device, pinned, to_host
 from sideways.backend.streams import Downloads, Uploads, hold_until, mark, wait_for
 from sideways.network import Network
-from sideways.rules import Mailbox
+from sideways.rules.mailbox import Mailbox, Timetable
 
 NAP = 50e-6  # seconds between two tests of a message that has not arrived, where ranks must share cores
 
@@ -42,21 +46,38 @@ def wait(request: MPI.Request, nap: bool) -> None:
 
 
 class Channel:
-    """One direction of one edge between two ranks: its buffers and persistent requests."""
+    """One direction of one edge between two ranks: its buffers and persistent requests.
 
-    def __init__(self, buffers: int, shape: Shape, dtype: str, first_tick: int, in_place: bool, nap: bool):
-        self.first_tick = first_tick  # of the first message
-        self.in_place, self.nap = in_place or not on_device(), nap
-        make = buffer if self.in_place else pinned
-        self.buffers = [make(shape, dtype) for _ in range(buffers)]
+    request: makes the persistent request of a buffer. timetable: tick → the messages that are sent at this tick.
+    """
+
+    def __init__(
+        self,
+        request: Callable[[Array], MPI.Prequest],
+        timetable: Callable[[int], Sequence[int]],
+        shape: Shape,
+        dtype: str,
+        in_place: bool,
+        nap: bool,
+    ):
+        self.request, self.timetable, self.nap = request, timetable, nap
+        self.in_place = in_place or not on_device()
+        self._make = partial(buffer if self.in_place else pinned, shape, dtype)
+        self.buffers: list[Array] = []
         self.requests: list[MPI.Prequest] = []
+
+    def add_buffer(self) -> int:
+        """Add a buffer, which happens in the first ticks only. Returns its number."""
+        self.buffers.append(self._make())
+        self.requests.append(self.request(self.buffers[-1]))
+        return len(self.buffers) - 1
 
     def wait(self, k: int) -> None:
         """Wait until the message in buffer k has left or arrived; return at once if there is none."""
         wait(self.requests[k], self.nap)
 
     def complete(self) -> None:
-        """Wait until all messages have left or arrived."""
+        """Wait until all messages have left or arrived, and forget them."""
         for k in range(len(self.requests)):
             self.wait(k)
 
@@ -68,55 +89,92 @@ class Channel:
 
 
 class Sender(Channel):
-    """The sender's end of a channel."""
+    """The sender's end of a channel. A buffer is not filled again in the tick after its last message."""
 
     def __init__(self, comm: MPI.Comm, rank: int, tag: int, *channel: Any):
-        super().__init__(2, *channel)
-        self.requests = [comm.Send_init(array, rank, tag) for array in self.buffers]
+        super().__init__(lambda array: comm.Send_init(array, rank, tag), *channel)
+        self.used: deque[tuple[int, int]] = deque()  # (number of the buffer, tick of its last message), oldest first
 
     def send(self, tick: int, message: Array, downloads: Downloads) -> None:
-        """Send the message of this tick as soon as its copy is in the buffer."""
-        k = tick % 2
-        self.wait(k)  # the message of two ticks ago has left, unless its receiver is late
+        """Send a message of this tick as soon as its copy is in a buffer."""
+        k = self.used.popleft()[0] if self.used and self.used[0][1] < tick - 1 else self.add_buffer()
+        self.wait(k)  # its last message has left, unless the receiver is late
         downloads.start(message, self.buffers[k], self.requests[k].Start)
+        self.used.append((k, tick))
+
+    def complete(self) -> None:
+        super().complete()
+        self.used = deque((k, -2) for k in range(len(self.buffers)))  # the clock starts at 0 again
 
 
 class Receiver(Channel):
     """The receiver's end of a channel."""
 
     def __init__(self, comm: MPI.Comm, rank: int, tag: int, *channel: Any):
-        super().__init__(3 if on_device() else 2, *channel)
-        self.requests = [comm.Recv_init(array, rank, tag) for array in self.buffers]
-        self.device_copy = None if self.in_place else buffer(self.buffers[0].shape, self.buffers[0].dtype)
+        super().__init__(lambda array: comm.Recv_init(array, rank, tag), *channel)
+        self.messages: dict[int, int] = {}  # s → the buffer of the message of tick s, which nobody has read
+        self.unused: list[int] = []  # numbers of buffers
+        self.read: list[int] = []  # the buffers that are read at this tick
+        self.read_before: list[int] = []  # those that the device may still read: it may be one tick behind
+        self.device_copies: list[Array] = []  # for the messages of one tick
 
     def expect(self, tick: int) -> None:
-        """Make room for the message that is sent at this tick."""
-        if tick >= self.first_tick:
-            self.requests[tick % len(self.requests)].Start()
+        """Make room for the messages that are sent at this tick."""
+        for s in self.timetable(tick):
+            self.requests[self._room_for(s)].Start()
 
-    def in_buffer(self, tick: int) -> Array:
-        """Wait for the message of the tick before, and return its buffer, which stays intact until this tick ends."""
-        k = (tick - 1) % len(self.requests)
+    def _room_for(self, s: int) -> int:
+        self.messages[s] = self.unused.pop() if self.unused else self.add_buffer()
+        return self.messages[s]
+
+    def receive(self, s: int, uploads: Uploads, last_tick: Any) -> Array | None:
+        """Take the message of tick s, on the device if arrays live there; None if there is none.
+
+        last_tick: the end of the last tick on the device. The message stays intact until this tick ends.
+        """
+        if s not in self.messages:
+            return None
+        k = self.messages.pop(s)
         self.wait(k)
-        return self.buffers[k]
+        self.read.append(k)
+        if self.in_place:
+            return self.buffers[k]
+        if len(self.device_copies) < len(self.read):
+            self.device_copies.append(buffer(self.buffers[k].shape, self.buffers[k].dtype))
+        copy = self.device_copies[len(self.read) - 1]
+        hold_until(uploads.start(self.buffers[k], copy, last_tick))
+        return copy
 
-    def receive(self, tick: int, uploads: Uploads, last_tick: Any) -> Array:
-        """The message of the last tick, on the device if arrays live there. last_tick: its end on the device."""
-        message = self.in_buffer(tick)
-        if self.device_copy is None:
-            return message
-        hold_until(uploads.start(message, self.device_copy, last_tick))
-        return self.device_copy
+    def end(self) -> None:
+        """End the tick: the buffers that nobody reads any more may be used again."""
+        if on_device():
+            self.unused += self.read_before
+            self.read, self.read_before = [], self.read
+        else:
+            self.unused += self.read
+            self.read.clear()
 
-    def restore(self, tick: int, message: Array) -> None:
-        """Put back a message that is to be read at this tick."""
-        restored = self.buffers[(tick - 1) % len(self.buffers)]
-        restored[...] = message if self.in_place else to_host(message)
+    def complete(self) -> None:
+        super().complete()
+        self.unused = list(range(len(self.buffers)))
+        for numbers in (self.messages, self.read, self.read_before):
+            numbers.clear()
+
+    def waiting(self) -> dict[int, Array]:
+        """Wait for the messages that nobody has read. Returns s → message, in its buffer."""
+        for k in self.messages.values():
+            self.wait(k)
+        return {s: self.buffers[k] for s, k in self.messages.items()}
+
+    def restore(self, s: int, message: Array) -> None:
+        """Put back a message from `waiting`."""
+        self.buffers[self._room_for(s)][...] = message if self.in_place else to_host(message)
 
 
 class MPIMailbox(Mailbox):
     """A mailbox for the units of one rank. Messages between its own units stay in memory; the others travel.
 
+    timetable: the messages of each tick, see `Mailbox`.
     comm: for this mailbox alone; evaluation_comm: for the mailbox that `for_evaluation` returns, or None for none.
     owner: unit → rank. batch: samples in each message. gradients: False where only activations travel.
     in_place: hand device arrays to MPI as they are (host arrays always are).
@@ -126,6 +184,7 @@ class MPIMailbox(Mailbox):
     def __init__(
         self,
         network: Network,
+        timetable: Timetable,
         owner: dict[str, int],
         batch: int,
         comm: MPI.Comm,
@@ -138,14 +197,14 @@ class MPIMailbox(Mailbox):
         self.ends: deque[Any] = deque([None, None], 2)  # when the device is done with each of the last two ticks
         self.incoming: dict[tuple[str, str], Receiver] = {}
         self.outgoing: dict[tuple[str, str], Sender] = {}
-        super().__init__(network.first_message)
+        super().__init__(timetable)
         me = comm.Get_rank()
         for number, (j, i) in enumerate(network.edges):
             if owner[j] == owner[i]:
                 continue
             shape = (batch, *network.units[j].output_shape)
-            up = (shape, network.dtype, network.first_message[j, i], in_place, nap)
-            down = (shape, network.dtype, network.first_message[i, j], in_place, nap)
+            up = (partial(timetable, (j, i)), shape, network.dtype, in_place, nap)
+            down = (partial(timetable, (i, j)), shape, network.dtype, in_place, nap)
             if owner[j] == me:
                 self.outgoing[j, i] = Sender(comm, owner[i], 2 * number, *up)
             if owner[i] == me:
@@ -155,7 +214,7 @@ class MPIMailbox(Mailbox):
             if gradients and owner[j] == me:
                 self.incoming[i, j] = Receiver(comm, owner[i], 2 * number + 1, *down)
         self.evaluation = (
-            MPIMailbox(network, owner, batch, evaluation_comm, None, in_place, nap, gradients=False)
+            MPIMailbox(network, timetable, owner, batch, evaluation_comm, None, in_place, nap, gradients=False)
             if evaluation_comm
             else None
         )
@@ -167,23 +226,28 @@ class MPIMailbox(Mailbox):
         for channel in self.incoming.values():
             channel.expect(tick)
 
-    def send(self, sender: str, receiver: str, message: Array) -> None:
+    def send(self, sender: str, receiver: str, message: Array, s: int) -> None:
         self.downloads.look()
         if (sender, receiver) not in self.outgoing:
-            super().send(sender, receiver, message)
-        elif self.tick >= self.first_message[sender, receiver]:
+            super().send(sender, receiver, message, s)
+        elif s in self.timetable((sender, receiver), self.tick):
             self.outgoing[sender, receiver].send(self.tick, message, self.downloads)
 
-    def receive(self, sender: str, receiver: str) -> Array | None:
+    def receive(self, sender: str, receiver: str, s: int) -> Array | None:
         self.downloads.look()
         if (sender, receiver) in self.incoming:
-            return self.incoming[sender, receiver].receive(self.tick, self.uploads, self.ends[-1])
-        return super().receive(sender, receiver)
+            return self.incoming[sender, receiver].receive(s, self.uploads, self.ends[-1])
+        return super().receive(sender, receiver, s)
+
+    def lasting(self, receiver: str, inputs: dict[str, Array]) -> dict[str, Array]:
+        """The inputs of a unit; those from other ranks are copied, because their buffers are used again."""
+        return {j: copied(x) if (j, receiver) in self.incoming else x for j, x in inputs.items()}
 
     def end(self) -> None:
-        super().end()
         self.ends.append(mark())
         self.downloads.finish()
+        for channel in self.incoming.values():
+            channel.end()
 
     def clear(self) -> None:
         """Complete every message under way, and drop it."""
@@ -193,21 +257,21 @@ class MPIMailbox(Mailbox):
         for channel in (*self.incoming.values(), *self.outgoing.values()):
             channel.complete()
 
-    def waiting(self, receiver: str) -> dict[str, list[Array]]:
+    def waiting(self, receiver: str) -> dict[tuple[str, int], Array]:
         arrived = {
-            sender: [channel.in_buffer(self.tick + 1)]
+            (sender, s): message
             for (sender, name), channel in self.incoming.items()
-            if name == receiver and self.tick >= channel.first_tick
+            if name == receiver
+            for s, message in channel.waiting().items()
         }
         return super().waiting(receiver) | arrived
 
-    def restore(self, tick: int, sender: str, receiver: str, messages: list[Array]) -> None:
-        self.tick = tick - 1
-        if (sender, receiver) in self.incoming:
-            (message,) = messages
-            self.incoming[sender, receiver].restore(tick, message)
-        else:
-            super().restore(tick, sender, receiver, messages)
+    def restore(self, receiver: str, messages: dict[tuple[str, int], Array]) -> None:
+        for (sender, s), message in messages.items():
+            if (sender, receiver) in self.incoming:
+                self.incoming[sender, receiver].restore(s, message)
+            else:
+                super().restore(receiver, {(sender, s): message})
 
     def for_evaluation(self) -> Mailbox:
         assert self.evaluation is not None

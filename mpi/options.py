@@ -9,6 +9,7 @@ import time
 
 from mpi.world import RANK
 from sideways.errors import InputError
+from sideways.training.build import TICKING
 from sideways.training.config import Config
 from sideways.training.options import add_run_options, config_of
 from sideways.validation import Parser
@@ -53,8 +54,10 @@ def config_of_ranks(options: argparse.Namespace) -> Config:
             "over several ranks run the splits one by one (--split 1 --name splits-1, …), then sideways compare them"
         )
     config = config_of(options)
-    if config.rule != "sideways":
-        raise InputError(f"only rule 'sideways' runs over several ranks, not {config.rule!r}; sideways train runs it")
+    if config.rule not in TICKING:
+        raise InputError(
+            f"rules {' and '.join(TICKING)} run over several ranks, not {config.rule!r}; sideways train runs it"
+        )
     if config.cosine_every and config.task == "stream":
         raise InputError("--cosine-every needs each clip twice; over several ranks a live stream passes only once")
     if not 0 <= options.emulate_ms < float("inf"):

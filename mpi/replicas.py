@@ -1,4 +1,4 @@
-"""Sideways over replicas: the library's own tick, with each unit's gradient averaged over the replicas."""
+"""Replicas: the library's own tick, with each unit's gradient averaged over the replicas."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from mpi4py import MPI
 from sideways.backend import Array, buffer, pinned, to_device, to_host
 from sideways.backend.streams import Downloads, Uploads, hold_until
 from sideways.network import Unit
-from sideways.rules import Sideways
+from sideways.rules import Delayed, Sideways
 
 
-class ReplicatedSideways(Sideways):
-    """Sideways on a part of each batch: every unit's gradient is the mean over the replicas of its rank.
+class Replicated(Sideways):
+    """A ticking rule on a part of each batch: every unit's gradient is the mean over the replicas of its rank.
 
     The sum starts as soon as the unit's gradient is there, and travels while the next units run; the updates follow at
-    the end of the tick. peers: the ranks that own the same units. Other options as for `Sideways`.
+    the end of the tick. peers: the ranks that own the same units. Other options as for the rule.
     """
 
     def __init__(self, *arguments: Any, peers: MPI.Comm, **options: Any):
@@ -63,6 +63,14 @@ class ReplicatedSideways(Sideways):
                 gradient[...] = part.reshape(gradient.shape)
             super().apply_gradients(unit, gradients)
         self._under_way.clear()
+
+
+class ReplicatedSideways(Replicated):
+    """`Sideways` over replicas."""
+
+
+class ReplicatedDelayed(Replicated, Delayed):
+    """`Delayed` over replicas. What is pulled at a tick is averaged at this tick, so that all replicas keep one sum."""
 
 
 class GradientMean:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mpi4py import MPI
@@ -12,7 +13,7 @@ from mpi.emulated import emulate
 from mpi.gather import on_all_ranks
 from mpi.mailbox import MPIMailbox
 from mpi.ranks import Ranks, check_same, part_of_batch
-from mpi.replicas import ReplicatedSideways
+from mpi.replicas import ReplicatedDelayed, ReplicatedSideways
 from mpi.world import WORLD
 from sideways.data import Source, Task
 from sideways.errors import InputError
@@ -22,6 +23,9 @@ from sideways.rules import Sideways
 from sideways.training.build import build_network, build_rule, build_task
 from sideways.training.config import Config
 from sideways.training.run import limits
+
+
+REPLICATED = {"sideways": ReplicatedSideways, "delayed": ReplicatedDelayed}
 
 
 @dataclass
@@ -47,7 +51,9 @@ def set_up(options: argparse.Namespace, config: Config) -> Rank:
     groups, costs = on_all_ranks(lambda: ranks.assign_units(network, batch, options.placement))
     owner = {name: stage for stage, group in enumerate(groups) for name in group}
     in_place = on_all_ranks(lambda: _in_place(config, options.transport))
-    mailbox = MPIMailbox(network, owner, batch, ranks.pipeline.Dup(), ranks.pipeline.Dup(), in_place, ranks.crowded)
+    timetable = partial(network.timetable, marks=network.marks(config.learn_every) if config.rule == "delayed" else None)
+    comms = ranks.pipeline.Dup(), ranks.pipeline.Dup()
+    mailbox = MPIMailbox(network, timetable, owner, batch, *comms, in_place, ranks.crowded)
     units = groups[ranks.stage]
     rule = on_all_ranks(lambda: _rule(config, task, network, ranks, batch, mailbox, units))
     source = on_all_ranks(lambda: _source(config, task, network, ranks, batch, units))
@@ -66,7 +72,7 @@ def _rule(
     options: dict[str, Any] = {"mailbox": mailbox, "units": units, "first_sample": ranks.replica * batch}
     if ranks.replicas == 1:
         return build_rule(config, task, network, **options)
-    return build_rule(config, task, network, {"sideways": ReplicatedSideways}, **options, peers=ranks.peers.Dup())
+    return build_rule(config, task, network, REPLICATED, **options, peers=ranks.peers.Dup())
 
 
 def _source(config: Config, task: Task, network: Network, ranks: Ranks, batch: int, units: list[str]) -> Source:

@@ -45,7 +45,7 @@ def test_a_skip_edge_of_vgg8_changes_only_the_unit_where_it_ends(vgg8):
     assert skip.units["conv4"].parameters["0.weight"].shape == (3, 3, 256 + 64, 256)
     assert skip.units["conv4"].multiply_adds == 9 * (256 + 64) * 256 * 14**2
     assert skip.depth == 8
-    assert skip.to_top["conv1"] == (5, 7)  # along the skip edge, and unit by unit
+    assert skip.path_lengths["conv1"] == [5, 7]  # along the skip edge, and unit by unit
     for name, unit in vgg8.units.items():
         if name != "conv4":
             for key, array in unit.parameters.items():
@@ -84,7 +84,7 @@ def test_the_shortcut_control_has_the_depth_of_the_chain_and_no_other_edges(base
         assert unit.inputs == (previous,)
         assert unit.output_shape == chain.units[name].output_shape
         previous = name
-    assert control.to_top == chain.to_top
+    assert control.path_lengths == chain.path_lengths
     more = sum(a.size for arrays in control.parameters.values() for a in arrays.values())
     assert more > sum(a.size for arrays in chain.parameters.values() for a in arrays.values())
 

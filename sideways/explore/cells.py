@@ -101,7 +101,7 @@ def exported(network: Network, ticks: int) -> dict[str, Any]:
         "latency": network.latency,
         "first_forward": network.first_forward,
         "first_backward": network.first_backward,
-        "to_top": network.to_top,
+        "to_top": {name: (lengths[0], lengths[-1]) for name, lengths in network.path_lengths.items()},
         "sideways": [{name: asdict(cell) for name, cell in row.items()} for row in sideways_cells(network, ticks)],
         "blocked": [{name: asdict(cell) for name, cell in row.items()} for row in blocked_cells(network, ticks)],
     }

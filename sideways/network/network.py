@@ -9,6 +9,7 @@ from typing import Any
 from sideways.backend import Array, Shape, to_device
 from sideways.errors import InputError
 from sideways.network import schedule
+from sideways.network.marks import Marks
 from sideways.network.shapes import check_graph, infer_shapes
 from sideways.network.summary import summary
 from sideways.network.unit import FRAME, Unit
@@ -26,7 +27,7 @@ class Network:
         first_forward[i]    the tick at which unit i first runs forward
         first_backward[i]   the tick at which unit i first runs backward
         first_message[e]    the tick at which edge e = (sender, receiver) carries its first message
-        to_top[i]           the ticks that the shortest and the longest path from unit i to the top take
+        path_lengths[i]     the lengths in ticks of the paths from unit i to the top, shortest first
 
     Raises `InputError`, naming the unit, for a graph that cannot be built.
     """
@@ -51,7 +52,7 @@ class Network:
         self.depth = self.latency + 1
         self.first_backward = schedule.first_backward(self.consumers, self.latency)
         self.first_message = schedule.first_messages(self.first_forward, self.first_backward, self.edges)
-        self.to_top = schedule.ticks_to_top(self.consumers)
+        self.path_lengths = schedule.path_lengths(self.consumers)
         for unit in units:
             unit.initialise(seed, dtype)
 
@@ -77,7 +78,18 @@ class Network:
                     raise InputError(f"unit {name!r}: cannot load {key} {value.shape}; expected {expected}")
                 own[key][...] = to_device(value, self.dtype)
 
+    def marks(self, learn_every: int = 1) -> Marks:
+        """The ticks whose losses `Delayed` learns from, one in `learn_every`, and what follows for each unit."""
+        return Marks(self.path_lengths, self.latency, learn_every)
+
+    def timetable(self, edge: schedule.Edge, tick: int, marks: Marks | None = None) -> list[int]:
+        """The messages that are sent on an edge at this tick (see `Mailbox`). marks: of `Delayed`; else `Sideways`."""
+        if marks and edge not in self.edges:  # gradients
+            return marks.pulls(edge[0], tick)
+        return [tick] if tick >= self.first_message[edge] else []
+
     def summary(self) -> str:
         """Return a table of the units. Its column "out of step" says by how many frames a unit's pseudo-gradient is
-        behind its activations: twice the length of the unit's shortest and of its longest path to the top."""
-        return summary(self.units, self.first_forward, self.first_backward, self.to_top)
+        behind its activations under `Sideways`: twice the length of the unit's shortest and of its longest path to the
+        top. Its column "kept" says how many inputs the unit keeps under `Delayed`."""
+        return summary(self.units, self.first_forward, self.first_backward, self.path_lengths)

@@ -34,13 +34,12 @@ def first_backward(consumers: Mapping[str, Sequence[str]], latency: int) -> dict
     return first
 
 
-def ticks_to_top(consumers: Mapping[str, Sequence[str]]) -> dict[str, tuple[int, int]]:
-    """The ticks that the shortest and the longest path from each unit to the top take."""
-    ticks: dict[str, tuple[int, int]] = {}
+def path_lengths(consumers: Mapping[str, Sequence[str]]) -> dict[str, list[int]]:
+    """The lengths of the paths from each unit to the top, in ticks, shortest first; the top has one, of length 0."""
+    lengths: dict[str, list[int]] = {}
     for name in reversed(list(consumers)):
-        above = [ticks[c] for c in consumers[name]] or [(-1, -1)]  # the top: 0 ticks
-        ticks[name] = min(shortest for shortest, _ in above) + 1, max(longest for _, longest in above) + 1
-    return ticks
+        lengths[name] = sorted({length + 1 for c in consumers[name] for length in lengths[c]} or {0})
+    return lengths
 
 
 def first_messages(forward: Mapping[str, int], backward: Mapping[str, int], edges: Sequence[Edge]) -> dict[Edge, int]:

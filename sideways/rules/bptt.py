@@ -15,10 +15,10 @@ from sideways.losses import Loss
 from sideways.network import Network
 from sideways.optimizers import Optimizer
 from sideways.rules.backprop import Gradients
-from sideways.rules.inference import evaluate_ticking, run_unit
+from sideways.rules.inference import evaluate_ticking, inputs_of, run_unit
 from sideways.rules.inputs import check_delay, frame_on_device, pairs, target_on_device
 from sideways.rules.mailbox import Mailbox
-from sideways.rules.rule import Evaluation, Rule, Tick, add_up, do_nothing
+from sideways.rules.rule import Evaluation, Rule, Tick, accumulate, add_up, do_nothing
 
 
 def bptt(network: Network, loss: Loss, frames: Any, targets: Any, target_delay: int | None = None) -> Gradients:
@@ -61,7 +61,7 @@ class BPTT(Rule):
 
     def reset(self) -> None:
         super().reset()
-        self._mailbox = Mailbox(self.network.first_message)
+        self._mailbox = Mailbox(self.network.timetable)
         self._targets: deque[Array] = deque(maxlen=self.target_delay + 1)
         self._saved: list[dict[str, Any]] = []  # tick → unit → saved
         self._loss_gradients: dict[int, Array] = {}  # tick → dL/d(output)
@@ -86,7 +86,7 @@ class BPTT(Rule):
         super().end_clip()
 
     def evaluate(self, frames: Any, targets: Any = None) -> Evaluation:
-        return evaluate_ticking(self, frames, targets, Mailbox(self.network.first_message))
+        return evaluate_ticking(self, frames, targets, Mailbox(self.network.timetable))
 
     def unroll(self, frame: Any, target: Any) -> Tick:
         """Run the forward half of tick t, and store everything."""
@@ -102,7 +102,8 @@ class BPTT(Rule):
         for name, unit in network.units.items():
             if t < network.first_forward[name]:
                 continue
-            activation, self._saved[t][name] = run_unit(network, unit, frame, self._mailbox, train=True)
+            inputs = inputs_of(unit, frame, self._mailbox)
+            activation, self._saved[t][name] = run_unit(network, unit, inputs, self._mailbox, train=True)
             if unit is network.top:
                 loss, self._loss_gradients[t] = self.loss(activation, self._targets[0])
                 output = copied(activation)  # the stored activation may share memory with other arrays
@@ -128,10 +129,6 @@ class BPTT(Rule):
                     continue
                 messages, own = network.units[name].backward(add_up(gradients), saved)
                 leaving.update({(name, j): message for j, message in messages.items()})
-                if name not in totals:
-                    totals[name] = own
-                else:
-                    for key, gradient in own.items():
-                        totals[name][key] += gradient
+                accumulate(totals, name, own)
             arriving = leaving
         return {name: totals[name] for name in network.units if name in totals}

@@ -1,19 +1,21 @@
 """Delayed: Sideways with memory. Each gradient is pulled through the Jacobian at the input that it belongs to.
 
-The gradients are exact for an older frame, and no unit waits. The price is one more forward per tick for each unit
-below the top, and memory: a unit that is ℓ ticks from the top keeps its last 2ℓ + 1 inputs.
+The gradients are exact for an older frame, and no unit waits. The price is memory for inputs, and one more forward pass
+for each gradient. With the loss of every n-th tick only, both become small: see `learn_every`.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from sideways.backend import Array, copied
+from sideways.errors import InputError
+from sideways.losses import Loss
 from sideways.network import Network, Unit
-from sideways.rules.inference import inputs_of
 from sideways.rules.mailbox import Mailbox
-from sideways.rules.rule import add_up
+from sideways.rules.rule import accumulate, add_up
 from sideways.rules.sideways import Sideways
 from sideways.rules.trace import Trace, delayed_trace
 
@@ -21,64 +23,95 @@ from sideways.rules.trace import Trace, delayed_trace
 class Delayed(Sideways):
     """Sideways with the right Jacobians: the gradient of the ticking network, late.
 
-    Let ℓᵢ be the ticks of the longest path from unit i to the top. At tick t unit i takes the backward step that
-    belongs to its forward of tick
+    learn_every: the loss of one tick in n = learn_every is learnt from: those of the ticks D-1, D-1+n, … (the marked
+        ticks), where D is the depth. Every frame is still seen, and answered at once.
+    network, loss and the other options: as for `Sideways`; `update_every` counts the gradients that a unit learns from,
+        one for each marked loss.
 
-        s = t - 2ℓᵢ        ℓᵢ ticks up from aᵢ[s] to the last loss that aᵢ[s] reaches, ℓᵢ ticks down
+    What unit i makes at tick s reaches the loss of tick s + l along a path of length l. Let l be the longest path that
+    leads to a marked loss, or forget the activation aᵢ[s] if there is none.
 
-    by running Hᵢ again on the inputs of tick s, which unit i kept, with today's parameters. On a chain the gradient of
-    aᵢ[s] arrives at tick s + 2ℓᵢ. On a skip graph the gradient comes in parts: consumer c takes its own step for tick
-    s + 1 at tick s + 1 + 2ℓ_c, so its message waits in the mailbox for 2(ℓᵢ - ℓ_c - 1) ticks, until the message of the
-    slowest consumer is there. Then all parts of the gradient of aᵢ[s] are added up, and the sum is pulled once:
+        tick s           keep the inputs of Hᵢ
+        tick s + l       the last marked loss that depends on aᵢ[s]
+        tick s + 2l      the gradient has come: run Hᵢ on the kept inputs again, with today's parameters, pull the
+                         gradient through the Jacobian at uᵢ[s], send the parts for the inputs down, forget the inputs
+        at the last pull that belongs to a marked loss: update θᵢ from the sum of the pulls since the last update
+
+    On a skip graph the gradient of aᵢ[s] comes in parts. Consumer c takes its own step for tick s + 1, and sends its
+    part for aᵢ[s] when its gradient is complete. The part of the slowest consumer arrives in the very tick s + 2l; the
+    others wait in the mailbox:
 
         consumer c with a short way:     message … waits … ┐
         consumer d with the longest way:           message ┴─ add, pull through the Jacobian at uᵢ[s], send down
 
-    So every edge carries one message per tick, and each message is the gradient of one activation. With frozen
-    parameters, the gradient that unit i makes at tick t equals, to the last bit, the term that `bptt` adds for the
-    forward of unit i at tick t - 2ℓᵢ, on chains and on skip graphs. Summed over a stream, these terms are `bptt`'s
-    gradient of the losses whose gradients have arrived. While parameters change, the parameters of the ticks
-    t - 2ℓᵢ … t all take part in one gradient. The cost: one more forward per tick for each unit below the top, the kept
-    inputs, and the messages that wait. Options as for `Sideways`; all units live in this process.
+    With n = 1 every loss is learnt from, and a unit keeps 2l + 1 inputs, where l is its longest path to the top. With
+    n ≥ 2D-1 it keeps one input for each length of a path (one on a chain, whatever the depth), the tick costs less
+    than that of Sideways, and no parameter changes while a gradient is under way: the rule is gradient descent on the
+    exact gradient of the marked losses. With smaller n and parameters that change, those of the ticks s … s + 2l all
+    take part in one gradient. With frozen parameters every pull equals, to the last bit, the term that `bptt` of the
+    marked losses adds for the forward of unit i at tick s. Tests hold this, on any graph.
     """
 
-    def __init__(self, network: Network, *arguments: Any, **options: Any):
-        self.longest = {name: longest for name, (_, longest) in network.to_top.items()}  # ℓ
-        self.inputs: dict[str, deque[dict[str, Array]]] = {  # unit → its inputs of the last 2ℓ + 1 ticks, oldest first
-            name: deque(maxlen=2 * ticks + 1) for name, ticks in self.longest.items() if ticks
-        }
-        delays = {(i, j): 2 * (self.longest[j] - self.longest[i] - 1) for j, i in network.edges}  # of gradients
-        first_message = network.first_message | dict.fromkeys(delays, 0)  # no gradient message is dropped
-        options["mailbox"] = Mailbox(first_message, delays)
-        super().__init__(network, *arguments, **options)
+    def __init__(
+        self,
+        network: Network,
+        loss: Loss,
+        *arguments: Any,
+        learn_every: int = 1,
+        mailbox: Mailbox | None = None,
+        **options: Any,
+    ):
+        if not isinstance(learn_every, int) or isinstance(learn_every, bool) or learn_every < 1:
+            raise InputError(f"learn_every must be a positive number of ticks, not {learn_every!r}")
+        self.learn_every, self.marks = learn_every, network.marks(learn_every)
+        self.kept: dict[str, dict[int, dict[str, Array]]] = {name: {} for name in network.units}  # unit → s → inputs
+        self.parts: dict[str, dict[str, Array]] = {}  # unit → sum of the pulls since it last learnt
+        mailbox = Mailbox(partial(network.timetable, marks=self.marks)) if mailbox is None else mailbox
+        super().__init__(network, loss, *arguments, mailbox=mailbox, **options)
 
-    def forward(self, unit: Unit, frame: Array | None) -> tuple[Array, Any]:
-        """Run the unit as Sideways does, but return the saved values for the Jacobian at the input of tick s."""
-        delay = 2 * self.longest[unit.name]
-        if not delay:  # the top
-            return super().forward(unit, frame)
-        self.inputs[unit.name].append(inputs_of(unit, frame, self.mailbox))
-        activation, saved = super().forward(unit, frame)
-        if self.clock >= self.network.first_backward[unit.name]:
-            unit.set_position(self.ticks - delay, self.first_sample)  # Dropout repeats the masks of tick s
-            _, saved = unit.forward(self.inputs[unit.name][-1 - delay], train=True)
-        return activation, saved
+    def forward(self, unit: Unit, inputs: dict[str, Array]) -> tuple[Array, Any]:
+        """Run the unit as Sideways does; keep the inputs if a marked loss depends on them."""
+        if unit is not self.network.top and self.marks.has_loss(unit.name, self.clock):
+            self.kept[unit.name][self.clock] = self.mailbox.lasting(unit.name, inputs)
+        return super().forward(unit, inputs)
 
-    def incoming_gradient(self, unit: Unit) -> Array:
-        """The sum of the consumers' gradients that belong to tick s. At first some consumers reach no loss yet."""
-        messages = [self.mailbox.receive(consumer, unit.name) for consumer in self.network.consumers[unit.name]]
+    def pulls(self, unit: Unit, saved: Any) -> Iterator[tuple[int, Any]]:
+        """The ticks s whose gradients are complete, each with what a forward pass on the inputs of tick s saves."""
+        for s in self.marks.pulls(unit.name, self.clock):
+            if unit is not self.network.top:
+                age = self.clock - s
+                unit.set_position(self.ticks - age, self.first_sample)  # Dropout repeats the masks of tick s
+                _, saved = unit.forward(self.kept[unit.name].pop(s), train=True)
+            yield s, saved
+
+    def incoming_gradient(self, unit: Unit, s: int) -> Array:
+        """The gradient of aᵢ[s]: the sum over the consumers that reach a marked loss with it, first to last."""
+        messages = [self.mailbox.receive(c, unit.name, s + 1) for c in self.network.consumers[unit.name]]
         return add_up([message for message in messages if message is not None])
 
+    def apply_gradients(self, unit: Unit, gradients: dict[str, Array]) -> None:
+        """Add the pulls of this tick to those since the last update, and learn once a loss has sent its last part."""
+        if not self.marks.learns(unit.name, self.clock):
+            if self.optimizers:  # the gradients belong to the caller of `tick`, so copies are kept
+                accumulate(self.parts, unit.name, {key: copied(gradient) for key, gradient in gradients.items()})
+            return
+        if unit.name in self.parts:
+            accumulate(self.parts, unit.name, gradients)
+            gradients = self.parts.pop(unit.name)
+        super().apply_gradients(unit, gradients)
+
     def take(self, frame: Any, target: Any) -> Array | None:
-        """Check as Sideways does, and copy the frame: the copy is kept, and the caller may reuse its own array."""
-        return copied(super().take(frame, target))
+        """Check as Sideways does, and copy the frame: the copy may be kept, and the caller may reuse its own array."""
+        frame = super().take(frame, target)
+        return copied(frame) if self.reads_frame else frame
 
     def reset(self) -> None:
-        """Reset as Sideways does, and forget the inputs."""
+        """Reset as Sideways does, and forget the inputs and the gradients that are not complete."""
         super().reset()
-        for kept in self.inputs.values():
+        self.parts.clear()
+        for kept in self.kept.values():
             kept.clear()
 
     def trace(self) -> dict[str, Trace]:
-        """The frames that met in each unit: the activation is of the last tick, the gradient of 2ℓ ticks before."""
-        return delayed_trace(self.network, self.clock - 1)
+        """The frames that met in each unit at the last tick: in its activation, and in the gradients that it made."""
+        return delayed_trace(self.network, self.marks, self.clock - 1)

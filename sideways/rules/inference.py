@@ -12,17 +12,19 @@ from sideways.rules.mailbox import Mailbox
 from sideways.rules.rule import Evaluation, Rule
 
 
-def run_unit(network: Network, unit: Unit, frame: Array | None, mailbox: Mailbox, train: bool) -> tuple[Array, Any]:
-    """Run a unit on the messages due at this tick, and send its activation up. Returns (activation, saved values)."""
-    activation, saved = unit.forward(inputs_of(unit, frame, mailbox), train)
+def run_unit(
+    network: Network, unit: Unit, inputs: dict[str, Array], mailbox: Mailbox, train: bool
+) -> tuple[Array, Any]:
+    """Run a unit forward, and send its activation up. Returns (activation, values for the backward pass)."""
+    activation, saved = unit.forward(inputs, train)
     for consumer in network.consumers[unit.name]:
-        mailbox.send(unit.name, consumer, activation)
+        mailbox.send(unit.name, consumer, activation, mailbox.tick)
     return activation, saved
 
 
 def inputs_of(unit: Unit, frame: Array | None, mailbox: Mailbox) -> dict[str, Any]:
-    """The inputs of a unit at this tick, by name: the messages that are due, and the frame."""
-    return {j: frame if j == FRAME else mailbox.receive(j, unit.name) for j in unit.inputs}
+    """Take the inputs of a unit at this tick, by name: the frame, and the activations of the last tick."""
+    return {j: frame if j == FRAME else mailbox.receive(j, unit.name, mailbox.tick - 1) for j in unit.inputs}
 
 
 class TickingForward:
@@ -38,7 +40,10 @@ class TickingForward:
         for name in self.rule.owned:
             self.rule.running = name
             if self.t >= network.first_forward[name]:
-                activation, _ = run_unit(network, network.units[name], frame, self.mailbox, train=False)
+                unit = network.units[name]
+                activation, _ = run_unit(
+                    network, unit, inputs_of(unit, frame, self.mailbox), self.mailbox, train=False
+                )
                 output = activation if name == network.top.name else None
         self.mailbox.end()
         self.t += 1

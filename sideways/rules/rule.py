@@ -143,6 +143,15 @@ class Rule:
         self.counts[unit.name] = 0
 
 
+def accumulate(sums: dict[str, dict[str, Array]], name: str, gradients: dict[str, Array]) -> None:
+    """Add a unit's gradients to its sum, in place. The first gradients become the sum themselves."""
+    if name not in sums:
+        sums[name] = gradients
+        return
+    for key, gradient in gradients.items():
+        sums[name][key] += gradient
+
+
 def add_up(messages: Sequence[Array]) -> Array:
     """The sum of a unit's incoming gradients, added first to last: the order decides the last bits."""
     first, *others = messages

@@ -6,13 +6,13 @@ Sources: Malinowski et al., CVPR 2020 (chains) and CVPR 2021 (skip edges).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from sideways.backend import Array
 from sideways.network import Unit
-from sideways.rules.inference import run_unit
-from sideways.rules.rule import Tick, add_up, do_nothing
+from sideways.rules.inference import inputs_of, run_unit
+from sideways.rules.rule import Tick, accumulate, add_up, do_nothing
 from sideways.rules.ticking_rule import TickingRule
 
 
@@ -35,29 +35,30 @@ class Sideways(TickingRule):
         """
         network, t = self.network, self.clock
         frame = self.take(frame, target)
-        loss, output, pseudo_gradients = None, None, {}
+        loss = output = loss_gradient = None
+        pseudo_gradients: dict[str, dict[str, Array]] = {}
         self.mailbox.begin(t)
 
         for unit in self.units:
             # 1. Forward: aᵢ[t] = Hᵢ(uᵢ[t]; θᵢ), where uᵢ[t] merges the inputs aⱼ[t-1]. No older activation is kept.
             if t < network.first_forward[unit.name]:
                 continue  # not all inputs have reached this unit yet
-            activation, saved = self.forward(unit, frame)
-
-            # 2. Backward: pull gᵢ = Σ g_{c→i}[t-1] (consumers c) through the Jacobian of Hᵢ at uᵢ[t], the newest input.
-            if t < network.first_backward[unit.name]:
-                continue  # not all consumers have sent a gradient yet
+            activation, saved = self.forward(unit, inputs_of(unit, frame, self.mailbox))
             if unit is network.top:
                 output = activation
-                loss, gradient = self.loss(activation, self.targets[0])  # the target of target_delay ticks ago
-            else:
-                gradient = self.incoming_gradient(unit)
-            messages, pseudo_gradients[unit.name] = unit.backward(gradient, saved)
-            for j, message in messages.items():
-                self.mailbox.send(unit.name, j, message)
+                loss, loss_gradient = self.loss(activation, self.targets[0])  # the target of target_delay ticks ago
+
+            # 2. Backward: pull gᵢ = Σ g_{c→i}[t-1] (consumers c) through the Jacobian of Hᵢ at uᵢ[t], the newest input.
+            for s, saved_at_s in self.pulls(unit, saved):  # here once, s = t; nothing until gradients have come
+                gradient = loss_gradient if unit is network.top else self.incoming_gradient(unit, s)
+                messages, own = unit.backward(gradient, saved_at_s)
+                accumulate(pseudo_gradients, unit.name, own)
+                for j, message in messages.items():
+                    self.mailbox.send(unit.name, j, message, s)
 
             # 3. Update: θᵢ from its own pseudo-gradient. This tick's forward and backward both used the old value.
-            self.apply_gradients(unit, pseudo_gradients[unit.name])
+            if unit.name in pseudo_gradients:
+                self.apply_gradients(unit, pseudo_gradients[unit.name])
 
         meanwhile()
         self.mailbox.end()
@@ -66,14 +67,18 @@ class Sideways(TickingRule):
         self.ticks += 1
         return Tick(loss, output, pseudo_gradients)
 
-    def forward(self, unit: Unit, frame: Array | None) -> tuple[Array, Any]:
+    def forward(self, unit: Unit, inputs: dict[str, Array]) -> tuple[Array, Any]:
         """Take step 1 for one unit, and send its activation up. Returns (activation, values for the backward pass)."""
         self.running = unit.name
         unit.set_position(self.ticks, self.first_sample)
-        activation, saved = run_unit(self.network, unit, frame, self.mailbox, train=True)
+        activation, saved = run_unit(self.network, unit, inputs, self.mailbox, train=True)
         unit.update_statistics(saved)
         return activation, saved
 
-    def incoming_gradient(self, unit: Unit) -> Array:
-        """The sum of the consumers' gradients that are due at this tick, first consumer to last."""
-        return add_up([self.mailbox.receive(consumer, unit.name) for consumer in self.network.consumers[unit.name]])
+    def pulls(self, unit: Unit, saved: Any) -> Iterable[tuple[int, Any]]:
+        """The backward passes of a unit at this tick: (s, what the forward pass on the inputs of tick s saved)."""
+        return [(self.clock, saved)] if self.clock >= self.network.first_backward[unit.name] else []
+
+    def incoming_gradient(self, unit: Unit, s: int) -> Array:
+        """The sum of the gradients that the consumers sent at the last tick, first consumer to last."""
+        return add_up([self.mailbox.receive(c, unit.name, s - 1) for c in self.network.consumers[unit.name]])

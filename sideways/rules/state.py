@@ -3,10 +3,10 @@
 parameters.<key>  state.<key>      of the unit
 sum.<key>  count                   the sum and the number of the gradients since the unit's last update
 optimizer.<memory>.<key>  updates  of the unit's optimizer: its memory, and the number of its updates
-message.<sender>                   the newest message that waits for the unit
-late.<place>.<sender>              the earlier messages that wait: late.0 is the oldest, then late.1, …
+message.<s>.<sender>               the messages that wait for the unit, each with its tick s (see `Mailbox`)
 target.<place>                     for the top: the targets that the loss has not used yet, oldest first
-input.<age>.<name>                 for `Delayed`: the inputs that the unit keeps; age 0 is the newest
+input.<s>.<name>                   for `Delayed`: the inputs of tick s that the unit keeps
+part.<key>                         for `Delayed`: the sum of the unit's gradients since it last learnt
 """
 
 from __future__ import annotations
@@ -33,14 +33,13 @@ def unit_state(rule: Rule, name: str) -> dict[str, Array | int]:
         for key, memory in optimizer.memory.items():
             entries |= {f"optimizer.{kind}.{key}": value for kind, value in memory.items()}
     if isinstance(rule, TickingRule):
-        for sender, (*earlier, newest) in rule.mailbox.waiting(name).items():
-            entries[f"message.{sender}"] = newest
-            entries |= {f"late.{place}.{sender}": message for place, message in enumerate(earlier)}
+        entries |= {f"message.{s}.{sender}": value for (sender, s), value in rule.mailbox.waiting(name).items()}
         if name == rule.network.top.name:
             entries |= {f"target.{place}": target for place, target in enumerate(rule.targets)}
     if isinstance(rule, Delayed):
-        for age, inputs in enumerate(reversed(rule.inputs.get(name, ()))):
-            entries |= {f"input.{age}.{j}": array for j, array in inputs.items()}
+        for s, inputs in rule.kept[name].items():
+            entries |= {f"input.{s}.{j}": array for j, array in inputs.items()}
+        entries |= {f"part.{key}": value for key, value in rule.parts.get(name, {}).items()}
     return entries
 
 
@@ -61,17 +60,16 @@ def restore_unit(rule: Rule, name: str, entries: Mapping[str, Any]) -> None:
             kind, key = kind_and_key.split(".", 1)
             optimizer.memory.setdefault(key, {})[kind] = to_device(value)
     if isinstance(rule, TickingRule):
-        late = _by_place(entries_with_prefix("late", entries))
-        for sender, newest in entries_with_prefix("message", entries).items():
-            earlier = [late[place][sender] for place in sorted(late) if sender in late[place]]
-            rule.mailbox.restore(rule.clock, sender, name, [*earlier, to_device(newest)])
+        messages = _by_tick(entries_with_prefix("message", entries))
+        waiting = {(sender, s): message for s, of_tick in messages.items() for sender, message in of_tick.items()}
+        rule.mailbox.restore(name, waiting)
         if name == rule.network.top.name:
             targets = entries_with_prefix("target", entries)
             rule.targets.extend(to_device(targets[str(place)]) for place in range(len(targets)))
     if isinstance(rule, Delayed):
-        kept = _by_place(entries_with_prefix("input", entries))
-        for age in sorted(kept, reverse=True):
-            rule.inputs[name].append(kept[age])
+        rule.kept[name] = _by_tick(entries_with_prefix("input", entries))
+        if parts := entries_with_prefix("part", entries):
+            rule.parts[name] = {key: to_device(value) for key, value in parts.items()}
 
 
 def entries_with_prefix(kind: str, entries: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,10 +77,10 @@ def entries_with_prefix(kind: str, entries: Mapping[str, Any]) -> dict[str, Any]
     return {key.removeprefix(f"{kind}."): value for key, value in entries.items() if key.startswith(f"{kind}.")}
 
 
-def _by_place(entries: Mapping[str, Any]) -> dict[int, dict[str, Array]]:
-    """`"<place>.<name>"` → array, as place → name → array on the device."""
-    by_place: dict[int, dict[str, Array]] = {}
+def _by_tick(entries: Mapping[str, Any]) -> dict[int, dict[str, Array]]:
+    """`"<tick>.<name>"` → array, as tick → name → array on the device."""
+    by_tick: dict[int, dict[str, Array]] = {}
     for key, value in entries.items():
-        place, name = key.split(".", 1)
-        by_place.setdefault(int(place), {})[name] = to_device(value)
-    return by_place
+        tick, name = key.split(".", 1)
+        by_tick.setdefault(int(tick), {})[name] = to_device(value)
+    return by_tick

@@ -46,7 +46,7 @@ class TickingRule(Rule):
         if boundary not in ("flush", "stream"):
             raise InputError(f"unknown clip boundary {boundary!r}: choose 'flush' or 'stream'")
         self.target_delay, self.boundary, self.first_sample = check_delay(target_delay, network), boundary, first_sample
-        self.mailbox = Mailbox(network.first_message) if mailbox is None else mailbox
+        self.mailbox = Mailbox(network.timetable) if mailbox is None else mailbox
         self.units = [network.units[name] for name in (network.units if units is None else units)]
         self.reads_frame = any(FRAME in unit.inputs for unit in self.units)
         self.owns_top = network.top in self.units

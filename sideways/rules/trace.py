@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sideways.network import FRAME, Network
+from sideways.network.marks import Marks
 
 Pairs = frozenset[tuple[int, int]]
 
@@ -43,20 +44,18 @@ def trace(network: Network, tick: int) -> dict[str, Trace]:
     return now
 
 
-def delayed_trace(network: Network, tick: int) -> dict[str, Trace]:
+def delayed_trace(network: Network, marks: Marks, tick: int) -> dict[str, Trace]:
     """The trace of every unit after a tick of `Delayed`: a gradient returns through the ticks of its activations."""
-    longest = {name: most for name, (_, most) in network.to_top.items()}
-    earliest = max(0, tick - 2 * max(longest.values()))
-    ticks = {tick, *range(earliest, tick)}  # tick is -1 before the first tick: no frames have met
+    ticks = {tick, *range(max(0, tick - 2 * network.latency), tick)}  # tick is -1 before the first tick: nothing met
     activations = {t: {name: met.activation for name, met in trace(network, t).items()} for t in ticks}
 
     def pulled(name: str, s: int) -> Pairs:
         """The pairs that the gradient of an activation of tick s went through, without parts that reach no loss."""
-        above = (c for c in network.consumers[name] if s + 1 >= network.latency - longest[c])
+        above = (c for c in network.consumers[name] if marks.has_loss(c, s + 1))
         return activations[s][name].union(*(pulled(consumer, s + 1) for consumer in above))
 
     none: Pairs = frozenset()
     return {
-        name: Trace(activations[tick][name], pulled(name, tick - 2 * longest[name]) if tick >= first else none)
-        for name, first in network.first_backward.items()
+        name: Trace(activations[tick][name], none.union(*(pulled(name, s) for s in marks.pulls(name, tick))))
+        for name in network.units
     }

@@ -98,6 +98,10 @@ def make_rule(
         options["boundary"] = config.boundary
     elif config.boundary != "flush":
         raise InputError(f"rule {config.rule!r} trains on clips: boundary 'flush', not {config.boundary!r}")
+    if config.rule == "delayed":
+        options["learn_every"] = config.learn_every
+    elif config.learn_every != 1:
+        raise InputError(f"rule {config.rule!r} learns from every loss: learn_every is for rule 'delayed'")
     if config.rule in (*TICKING, "bptt"):
         default = 0 if config.horizon else None  # the horizon is counted from the newest frame
         options["target_delay"] = default if config.target_delay is None else config.target_delay

@@ -36,10 +36,10 @@ from sideways.training.processes import OneProcess, Processes
 from sideways.training.progress import Progress
 
 RESUME_SEVERAL = "repeat the command, with --name {}, to continue the runs that have not finished"
-FORMAT = 2
+FORMAT = 3
 FOLDER = "checkpoints"
 PREFIX = "step-"
-PER_SAMPLE = ("message.", "target.", "output.")  # arrays with one entry per sample of the batch
+PER_SAMPLE = ("message.", "target.", "output.", "input.")  # arrays with one entry per sample of the batch
 COUNTERS = ("clip", "tick", "seconds", "metrics_bytes", "evaluate", "given")  # fields of `Progress` in meta.json
 
 

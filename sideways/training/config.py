@@ -24,6 +24,7 @@ class Config:
     """All that is needed to repeat a run. The tables `optimizer` and `schedule` hold a `name` and its options.
 
     clips: how many batches of clips to train on; batch: samples in each. A tick is one frame of all samples.
+    learn_every: for rule `delayed`: the loss of one tick in this many is learnt from.
     evaluation_clips: batches of held-out clips for each evaluation (0: all clips of a data set); evaluate_every: clips
         between evaluations while training (0: only at the end).
     distinct_clips: how many different batches of training clips a made task has (0: a new one each time).
@@ -41,6 +42,7 @@ class Config:
     clips: int = 250
     batch: int = 32
     update_every: int | str = "clip"
+    learn_every: int = 1
     boundary: str = "flush"
     target_delay: int | None = None
     label_smoothing: float = 0.0
@@ -71,7 +73,7 @@ class Config:
             for key in keys:
                 if key in getattr(self, table):
                     raise InputError(f"{table} has no option {key!r}: {OWNERS[key]}")
-        for name in ("clips", "batch", "threads", "keep_checkpoints"):
+        for name in ("clips", "batch", "learn_every", "threads", "keep_checkpoints"):
             if (value := getattr(self, name)) < 1:
                 raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")
         if self.threads > MOST_THREADS:

@@ -80,7 +80,8 @@ def test_the_numbers_on_the_page_follow_every_edit_as_the_library_says(page, edi
     tick, depth_is, latency, cycle, *table, passes = page.execute_script(READ, depth, skips)
     assert tick == f"tick {last} of {last}"
     assert [depth_is, latency.split()[0], cycle.split()[0]] == [str(depth), str(network.latency), str(2 * depth - 1)]
-    for name, (short, long) in network.to_top.items():
+    for name, lengths in network.path_lengths.items():
+        short, long = lengths[0], lengths[-1]
         apart = f"{2 * short}" if short == long else f"{2 * short} … {2 * long}"
         first = [f"tick {network.first_forward[name]}", f"tick {network.first_backward[name]}"]
         at = table.index(name)

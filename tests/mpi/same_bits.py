@@ -1,7 +1,7 @@
 """Run under mpirun: random networks, trained over ranks and in one process, must end with the same bits.
 
-`mpirun -n K python same_bits.py SEED COUNT [staged | cuda-aware]`; rank 0 prints how many networks agreed, and names
-those that did not. With a third word the ranks compute with CuPy. The single process that they are compared with also
+`mpirun -n K python same_bits.py SEED COUNT sideways | delayed [staged | cuda-aware]`; rank 0 prints how many networks
+agreed, and names those that did not. With a fourth word the ranks compute with CuPy. The single process that they are compared with also
 does, unless `import cupy` finds the device double: then the single process computes with NumPy.
 """
 
@@ -9,6 +9,7 @@ import copy
 import importlib
 import os
 import sys
+from functools import partial
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
@@ -72,7 +73,7 @@ def on_device(network):
 
 
 def main():
-    seed, count, *mode = int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
+    seed, count, kind, *mode = int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
     if mode:
         importlib.import_module("cupy")
     reference = "cupy" if mode and "double" not in sys.modules else "numpy"
@@ -93,13 +94,18 @@ def main():
             for _ in range(3)
         ]
         options = {"update_every": every, "boundary": boundary}
+        timetable, rules = network.timetable, {"sideways": sw.Sideways, "delayed": sw.Delayed}
+        if kind == "delayed":
+            learn_every = int(random.choice([1, 2, 3, 2 * network.depth - 2, 2 * network.depth - 1]))
+            options["learn_every"] = learn_every
+            timetable = partial(network.timetable, marks=network.marks(learn_every))
         optimizer = sw.Adam(1e-3)
         alone = copy.deepcopy(network)
-        expected = train(sw.Sideways(alone, sw.SoftmaxCrossEntropy(), optimizer, **options), clips)
+        expected = train(rules[kind](alone, sw.SoftmaxCrossEntropy(), optimizer, **options), clips)
         comms = WORLD.Dup(), WORLD.Dup()
         network, wrap = on_device(network) if mode else (network, lambda comm: comm)
-        mailbox = MPIMailbox(network, owner, 2, *map(wrap, comms), in_place=mode != ["staged"], nap=True)
-        rule = sw.Sideways(network, sw.SoftmaxCrossEntropy(), optimizer, mailbox=mailbox, units=own_units, **options)
+        mailbox = MPIMailbox(network, timetable, owner, 2, *map(wrap, comms), in_place=mode != ["staged"], nap=True)
+        rule = rules[kind](network, sw.SoftmaxCrossEntropy(), optimizer, mailbox=mailbox, units=own_units, **options)
         reads_frame = any("frame" in network.units[name].inputs for name in own_units)
         outputs = train(rule, clips, reads_frame, names[-1] in own_units)
         mailbox.clear()
@@ -116,7 +122,7 @@ def main():
         if WORLD.allreduce(same, MPI.LAND):
             agreed += 1
         elif rank == 0:
-            print(f"network {number} ({boundary}, {every}) differs", flush=True)
+            print(f"network {number} ({options}) differs", flush=True)
     if rank == 0:
         print(f"{agreed} of {count} agreed", flush=True)
 

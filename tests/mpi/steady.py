@@ -32,7 +32,7 @@ def main():
     owner = {names[i]: rank for rank, part in enumerate(parts) for i in part}
     own_units = [name for name in names if owner[name] == number]
     comm = Watched(WORLD.Dup())
-    mailbox = MPIMailbox(network, owner, 2, comm, None, in_place=not staged, nap=True)
+    mailbox = MPIMailbox(network, network.timetable, owner, 2, comm, None, in_place=not staged, nap=True)
     options = {"boundary": "stream", "mailbox": mailbox, "units": own_units}
     rule = sw.Sideways(network, sw.SoftmaxCrossEntropy(), sw.Adam(1e-3), **options)
     reads_frame = any("frame" in network.units[name].inputs for name in own_units)

@@ -100,7 +100,7 @@ def test_what_a_unit_makes_at_a_tick_is_what_bptt_adds_for_its_forward_two_ways_
         assert set(tick.gradients) == {name for name, first in network.first_backward.items() if t >= first}
         for name, gradients in tick.gradients.items():
             compared += 1
-            assert equal(gradients, terms[t - 2 * network.to_top[name][1], name])
+            assert equal(gradients, terms[t - 2 * network.path_lengths[name][-1], name])
     assert compared >= length - network.latency
 
 
@@ -125,10 +125,10 @@ def terms_of_bptt(network, loss, frames, targets):
 @given(cases(most_units=5, dtypes=("float64",), ticks=lambda network: 3 * network.depth))
 def test_on_a_chain_the_sum_is_bptt_of_the_clip_up_to_the_loss_that_has_arrived(case):
     network = case.network
-    assume(all(shortest == longest for shortest, longest in network.to_top.values()))
+    assume(all(len(lengths) == 1 for lengths in network.path_lengths.values()))
     total = summed(run(sw.Delayed(network, case.loss), case.frames, case.targets))
     for name in network.units:
-        arrived = len(case.frames) - network.to_top[name][1]
+        arrived = len(case.frames) - network.path_lengths[name][-1]
         exact = sw.bptt(network, case.loss, case.frames[:arrived], case.targets[:arrived]).gradients
         assert near({name: total[name]}, {name: exact[name]})
 

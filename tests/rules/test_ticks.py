@@ -185,10 +185,10 @@ class ReadOnlyMailbox(sw.Mailbox):
 
     sent = read = ()
 
-    def send(self, sender, receiver, message):
+    def send(self, sender, receiver, message, s):
         assert message.flags.c_contiguous
         self.sent = (*self.sent, (message, copied(message)))
-        super().send(sender, receiver, message)
+        super().send(sender, receiver, message, s)
 
     def end(self):
         assert all(equal(message, before) for message, before in self.read)
@@ -198,7 +198,7 @@ class ReadOnlyMailbox(sw.Mailbox):
 
 @given(cases())
 def test_messages_are_contiguous_and_no_unit_writes_into_them(case):
-    rule = sw.Sideways(case.network, case.loss, sw.SGD(1e-4), mailbox=ReadOnlyMailbox(case.network.first_message))
+    rule = sw.Sideways(case.network, case.loss, sw.SGD(1e-4), mailbox=ReadOnlyMailbox(case.network.timetable))
     assert run(rule, case.frames, case.targets)[-1].loss is not None
 
 

@@ -126,7 +126,7 @@ class Forward:
     """Run a trained network forward over a film of any length, frame by frame, with the outputs of `Rule.evaluate`."""
 
     def __init__(self, rule: Rule):
-        self.rule, self.ticking = rule, TickingForward(rule, Mailbox(rule.network.first_message))
+        self.rule, self.ticking = rule, TickingForward(rule, Mailbox(rule.network.timetable))
 
     def __call__(self, frame: numpy.ndarray) -> numpy.ndarray | None:
         """The top's output for the next frame (N, H, W, C), or None while the network fills."""

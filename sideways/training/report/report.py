@@ -51,9 +51,10 @@ def _settings(config: Config, task: Task) -> str:
     data = ", ".join(f"{key} = {value}" for key, value in config.task_options.items())
     height, width, channels = task.frame_shape
     computer = machine()
+    learns = f", learns from every {config.learn_every}th loss" if config.learn_every > 1 else ""
     rows = {
         "model": config.model + _options(config.model_options),
-        "rule": f"{config.rule}, update every {config.update_every}, boundary {config.boundary}",
+        "rule": f"{config.rule}{learns}, update every {config.update_every}, boundary {config.boundary}",
         "optimizer": f"{config.optimizer.get('name')}{_options(config.optimizer)}",
         "schedule": f"{config.schedule.get('name')}{_options(config.schedule)}",
         "data": f"{config.task}{f' ({data})' if data else ''}",

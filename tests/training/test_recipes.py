@@ -24,7 +24,7 @@ def test_each_recipe_of_the_library_belongs_to_one_file():
     files = sorted(PACKAGE.glob("**/recipes/*.toml"))
     variants = [name for path in files for name in re.findall(r"^\[variants\.([\w-]+)\]", path.read_text(), re.M)]
     alone = [path.stem for path in files if is_a_recipe(path)]
-    assert len(recipe_names()) == len(variants) + len(alone) == 52
+    assert len(recipe_names()) == len(variants) + len(alone) > 50
     assert {"which-clip", "ucf101-vgg8", "ucf101-vgg8-skip", "waves-skip", "waves-bare-delayed"} <= {*recipe_names()}
 
 

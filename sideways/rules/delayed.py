@@ -70,10 +70,16 @@ class Delayed(Sideways):
         super().__init__(network, loss, *arguments, mailbox=mailbox, **options)
 
     def forward(self, unit: Unit, inputs: dict[str, Array]) -> tuple[Array, Any]:
-        """Run the unit as Sideways does; keep the inputs if a marked loss depends on them."""
-        if unit is not self.network.top and self.marks.has_loss(unit.name, self.clock):
+        """Run the unit as Sideways does; keep the inputs if a marked loss depends on them.
+
+        Only the top needs what its forward pass saved: the others run on the kept inputs again before they pull.
+        """
+        if unit is self.network.top:
+            return super().forward(unit, inputs)
+        if self.marks.has_loss(unit.name, self.clock):
             self.kept[unit.name][self.clock] = self.mailbox.lasting(unit.name, inputs)
-        return super().forward(unit, inputs)
+        activation, _ = super().forward(unit, inputs)
+        return activation, None  # frees what the forward pass saved
 
     def pulls(self, unit: Unit, saved: Any) -> Iterator[tuple[int, Any]]:
         """The ticks s whose gradients are complete, each with what a forward pass on the inputs of tick s saves."""
@@ -81,7 +87,7 @@ class Delayed(Sideways):
             if unit is not self.network.top:
                 age = self.clock - s
                 unit.set_position(self.ticks - age, self.first_sample)  # Dropout repeats the masks of tick s
-                _, saved = unit.forward(self.kept[unit.name].pop(s), train=True)
+                saved = unit.forward(self.kept[unit.name].pop(s), train=True)[1]  # the activation is freed at once
             yield s, saved
 
     def incoming_gradient(self, unit: Unit, s: int) -> Array:

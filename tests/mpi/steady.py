@@ -1,10 +1,12 @@
 """Run under mpirun with the device double: count what each rank copies and waits for in a tick of the steady state.
 
-`mpirun -n K python steady.py staged|cuda-aware`; each rank prints a line: `rank: ok`, or `rank: ` and what is wrong.
+`mpirun -n K python steady.py staged|cuda-aware sideways|N`; N: Delayed, which learns from the loss of one tick in N.
+Each rank prints a line: `rank: ok`, or `rank: ` and what is wrong.
 """
 
 import os
 import sys
+from functools import partial
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
@@ -23,8 +25,22 @@ from sideways.training.prefetch import Prefetch
 WORLD = MPI.COMM_WORLD
 
 
+def reads(network, edge, tick, n):
+    """The messages on an edge that its receiver reads at this tick, from the definition of the rules."""
+    sender, receiver = edge
+    if not n or sender in network.units[receiver].inputs:
+        return 1  # in the steady state: that of the last tick
+    latency, lengths = network.latency, network.path_lengths
+
+    def last(name, s):  # the last marked loss that depends on the unit's activation of tick s
+        return max((s + k for k in lengths[name] if (s + k - latency) % n == 0), default=None)
+
+    ends = {s: last(receiver, s) for s in range(tick - 2 * latency, tick + 1)}
+    return sum(end is not None and 2 * end - s == tick and last(sender, s + 1) is not None for s, end in ends.items())
+
+
 def main():
-    staged = sys.argv[1] == "staged"
+    staged, n = sys.argv[1] == "staged", 0 if sys.argv[2] == "sideways" else int(sys.argv[2])
     sw.use_backend("cupy")
     network = build_model("vgg5-skip", (8, 8, 1), 4, width=4)
     number, names = WORLD.Get_rank(), list(network.units)
@@ -32,9 +48,10 @@ def main():
     owner = {names[i]: rank for rank, part in enumerate(parts) for i in part}
     own_units = [name for name in names if owner[name] == number]
     comm = Watched(WORLD.Dup())
-    mailbox = MPIMailbox(network, network.timetable, owner, 2, comm, None, in_place=not staged, nap=True)
-    options = {"boundary": "stream", "mailbox": mailbox, "units": own_units}
-    rule = sw.Sideways(network, sw.SoftmaxCrossEntropy(), sw.Adam(1e-3), **options)
+    timetable = partial(network.timetable, marks=network.marks(n) if n else None)
+    mailbox = MPIMailbox(network, timetable, owner, 2, comm, None, in_place=not staged, nap=True)
+    options = {"boundary": "stream", "mailbox": mailbox, "units": own_units} | ({"learn_every": n} if n else {})
+    rule = (sw.Delayed if n else sw.Sideways)(network, sw.SoftmaxCrossEntropy(), sw.Adam(1e-3), **options)
     reads_frame = any("frame" in network.units[name].inputs for name in own_units)
     owns_top, none = network.top.name in own_units, [None] * 24
     frames = np.random.default_rng(0).normal(size=(24, 2, 8, 8, 1)) if reads_frame else none
@@ -43,6 +60,10 @@ def main():
     clock.journal, clock.advances = [], False  # a device as slow as can be: every wait shows
     for clip in range(2):
         for t, frame, target in prefetch.pairs(frames, labels):
+            due = sum(len(timetable(edge, rule.clock)) for edge in mailbox.outgoing)
+            read = sum(reads(network, edge, rule.clock, n) for edge in mailbox.incoming)
+            channels = [*mailbox.incoming.values(), *mailbox.outgoing.values()]
+            buffers = [len(channel.buffers) for channel in channels]
             sent_before, work_before = comm.started, clock.current.count
             with clock.counted() as counts:
                 rule.tick(frame, target, prefetch.fetch)
@@ -54,14 +75,16 @@ def main():
             ]
             clock.journal.clear()
             expected = {
-                "upload": reads_frame + owns_top + (len(mailbox.incoming) if staged else 0),
+                "upload": reads_frame + owns_top + (read if staged else 0),
                 "download": sent if staged else 0,
                 "synchronise": sent,
                 "pinned": 0,
             }
             counted = {key: counts[key] for key in expected}
-            if clip and t < 23 and (sent != len(mailbox.outgoing) or counted != expected):
-                wrong.append(f"tick {t}: {counted}, not {expected}; sent {sent}")
+            if clip and t < 23 and (sent != due or counted != expected):
+                wrong.append(f"tick {t}: {counted}, not {expected}; sent {sent}, not {due}")
+            if clip and buffers != [len(channel.buffers) for channel in channels]:
+                wrong.append(f"tick {t}: a buffer was added")
     if not any(after > 0 and before > 0 for after, before in downloads):
         wrong.append("no message left before the end of its tick's work")
     mailbox.clear()

@@ -30,19 +30,22 @@ def can(mode, backend):
 
 
 @pytest.mark.parametrize("mode", ["staged", "cuda-aware"])
-@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
-def test_random_networks_on_a_device_end_with_the_bits_of_numpy_on_any_number_of_ranks(request, ranks, mode):
+@pytest.mark.parametrize(
+    ("rule", "ranks"), [*(("sideways", ranks) for ranks in (1, 2, 3, 4)), ("delayed", 2), ("delayed", 3)]
+)
+def test_random_networks_on_a_device_end_with_the_bits_of_numpy_on_any_number_of_ranks(request, ranks, mode, rule):
     if not can(mode, request.config.getoption("--backend")):
         pytest.skip("this MPI is not CUDA-aware: see sideways doctor")
-    code, output, errors = run(ranks, str(HERE / "same_bits.py"), str(10 + ranks), "6", mode)
+    code, output, errors = run(ranks, str(HERE / "same_bits.py"), str(10 + ranks), "6", rule, mode)
     assert (code, output.strip()) == (0, "6 of 6 agreed"), errors[-2000:]
 
 
 @pytest.mark.parametrize("mode", ["staged", "cuda-aware"])
+@pytest.mark.parametrize("learn_every", ["sideways", "1", "2", "3", "9"])
 def test_in_the_steady_state_a_rank_moves_frames_and_messages_alone_and_waits_once_for_each_it_sends(
-    on_the_double, mode
+    on_the_double, mode, learn_every
 ):
-    code, output, errors = run(3, str(HERE / "steady.py"), mode)
+    code, output, errors = run(3, str(HERE / "steady.py"), mode, learn_every)
     assert (code, sorted(output.split("\n"))) == (0, ["", "0: ok", "1: ok", "2: ok"]), output + errors
 
 

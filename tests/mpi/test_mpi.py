@@ -25,14 +25,28 @@ pytestmark = [
 HERE = Path(__file__).parent
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 3, 4, 5])
-def test_random_networks_end_with_the_same_bits_on_any_number_of_ranks(ranks):
-    code, output, errors = run(ranks, str(HERE / "same_bits.py"), str(ranks), "24")
-    assert (code, output.strip()) == (0, "24 of 24 agreed"), errors
+@pytest.mark.parametrize(
+    ("rule", "ranks", "count"),
+    [*(("sideways", ranks, 24) for ranks in (1, 2, 3, 4, 5)), ("delayed", 2, 60), ("delayed", 3, 40)],
+)
+def test_random_networks_end_with_the_same_bits_on_any_number_of_ranks(rule, ranks, count):
+    code, output, errors = run(ranks, str(HERE / "same_bits.py"), str(ranks), str(count), rule)
+    assert (code, output.strip()) == (0, f"{count} of {count} agreed"), errors
     assert "persistent request" not in errors
 
 
-@pytest.mark.parametrize("options", [[], ["--boundary", "stream", "--update-every", "1"], ["--update-every", "5"]])
+DELAYED = ["--rule", "delayed", "--learn-every"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--boundary", "stream", "--update-every", "1"],
+        ["--update-every", "5"],
+        [*DELAYED, "1", "--update-every", "1"],
+    ],
+)
 def test_a_run_over_ranks_is_the_run_in_one_process_to_the_last_bit(tmp_path, options):
     options = [*options, "--evaluate-every", "2"]
     assert main(["train", "waves-skip", *SHORT, "--runs", str(tmp_path), "--name", "alone", *options]) == 0
@@ -47,8 +61,19 @@ def test_a_run_over_ranks_is_the_run_in_one_process_to_the_last_bit(tmp_path, op
         assert re.search(r"rank +host +PID +device +work +units", output)
 
 
-def test_replicas_match_one_replica_with_the_whole_batch_to_rounding(tmp_path):
-    options = ["--set", "model_options.norm=false", "--dtype", "float64", "--update-every", "1", "--optimizer", "sgd"]
+@pytest.mark.parametrize("rule", [[], [*DELAYED, "9"]], ids=["sideways", "n=9"])
+def test_replicas_match_one_replica_with_the_whole_batch_to_rounding(tmp_path, rule):
+    options = [
+        *rule,
+        "--set",
+        "model_options.norm=false",
+        "--dtype",
+        "float64",
+        "--update-every",
+        "1",
+        "--optimizer",
+        "sgd",
+    ]
     options += ["--lr", "0.01"]
     for name, ranks, replicas in (("whole", 2, 1), ("parts", 4, 2)):
         code, _, errors = train(ranks, tmp_path, name, *options, "--replicas", str(replicas))
@@ -79,7 +104,8 @@ def test_with_replicas_the_result_is_that_of_the_network_that_is_saved(tmp_path)
         (2, ["--transport", "cuda-aware"], "goes with --backend cupy"),
         (2, ["--emulate-ms", "inf"], "a time in milliseconds"),
         (2, ["--boundary", "stream", "--set", "task_options.length=3"], "never reach the top"),
-        (2, ["--rule", "bptt"], "only rule 'sideways' runs over several ranks"),
+        (2, ["--rule", "bptt"], "rules sideways and delayed run over several ranks, not 'bptt'"),
+        (2, ["--learn-every", "9"], "rule 'sideways' learns from every loss"),
         (2, ["--placement", "0-1,3-4"], "write units 0-4 in order"),
         (2, ["--placement", "0-4"], "needed are 2 groups"),
         (2, ["--model", "nope"], "unknown model 'nope'"),
@@ -251,10 +277,23 @@ def test_ctrl_c_in_the_last_evaluation_ends_all_ranks_which_is_made_anew_when_th
     assert [json.loads(line)["kind"] for line in lines] == ["train", "train", "evaluation"]
 
 
-@pytest.mark.parametrize(("before", "after"), [(1, 4), (4, 1), (2, 3)])
-def test_a_checkpoint_of_any_number_of_ranks_resumes_on_any_other_to_the_same_bits(tmp_path, before, after):
+@pytest.mark.parametrize(
+    ("before", "after", "rule"),
+    [(1, 4, []), (2, 3, []), (1, 3, [*DELAYED, "1"]), (2, 3, [*DELAYED, "3"]), (4, 1, [*DELAYED, "9"])],
+)
+def test_a_checkpoint_of_any_number_of_ranks_resumes_on_any_other_to_the_same_bits(tmp_path, before, after, rule):
     options = ["waves-skip", "--clips", "5", "--batch", "4", "--evaluation-clips", "2", "--boundary", "stream"]
-    options += ["--checkpoint-every", "25", "--update-every", "4", "--evaluate-every", "2", "--runs", str(tmp_path)]
+    options += [
+        "--checkpoint-every",
+        "25",
+        "--update-every",
+        "4",
+        "--evaluate-every",
+        "2",
+        "--runs",
+        str(tmp_path),
+        *rule,
+    ]
 
     def run_on(ranks, *arguments):
         if ranks == 1:

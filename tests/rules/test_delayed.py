@@ -1,33 +1,38 @@
-"""Delayed: its gradients are those of bptt, only later, on any video and any graph; and the inputs that it keeps."""
+"""Delayed: each of its gradients is one of bptt's, only later, on any video and graph; and the inputs that it keeps."""
 
 import copy
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from graphs import backprop, cases, chain, copied, distance, equal, run
-from hypothesis import assume, given
+from graphs import backprop, cases, chain, clip, copied, distance, equal, run
+from hypothesis import given
 from hypothesis import strategies as st
 
 import sideways as sw
-from sideways.rules.state import unit_state
+from sideways.rules.state import restore_unit, unit_state
 from sideways.training.build import build_network, build_rule, build_task
 from sideways.training.config import Config
 
 
-class Silent(sw.Loss):
-    """A loss that is another one for a number of calls; after that its gradient is 0."""
+class Marked(sw.Loss):
+    """A loss whose gradient is 0, but at every n-th call from the first on. The first call is at tick D-1."""
 
-    def __init__(self, loss, calls):
-        self.loss, self.calls_left = loss, calls
+    def __init__(self, loss, learn_every):
+        self.loss, self.learn_every, self.calls = loss, learn_every, 0
 
     def check(self, target, shape):
         return self.loss.check(target, shape)
 
     def __call__(self, output, target):
         value, gradient = self.loss(output, target)
-        self.calls_left -= 1
-        return value, gradient if self.calls_left >= 0 else 0 * gradient
+        self.calls += 1
+        return value, gradient if (self.calls - 1) % self.learn_every == 0 else 0 * gradient
+
+
+def learn_everies(network):
+    """Draw a learn_every: 1, a few, and around the number 2D-1 from which on gradients never meet."""
+    return st.integers(1, 2 * network.depth + 2)
 
 
 def summed(ticks):
@@ -48,23 +53,206 @@ def near(one, other):
     return distance(one, other) <= 1e-12 + 1e-10 * length
 
 
-@given(cases(dtypes=("float64",), ticks=lambda network: 2 * network.depth + 2))
-def test_once_all_gradients_have_arrived_they_sum_to_those_of_bptt_on_any_video_and_graph(case):
+def terms_of_bptt(network, loss, frames, targets, learn_every):
+    """(unit, tick) → the term that bptt of the marked losses adds to the unit's gradient for its forward of the tick.
+
+    Where no marked loss depends on the forward, the term is 0 or missing.
+    """
+    rule = sw.BPTT(copy.deepcopy(network), Marked(loss, learn_every))
+    run(rule, frames, targets)
+    forwards = {id(saved): (name, t) for t, units in enumerate(rule._saved) for name, saved in units.items()}
+    terms = {}
+    for name, unit in rule.network.units.items():
+
+        def backward(gradient, saved, name=name, unit=unit):
+            messages, own = type(unit).backward(unit, gradient, saved)
+            terms[forwards[id(saved)]] = copied(own)
+            return messages, own
+
+        unit.backward = backward
+    rule.roll_up()
+    return terms
+
+
+class Recorded(sw.Delayed):
+    """Delayed, which records each pull: (unit, s) → (the tick of the pull, its gradients); and the inputs it keeps."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.recorded, self.most = {}, dict.fromkeys(self.network.units, 0)
+
+    def pulls(self, unit, saved):
+        self.most[unit.name] = max(self.most[unit.name], len(self.kept[unit.name]))
+        for s, saved_at_s in super().pulls(unit, saved):
+            messages_and_own = unit.backward
+            own = {}
+
+            def backward(gradient, saved, own=own, backward=messages_and_own):
+                messages, gradients = backward(gradient, saved)
+                own |= copied(gradients)
+                return messages, gradients
+
+            unit.backward = backward
+            yield s, saved_at_s
+            del unit.backward
+            assert (unit.name, s) not in self.recorded  # each forward is pulled once
+            self.recorded[unit.name, s] = (self.clock, own)
+
+
+def longest_to_marked(network, name, s, learn_every):
+    """The length of the longest path from the unit that ends at a marked tick, by walking all paths; or None."""
+
+    def walk(unit, tick):
+        if unit == network.top.name:
+            yield tick
+        for consumer in network.consumers[unit]:
+            yield from walk(consumer, tick + 1)
+
+    ends = [m for m in walk(name, s) if m >= network.latency and (m - network.latency) % learn_every == 0]
+    return max(ends) - s if ends else None
+
+
+@given(cases(most_units=5, dtypes=("float64",), ticks=lambda network: 3 * network.depth + 3), st.data())
+def test_every_pull_is_the_term_of_bptt_of_the_marked_losses_to_the_last_bit_and_none_is_missing(case, data):
     network, length = case.network, len(case.frames)
-    exact = sw.bptt(network, case.loss, case.frames, case.targets).gradients
-    rule = sw.Delayed(network, Silent(case.loss, length - network.latency))
+    n = data.draw(learn_everies(network))
+    rule = Recorded(network, case.loss, learn_every=n)
+    ticks = run(rule, case.frames, case.targets)
+    longer = 2 * network.depth  # the last losses of the clip reach further back than the pulls that have come
+    more = np.random.default_rng(0).normal(size=(longer, *case.frames.shape[1:])).astype(network.dtype)
+    frames, targets = [*case.frames, *more], [*case.targets, *(case.targets[0] for _ in more)]
+    terms = terms_of_bptt(network, case.loss, frames, targets, n)
+    due = {}
+    for name in network.units:
+        for s in range(network.first_forward[name], length):
+            longest = longest_to_marked(network, name, s, n)
+            if longest is None:
+                assert not any(value.any() for value in terms.get((name, s), {}).values())
+            elif s + 2 * longest < length:
+                due[name, s] = s + 2 * longest
+    assert {key: tick for key, (tick, _) in rule.recorded.items()} == due
+    for key, (_, gradients) in rule.recorded.items():
+        assert equal(gradients, terms[key])
+    pulled = {t: {name for (name, _), tick in due.items() if tick == t} for t in range(length)}
+    assert [set(tick.gradients) for tick in ticks] == list(pulled.values())
+    for name in network.units:
+        own = {"total": summed(ticks).get(name, {})}
+        of_terms = [gradients for (unit, _), (_, gradients) in rule.recorded.items() if unit == name]
+        assert near(own, {"total": {key: sum(g[key] for g in of_terms) for key in own["total"]}})
+
+
+@given(cases(dtypes=("float64",), ticks=lambda network: 2 * network.depth + 2), st.data())
+def test_summed_over_a_stream_they_are_bptts_gradient_of_the_marked_losses_on_any_video_and_graph(case, data):
+    network, length = case.network, len(case.frames)
+    n = data.draw(learn_everies(network))
+    rule = sw.Delayed(network, Silent(case.loss, length - network.latency), learn_every=n)
     ticks = run(rule, case.frames, case.targets)
     for _ in range(2 * network.latency):  # with gradient 0, until the last other gradient is at the bottom
         ticks.append(rule.tick(case.frames[0], case.targets[0]))
-    assert near(summed(ticks), exact)
+    exact = sw.bptt(network, Marked(case.loss, n), case.frames, case.targets).gradients
+    total = summed(ticks)
+    assert near({name: total[name] for name in exact}, exact)
+
+
+class Silent(sw.Loss):
+    """A loss that is another one for a number of calls; after that its gradient is 0."""
+
+    def __init__(self, loss, calls):
+        self.loss, self.calls_left = loss, calls
+
+    def check(self, target, shape):
+        return self.loss.check(target, shape)
+
+    def __call__(self, output, target):
+        value, gradient = self.loss(output, target)
+        self.calls_left -= 1
+        return value, gradient if self.calls_left >= 0 else 0 * gradient
+
+
+OPTIMIZERS = [sw.SGD(0.05), sw.SGD(0.02, momentum=0.9, weight_decay=1e-3), sw.Adam(1e-2)]
+
+
+def sequential(network, loss, optimizer, frames, targets, learn_every):
+    """The parameters after sequential descent: for each marked tick bptt of its loss alone, then an update.
+
+    bptt sees the D frames up to the marked tick: from no other frame does a path lead to its loss.
+    """
+    network, depth = copy.deepcopy(network), network.depth
+    optimizers = {name: optimizer.for_unit(name) for name in network.units}
+    last = len(frames) - depth  # the bottom unit has learnt from the losses of all marked ticks up to this one
+    for m in range(depth - 1, last + 1, learn_every):
+        window = slice(m - depth + 1, m + 1)
+        gradients = sw.bptt(network, loss, frames[window], targets[window]).gradients
+        for name, own in gradients.items():
+            optimizers[name].update(network.units[name].parameters, own, m)
+    return network.parameters
+
+
+@given(cases(dtypes=("float64",), ticks=lambda network: 7 * network.depth), st.sampled_from(OPTIMIZERS), st.data())
+def test_with_seldom_losses_it_is_sequential_descent_on_bptts_gradient_to_the_last_bit(case, optimizer, data):
+    network, depth = case.network, case.network.depth
+    n = 2 * depth - 1 + data.draw(st.integers(0, 3))
+    length = depth - 1 + n * ((len(case.frames) - 2 * depth + 1) // n) + depth  # ends when all units have learnt
+    frames, targets = case.frames[:length], case.targets[:length]
+    expected = sequential(network, case.loss, optimizer, frames, targets, n)
+    trained = copy.deepcopy(network)
+    run(sw.Delayed(trained, case.loss, optimizer, learn_every=n), frames, targets)
+    assert equal(trained.parameters, expected)
+
+
+@given(st.integers(2, 6), st.integers(0, 999))
+def test_with_a_tick_less_between_the_losses_the_bottom_unit_is_one_update_behind(depth, seed):
+    network, loss, optimizer = chain(depth, seed=seed), sw.SoftmaxCrossEntropy(), sw.SGD(0.5)
+    ends = []
+    for n in (2 * depth - 1, 2 * depth - 2):
+        frames, targets = clip(2 * depth - 1 + n, seed)  # two marked losses
+        trained = copy.deepcopy(network)
+        run(sw.Delayed(trained, loss, optimizer, learn_every=n), frames, targets)
+        ends.append(distance(trained.parameters, sequential(network, loss, optimizer, frames, targets, n)))
+    assert ends[0] == 0 < ends[1]
+
+
+@given(cases(ticks=lambda network: 6 * network.depth + 1), st.data())
+def test_a_unit_keeps_no_more_inputs_than_the_bound_which_a_stream_reaches(case, data):
+    network = case.network
+    n = data.draw(learn_everies(network))
+    rule = Recorded(network, case.loss, learn_every=n)
+    run(rule, case.frames, case.targets)
+    for name, most in rule.most.items():
+        lengths = {network.path_lengths[name][-1]} if n == 1 else set(network.path_lengths[name])
+        bound = sum(2 * length // n + 1 for length in lengths if length)
+        assert most <= rule.marks.most_kept(name) <= bound
+        if n == 1 or n > 2 * network.latency or len(lengths) == 1:  # then the inputs of all lengths meet
+            assert most == rule.marks.most_kept(name) == bound
+        if n >= 2 * network.depth - 1 and name != network.top.name:
+            assert most == len(lengths)
+
+
+@given(cases(ticks=lambda network: 4 * network.depth), st.data())
+def test_a_rule_that_is_restored_in_mid_stream_goes_on_with_the_same_bits(case, data):
+    network, length = case.network, len(case.frames)
+    n, stop = data.draw(learn_everies(network)), data.draw(st.integers(0, length - 1))
+    options = {"optimizer": sw.Adam(1e-2), "boundary": "stream", "learn_every": n}
+    whole = sw.Delayed(copy.deepcopy(network), case.loss, update_every=2, **options)
+    run(whole, case.frames[:stop], case.targets[:stop])
+    again = sw.Delayed(copy.deepcopy(network), case.loss, update_every=2, **options)
+    again.clock, again.ticks = whole.clock, whole.ticks
+    for name in network.units:
+        restore_unit(again, name, copied(unit_state(whole, name)))
+    for rule in (whole, again):
+        run(rule, case.frames[stop:], case.targets[stop:])
+    assert equal(whole.network.parameters, again.network.parameters)
+    for name in network.units:
+        assert equal(*(copied(unit_state(rule, name)) for rule in (whole, again)))
 
 
 @given(cases(most_units=5, dtypes=("float64",), ticks=lambda network: 2 * network.depth + 2), st.data())
 def test_the_trace_names_the_frames_that_a_gradient_depends_on(case, data):
     network, last = case.network, len(case.frames) - 1
+    n = data.draw(learn_everies(network))
 
     def gradients(frames):
-        rule = sw.Delayed(network, case.loss)
+        rule = sw.Delayed(network, case.loss, learn_every=n)
         return run(rule, frames, case.targets)[-1].gradients, rule.trace()
 
     original, trace = gradients(case.frames)
@@ -90,49 +278,6 @@ def test_the_trace_of_a_chain_names_the_one_frame_whose_exact_gradient_it_is(dep
         assert near({name: gradients[name]}, {name: exact[name]})
 
 
-@given(cases(most_units=5, dtypes=("float64",), ticks=lambda network: 2 * network.depth + 2))
-def test_what_a_unit_makes_at_a_tick_is_what_bptt_adds_for_its_forward_two_ways_ago_to_the_last_bit(case):
-    network, length = case.network, len(case.frames)
-    ticks = run(sw.Delayed(network, case.loss), case.frames, case.targets)
-    terms = terms_of_bptt(network, case.loss, case.frames, case.targets)
-    compared = 0
-    for t, tick in enumerate(ticks):
-        assert set(tick.gradients) == {name for name, first in network.first_backward.items() if t >= first}
-        for name, gradients in tick.gradients.items():
-            compared += 1
-            assert equal(gradients, terms[t - 2 * network.path_lengths[name][-1], name])
-    assert compared >= length - network.latency
-
-
-def terms_of_bptt(network, loss, frames, targets):
-    """(tick, unit) → the term that bptt adds to the unit's gradient for its forward pass of this tick."""
-    rule = sw.BPTT(copy.deepcopy(network), loss)
-    run(rule, frames, targets)
-    forwards = {id(saved): (t, name) for t, units in enumerate(rule._saved) for name, saved in units.items()}
-    terms = {}
-    for name, unit in rule.network.units.items():
-
-        def backward(gradient, saved, name=name, unit=unit):
-            messages, own = type(unit).backward(unit, gradient, saved)
-            terms[forwards[id(saved)]] = copied(own)
-            return messages, own
-
-        unit.backward = backward
-    rule.roll_up()
-    return terms
-
-
-@given(cases(most_units=5, dtypes=("float64",), ticks=lambda network: 3 * network.depth))
-def test_on_a_chain_the_sum_is_bptt_of_the_clip_up_to_the_loss_that_has_arrived(case):
-    network = case.network
-    assume(all(len(lengths) == 1 for lengths in network.path_lengths.values()))
-    total = summed(run(sw.Delayed(network, case.loss), case.frames, case.targets))
-    for name in network.units:
-        arrived = len(case.frames) - network.path_lengths[name][-1]
-        exact = sw.bptt(network, case.loss, case.frames[:arrived], case.targets[:arrived]).gradients
-        assert near({name: total[name]}, {name: exact[name]})
-
-
 @given(cases(static=True))
 def test_on_a_static_clip_delayed_is_backprop_once_every_loss_has_been_reached(case):
     network = case.network
@@ -144,7 +289,7 @@ def test_on_a_static_clip_delayed_is_backprop_once_every_loss_has_been_reached(c
         assert equal(gradients, exact.gradients[name])
 
 
-def test_a_unit_keeps_as_many_inputs_as_a_frame_needs_up_and_down_and_a_flush_forgets_them():
+def test_a_flush_forgets_the_inputs_the_messages_and_the_parts_of_gradients():
     names = ["frame", "a", "b", "c"]
     units = [sw.Unit(n, [sw.Flatten(), sw.Dense(4 if b == "frame" else 3, 3)], [b]) for b, n in pairwise(names)]
     rule = sw.Delayed(sw.Network(units, (2, 2, 1)), sw.SoftmaxCrossEntropy())
@@ -153,33 +298,72 @@ def test_a_unit_keeps_as_many_inputs_as_a_frame_needs_up_and_down_and_a_flush_fo
         frame[...] = t  # the caller reuses its array
         rule.tick(frame, [0, 1])
     inputs = {key: value for key, value in unit_state(rule, "a").items() if key.startswith("input.")}
-    assert [float(inputs[f"input.{age}.frame"].max()) for age in range(5)] == [8, 7, 6, 5, 4] and len(inputs) == 5
-    assert sum(key.startswith("input.") for key in unit_state(rule, "b")) == 3
+    assert {key: float(value.max()) for key, value in inputs.items()} == {f"input.{s}.frame": s for s in (5, 6, 7, 8)}
+    assert sum(key.startswith("input.") for key in unit_state(rule, "b")) == 2
     assert not any(key.startswith("input.") for key in unit_state(rule, "c"))
     rule.end_clip()
-    assert not any(key.startswith(("input.", "late.")) for key in unit_state(rule, "a"))
+    assert not any(key.startswith(("input.", "message.", "part.")) for key in unit_state(rule, "a"))
 
 
-def test_dropout_has_the_mask_of_the_forward_that_a_gradient_belongs_to():
-    def network():
-        units = [
-            sw.Unit("a", [sw.Flatten(), sw.Dense(4, 6), sw.Dropout(0.5)]),
-            sw.Unit("b", [sw.Dense(6, 6), sw.Tanh()], ["a"]),
-            sw.Unit("c", [sw.Dense(6, 3)], ["b"]),
-        ]
-        return sw.Network(units, (2, 2, 1), dtype="float64")
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_dropout_and_batch_statistics_are_those_of_the_forward_that_a_gradient_belongs_to(n):
+    units = [
+        sw.Unit("a", [sw.Flatten(), sw.Dense(4, 6), sw.BatchNorm(6), sw.Dropout(0.5)]),
+        sw.Unit("b", [sw.Dense(6, 6), sw.Tanh(), sw.Dropout(0.2)], ["a"]),
+        sw.Unit("c", [sw.Dense(6, 6), sw.Dropout(0.2)], {"b": [], "a": [sw.Dense(6, 6)]}),
+        sw.Unit("d", [sw.Dense(6, 3)], ["c"]),
+    ]
+    network = sw.Network(units, (2, 2, 1), dtype="float64")
+    frames, labels = np.random.default_rng(0).normal(size=(15, 5, 2, 2, 1)), [[0, 1, 2, 0, 1]] * 15
+    rule = Recorded(copy.deepcopy(network), sw.SoftmaxCrossEntropy(), learn_every=n)
+    run(rule, frames, labels)
+    terms = terms_of_bptt(network, sw.SoftmaxCrossEntropy(), frames, labels, n)
+    assert len(rule.recorded) > 8
+    for key, (_, gradients) in rule.recorded.items():
+        assert equal(gradients, terms[key])
+    exact = sw.BPTT(copy.deepcopy(network), sw.SoftmaxCrossEntropy())
+    run(exact, frames, labels)
+    assert equal(rule.network.state, exact.network.state)  # a forward pass that is repeated does not count
 
-    frames = np.random.default_rng(0).normal(size=(9, 2, 2, 2, 1))
-    total = summed(run(sw.Delayed(network(), sw.SoftmaxCrossEntropy()), frames, [[0, 1]] * 9))
-    arrived = network()
-    rule = sw.BPTT(arrived, sw.SoftmaxCrossEntropy())
-    run(rule, frames[:7], [[0, 1]] * 7)
-    assert near({"a": total["a"]}, {"a": rule.roll_up()["a"]})
+
+def test_update_every_counts_the_marked_losses_that_a_unit_learns_from():
+    frames, labels = clip(3 * 5 + 2 * 3 - 1, n=4)
+    network = chain(3)
+    trained = copy.deepcopy(network)
+    run(sw.Delayed(trained, sw.SoftmaxCrossEntropy(), sw.SGD(0.1), 3, learn_every=5), frames, labels)
+    grads = [
+        sw.bptt(network, sw.SoftmaxCrossEntropy(), frames[m - 2 : m + 1], labels[m - 2 : m + 1]) for m in (2, 7, 12)
+    ]
+    for name, unit in network.units.items():
+        for key, before in unit.parameters.items():
+            mean = sum(g.gradients[name][key] for g in grads) / 3
+            assert np.allclose(trained.units[name].parameters[key], before - 0.1 * mean, rtol=1e-12, atol=1e-14)
+
+
+def test_what_a_caller_does_with_the_gradients_of_a_tick_does_not_reach_the_rule():
+    units = [sw.Unit("a", [sw.Flatten(), sw.Dense(4, 3)]), sw.Unit("b", [sw.Tanh()], ["a"])]
+    units += [sw.Unit("c", [sw.Dense(3, 3)], ["b", "a"])]
+    network, (frames, labels) = sw.Network(units, (2, 2, 1), dtype="float64"), clip(20)
+    copies = [copy.deepcopy(network) for _ in range(2)]
+    for trained, factor in zip(copies, (1.0, 0.0), strict=True):
+        rule = sw.Delayed(trained, sw.SoftmaxCrossEntropy(), sw.SGD(0.1), learn_every=5)
+        for frame, label in zip(frames, labels, strict=True):
+            for gradients in rule.tick(frame, label).gradients.values():
+                for array in gradients.values():
+                    array *= factor
+    assert equal(copies[0].parameters, copies[1].parameters) and not equal(copies[0].parameters, network.parameters)
 
 
 @pytest.mark.parametrize("kind", ["delayed", "sideways"])
 def test_the_rule_is_found_by_its_name(kind):
-    config = Config(rule=kind)
+    config = Config(rule=kind, learn_every=7 if kind == "delayed" else 1)
     task = build_task(config)
     rule = build_rule(config, task, build_network(config, task.frame_shape, len(task.classes)))
     assert isinstance(rule, sw.Sideways) and isinstance(rule, sw.Delayed) == (kind == "delayed")
+    assert kind == "sideways" or rule.learn_every == 7
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "2"])
+def test_a_wrong_learn_every_is_refused(wrong):
+    with pytest.raises(sw.InputError, match="learn_every must be"):
+        sw.Delayed(chain(), sw.SoftmaxCrossEntropy(), learn_every=wrong)

@@ -1,4 +1,4 @@
-"""The mailbox: when a message is due, which messages are dropped, and what a checkpoint takes and gives back."""
+"""The mailbox: which messages it keeps, until when, and what a checkpoint takes and gives back."""
 
 import numpy as np
 from graphs import networks
@@ -12,91 +12,109 @@ TICKS = 12
 
 
 @st.composite
-def mailboxes(draw):
-    """Draw a mailbox: for each edge the tick of its first message, 0 … 4, and a delay, 0 … 6, or none."""
-    first = {edge: draw(st.integers(0, 4)) for edge in EDGES}
-    delays = {edge: draw(st.integers(0, 6)) for edge in draw(st.sets(st.sampled_from(EDGES)))}
-    return sw.Mailbox(first, delays)
+def journeys(draw):
+    """Draw what travels: (edge, s) → (the tick at which the message is sent, the later tick at which it is read)."""
+    keys = draw(st.sets(st.tuples(st.sampled_from(EDGES), st.integers(0, TICKS - 2)), max_size=20))
+    sent = {key: draw(st.integers(key[1], TICKS - 2)) for key in sorted(keys)}
+    return {key: (tick, draw(st.integers(tick + 1, TICKS - 1))) for key, tick in sent.items()}
 
 
-def message_of(edge, tick):
-    """A message that names its edge and its tick."""
-    return np.array([EDGES.index(edge), tick])
+def mailbox_for(travels):
+    """A mailbox whose timetable holds these messages."""
+    return sw.Mailbox(lambda edge, tick: [s for (e, s), (sent, _) in travels.items() if (e, sent) == (edge, tick)])
 
 
-def run(mailbox, schedule, ticks):
-    """Send at every tick on the edges that `schedule` names, and receive on all. Returns (edge, tick) → message."""
-    received = {}
+def message_of(edge, s):
+    """A message that names its edge and its s."""
+    return np.array([EDGES.index(edge), s])
+
+
+def run(mailbox, travels, ticks):
+    """Send and read every message at its ticks. Returns (edge, s) → what was read."""
+    read = {}
     for tick in ticks:
         mailbox.begin(tick)
-        for edge in EDGES:
-            received[edge, tick] = mailbox.receive(*edge)
-        for edge in schedule[tick]:
-            mailbox.send(*edge, message_of(edge, tick))
-        for edge in EDGES:  # a message that is due stays until the tick is over
-            assert mailbox.receive(*edge) is received[edge, tick]
+        for (edge, s), (sent, due) in travels.items():
+            if due == tick:
+                read[edge, s] = mailbox.receive(*edge, s)
+            if sent == tick:
+                mailbox.send(*edge, message_of(edge, s), s)
         mailbox.end()
-    return received
+    return read
 
 
-schedules = st.lists(st.sets(st.sampled_from(EDGES)), min_size=TICKS, max_size=TICKS)  # tick → edges with a message
+@given(journeys())
+def test_every_message_of_the_timetable_is_read_when_its_reader_asks_for_it_and_once(travels):
+    mailbox = mailbox_for(travels)
+    read = run(mailbox, travels, range(TICKS))
+    assert read.keys() == travels.keys()
+    assert all(np.array_equal(message, message_of(*key)) for key, message in read.items())
+    assert all(mailbox.receive(*edge, s) is None for edge, s in travels)
+    assert not any(mailbox.waiting(receiver) for receiver in ("a", "b", "c"))
 
 
-@given(mailboxes(), schedules)
-def test_a_message_is_received_at_its_tick_plus_one_plus_the_delay_of_its_edge_and_at_no_other(mailbox, schedule):
-    for (edge, tick), message in run(mailbox, schedule, range(TICKS)).items():
-        sent_at = tick - 1 - mailbox.delays.get(edge, 0)
-        if sent_at >= mailbox.first_message[edge] and edge in schedule[sent_at]:
-            assert np.array_equal(message, message_of(edge, sent_at))
-        else:
-            assert message is None
+@given(journeys(), st.sampled_from(EDGES), st.integers(0, TICKS - 1), st.integers(0, TICKS - 1))
+def test_a_message_that_is_not_in_the_timetable_is_dropped(travels, edge, tick, s):
+    mailbox = mailbox_for(travels)
+    mailbox.begin(tick)
+    mailbox.send(*edge, message_of(edge, s), s)
+    in_timetable = travels.get((edge, s), (None,))[0] == tick
+    assert (mailbox.receive(*edge, s) is not None) == in_timetable
 
 
-@given(mailboxes())
-def test_what_is_sent_before_the_first_message_of_an_edge_is_never_received(mailbox):
-    received = run(mailbox, [EDGES] * TICKS, range(TICKS))
-    for edge in EDGES:
-        ticks = [message[1] for tick in range(TICKS) if (message := received[edge, tick]) is not None]
-        assert ticks == list(range(mailbox.first_message[edge], TICKS - 1 - mailbox.delays.get(edge, 0)))
-
-
-@given(mailboxes(), st.integers(0, TICKS))
-def test_a_mailbox_that_is_restored_from_what_waits_gives_what_the_first_would_have_given(mailbox, stop):
-    everything = [EDGES] * TICKS
-    restored = sw.Mailbox(mailbox.first_message, mailbox.delays)
-    run(mailbox, everything, range(stop))
+@given(journeys(), st.integers(0, TICKS))
+def test_a_mailbox_that_is_restored_from_what_waits_gives_what_the_first_would_have_given(travels, stop):
+    mailbox, restored = mailbox_for(travels), mailbox_for(travels)
+    run(mailbox, travels, range(stop))
     for receiver in ("b", "c"):
-        for sender, messages in mailbox.waiting(receiver).items():
-            sent_at = [message[1] for message in messages]
-            assert sent_at == sorted(sent_at) and sent_at[-1] == stop - 1  # oldest first
-            restored.restore(stop, sender, receiver, messages)
-    for receiver in ("a", "b", "c"):
-        assert restored.waiting(receiver).keys() == mailbox.waiting(receiver).keys()
-    expected, received = (run(each, everything, range(stop, TICKS)) for each in (mailbox, restored))
-    assert received.keys() == expected.keys()
-    assert all(received[key] is expected[key] or np.array_equal(received[key], expected[key]) for key in expected)
+        waiting = mailbox.waiting(receiver)
+        expected = {(e[0], s) for (e, s), (sent, due) in travels.items() if e[1] == receiver and sent < stop <= due}
+        assert waiting.keys() == expected
+        restored.restore(receiver, waiting)
+    expected, read = (run(each, travels, range(stop, TICKS)) for each in (mailbox, restored))
+    assert read.keys() == expected.keys()
+    assert all(np.array_equal(read[key], expected[key]) for key in expected)
 
 
-@given(mailboxes(), st.integers(1, TICKS))
-def test_a_flush_empties_the_mailbox(mailbox, stop):
-    run(mailbox, [EDGES] * TICKS, range(stop))
+@given(journeys(), st.integers(1, TICKS))
+def test_a_flush_empties_the_mailbox(travels, stop):
+    mailbox = mailbox_for(travels)
+    run(mailbox, travels, range(stop))
     mailbox.clear()
     assert not any(mailbox.waiting(receiver) for receiver in ("a", "b", "c"))
-    received = run(mailbox, [[]] * TICKS, range(TICKS))
-    assert all(message is None for message in received.values())
+    assert all(mailbox.receive(*edge, s) is None for edge, s in travels)
 
 
-@given(mailboxes())
-def test_the_mailbox_of_an_evaluation_shares_no_messages_with_that_of_training(mailbox):
-    run(mailbox, [EDGES] * TICKS, range(TICKS))
+@given(journeys())
+def test_the_mailbox_of_an_evaluation_shares_no_messages_with_that_of_training(travels):
+    mailbox = mailbox_for(travels)
+    run(mailbox, travels, range(TICKS // 2))
     apart = mailbox.for_evaluation()
-    assert apart.first_message == mailbox.first_message
+    assert apart.timetable is mailbox.timetable
     assert not any(apart.waiting(receiver) for receiver in ("a", "b", "c"))
 
 
 @given(networks())
-def test_a_network_says_for_every_edge_and_direction_when_its_first_message_is_read(network):
+def test_under_sideways_an_edge_carries_every_message_that_is_read_and_no_other(network):
     for sender, receiver in network.first_message:
         upwards = sender in network.units[receiver].inputs
         first_read = network.first_forward[receiver] if upwards else network.first_backward[receiver]
-        assert network.first_message[sender, receiver] == first_read - 1
+        for tick in range(3 * network.depth):
+            expected = [tick] if tick >= first_read - 1 else []
+            assert network.timetable((sender, receiver), tick) == expected
+
+
+@given(networks(), st.data())
+def test_under_delayed_a_gradient_is_sent_before_it_is_read_and_the_last_of_them_in_the_tick_before(network, data):
+    marks = network.marks(data.draw(st.integers(1, 2 * network.depth + 2)))
+    sent = {}
+    for tick in range(6 * network.depth):
+        for name, unit in network.units.items():
+            for s in marks.pulls(name, tick):  # the reader takes what the consumers have sent for its activation of s
+                came = [sent.pop((c, name, s + 1)) for c in network.consumers[name] if (c, name, s + 1) in sent]
+                assert name == network.top.name or max(came) == tick - 1
+            for j in (j for j in unit.inputs if j != "frame"):
+                for s in network.timetable((name, j), tick, marks):
+                    sent[name, j, s] = tick
+                assert network.timetable((j, name), tick, marks) == network.timetable((j, name), tick)
+    assert all(tick > 3 * network.depth for tick in sent.values())  # nothing waits for ever

@@ -1,4 +1,4 @@
-"""Every pseudo-gradient of a moving clip, against a deliberately naive computation from the definition.
+"""Every gradient of Sideways and Delayed on a moving clip, against a deliberately naive computation from the definition.
 
 The naive computation stores everything and computes each quantity of each tick by recursion, with layer maths of its
 own: loops over windows, einsum, no scratch, no schedule. Of the network it reads only the weights and the wiring.
@@ -97,23 +97,23 @@ class Naive:
         """The message from j that is read at tick t, sent at t-1, or the frame of t. None if there is none yet."""
         return self.frames[t] if j == "frame" else self.activation(j, t - 1) if t > 0 else None
 
-    def adapted(self, i, j, t):
-        """The input from j of unit i, after its adapter."""
-        x, p = self.source(j, t), self.parameters[t][i]
+    def adapted(self, i, j, t, now):
+        """The input from j of unit i at tick t, after its adapter with the parameters of tick `now`."""
+        x, p = self.source(j, t), self.parameters[now][i]
         if x is None or j not in self.wiring[i][2]:
             return x
         return conv(x, p[f"adapter.{j}.0.weight"], p[f"adapter.{j}.0.bias"])
 
-    def merged(self, i, t):
-        """u: the merged inputs of unit i; None if one is missing."""
-        parts = [self.adapted(i, j, t) for j in self.wiring[i][0]]
+    def merged(self, i, t, now):
+        """u: the merged inputs of unit i at tick t; None if one is missing."""
+        parts = [self.adapted(i, j, t, now) for j in self.wiring[i][0]]
         if any(part is None for part in parts):
             return None
         return sum(parts) if self.wiring[i][1] == "add" else np.concatenate(parts, axis=-1)
 
     def activation(self, i, t):
         """a: the activation of unit i; None if an input is missing."""
-        u, p = self.merged(i, t), self.parameters[t][i]
+        u, p = self.merged(i, t, t), self.parameters[t][i]
         if u is None:
             return None
         a = np.tanh(conv(u, p["0.weight"], p["0.bias"]))
@@ -137,7 +137,14 @@ class Naive:
             if any(step is None for step in steps):
                 return None
             g = sum(messages[i] for messages, _ in steps)
-        u, p = self.merged(i, t), self.parameters[t][i]
+        return self.pulled(i, g, t, t)
+
+    def pulled(self, i, g, t, now):
+        """The gradient g of unit i, pulled through the Jacobian at its inputs of tick t, with the parameters of `now`.
+
+        Returns (messages to its inputs, gradients).
+        """
+        u, p = self.merged(i, t, now), self.parameters[now][i]
         hidden = np.tanh(conv(u, p["0.weight"], p["0.bias"]))
         gradients = {}
         if i == self.top:
@@ -147,7 +154,7 @@ class Naive:
         du, gradients["0.weight"], gradients["0.bias"] = conv_back(u, p["0.weight"], g * (1 - hidden**2))
         messages, start = {}, 0
         for j in self.wiring[i][0]:
-            width = self.adapted(i, j, t).shape[-1]
+            width = self.adapted(i, j, t, now).shape[-1]
             part = du if self.wiring[i][1] == "add" else du[..., start : start + width]
             start += width
             if j in self.wiring[i][2]:
@@ -156,6 +163,39 @@ class Naive:
                 )
             messages[j] = part
         return messages, gradients
+
+
+class NaiveDelayed(Naive):
+    """The definition of `Delayed`: the step of unit i for its activation of tick s, whenever its gradient is there."""
+
+    def __init__(self, learn_every, *arguments):
+        super().__init__(*arguments)
+        self.learn_every = learn_every
+        self.step = cache(self.step)
+
+    def ends(self, i, s):
+        """The ticks at which the paths from unit i at tick s end at the top, one for each path."""
+        return [s] if i == self.top else [end for c in self.consumers(i) for end in self.ends(c, s + 1)]
+
+    def marked(self, tick):
+        """Whether the loss of this tick is learnt from."""
+        return tick >= self.latency and (tick - self.latency) % self.learn_every == 0
+
+    def moment(self, i, s):
+        """The tick at which the gradient of the activation of tick s is complete; None if no marked loss depends on it."""
+        return max((2 * end - s for end in self.ends(i, s) if self.marked(end)), default=None)
+
+    def step(self, i, s):
+        """(messages to the inputs, gradients) of unit i for its activation of tick s."""
+        if i == self.top:
+            return self.pulled(i, self.loss_gradient(s), s, s)
+        above = [c for c in self.consumers(i) if self.moment(c, s + 1) is not None]
+        return self.pulled(i, sum(self.step(c, s + 1)[0][i] for c in above), s, self.moment(i, s))
+
+    def gradients(self, i, t):
+        """The sum of the gradients of the steps that unit i takes at tick t; None without any."""
+        own = [self.step(i, s)[1] for s in range(t + 1) if self.activation(i, s) is not None and self.moment(i, s) == t]
+        return {key: sum(g[key] for g in own) for key in own[0]} if own else None
 
 
 @pytest.mark.parametrize("rate", [None, 0.05])
@@ -188,3 +228,36 @@ def test_every_pseudo_gradient_of_a_moving_clip_is_what_the_definition_says(rate
     else:
         assert equal(network.parameters, parameters[0])
     assert run(sw.Sideways(network, sw.SoftmaxCrossEntropy()), frames, targets)[-1].loss is not None
+
+
+@pytest.mark.parametrize("rate", [None, 0.05])
+@given(graphs(), st.data())
+def test_every_gradient_and_update_of_delayed_on_a_moving_clip_is_what_the_definition_says(rate, graph, data):
+    wiring, seed = graph
+    network = build(wiring, seed)
+    n = data.draw(st.integers(1, 2 * network.depth + 1))
+    random = np.random.default_rng(seed)
+    length = 3 * network.depth + 1
+    frames, targets = random.normal(size=(length, 2, 3, 4, 2)), random.integers(0, 3, (length, 2))
+    rule = sw.Delayed(network, sw.SoftmaxCrossEntropy(), sw.SGD(rate) if rate else None, learn_every=n)
+    parameters, ticks = [], []
+    for frame, target in zip(frames, targets, strict=True):
+        parameters.append(copied(network.parameters))
+        ticks.append(on_host(rule.tick(frame, target)))
+    parameters.append(copied(network.parameters))
+    naive = NaiveDelayed(n, wiring, frames, targets, parameters)
+    for i in network.units:
+        farthest, since = max(naive.ends(i, 0)), []  # since: the gradients since the unit last learnt
+        for t, tick in enumerate(ticks):
+            expected = naive.gradients(i, t)
+            assert (expected is None) == (i not in tick.gradients)
+            if expected is not None:
+                scale = max(np.abs(value).max() for value in expected.values())
+                for key, value in tick.gradients[i].items():
+                    assert np.abs(value - expected[key]).max() <= 1e-12 * scale
+                since.append(expected)
+            step = {key: 0.0 for key in parameters[t][i]}
+            if naive.marked(t - farthest):
+                step, since = {key: (rate or 0) * sum(g[key] for g in since) for key in step}, []
+            for key, before in parameters[t][i].items():
+                assert np.allclose(parameters[t + 1][i][key], before - step[key], rtol=0, atol=1e-13)

@@ -26,8 +26,9 @@ def test_on_a_static_clip_sideways_is_backprop_to_the_last_bit(case):
     assert set(tick.gradients) == set(network.units)
 
 
+@pytest.mark.parametrize("kind", [sw.Sideways, sw.Delayed])
 @given(cases(most_units=4, smooth=True, norm=False, dtypes=("float64",), static=True, ticks=lambda network: 1))
-def test_the_distance_to_backprop_training_shrinks_with_the_learning_rate(case):
+def test_the_distance_to_backprop_training_shrinks_with_the_learning_rate(kind, case):
     span = 0.02  # η · ticks: so short that no network leaves the neighbourhood that it starts in
 
     def trained(rate, rule):
@@ -37,7 +38,7 @@ def test_the_distance_to_backprop_training_shrinks_with_the_learning_rate(case):
             trainer.tick(case.frames[0], case.targets[0])
         return network.parameters
 
-    gaps = [distance(trained(rate, sw.Sideways), trained(rate, sw.Backprop)) for rate in (0.001, 0.00025)]
+    gaps = [distance(trained(rate, kind), trained(rate, sw.Backprop)) for rate in (0.001, 0.00025)]
     assert gaps[1] <= 0.45 * gaps[0] + 1e-12  # a quarter, if the distance is proportional to the rate
 
 
@@ -67,15 +68,16 @@ def test_backprop_and_bptt_agree_with_central_finite_differences(case):
                 assert (values[0] - values[1]) / 2e-5 == pytest.approx(derivative, rel=1e-5, abs=2e-7)
 
 
+@pytest.mark.parametrize("kind", [sw.Sideways, sw.Delayed])
 @given(cases(most_units=1, ticks=lambda network: 5), st.booleans())
-def test_a_network_of_one_unit_trained_by_sideways_is_backprop_on_any_video(case, momentum):
+def test_a_network_of_one_unit_is_trained_as_by_backprop_on_any_video(kind, case, momentum):
     copies = [copy.deepcopy(case.network) for _ in range(2)]
     optimizer = sw.SGD(0.05, momentum=0.9 * momentum)
-    sideways, backprop = (
+    ticks, backprop = (
         run(rule(network, case.loss, optimizer), case.frames, case.targets)
-        for rule, network in zip((sw.Sideways, sw.Backprop), copies, strict=True)
+        for rule, network in zip((kind, sw.Backprop), copies, strict=True)
     )
-    for one, other in zip(sideways, backprop, strict=True):
+    for one, other in zip(ticks, backprop, strict=True):
         assert equal(one.gradients, other.gradients)
     assert equal(copies[0].parameters, copies[1].parameters)
 

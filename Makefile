@@ -1,4 +1,4 @@
-# make demo        four learning rules on moving waves, then on real video
+# make demo        Sideways, Delayed and exact gradients on moving waves, then on real video
 # make tutorials   the notebooks, in JupyterLab
 # make test        all tests that need nothing special; test-* runs the others
 # make lint        ruff and mypy; make format repairs what ruff can repair

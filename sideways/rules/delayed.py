@@ -66,8 +66,8 @@ class Delayed(Sideways):
         self.learn_every, self.marks = learn_every, network.marks(learn_every)
         self.kept: dict[str, dict[int, dict[str, Array]]] = {name: {} for name in network.units}  # unit → s → inputs
         self.parts: dict[str, dict[str, Array]] = {}  # unit → sum of the pulls since it last learnt
-        mailbox = Mailbox(partial(network.timetable, marks=self.marks)) if mailbox is None else mailbox
-        super().__init__(network, loss, *arguments, mailbox=mailbox, **options)
+        options["mailbox"] = Mailbox(partial(network.timetable, marks=self.marks)) if mailbox is None else mailbox
+        super().__init__(network, loss, *arguments, **options)
 
     def forward(self, unit: Unit, inputs: dict[str, Array]) -> tuple[Array, Any]:
         """Run the unit as Sideways does; keep the inputs if a marked loss depends on them.

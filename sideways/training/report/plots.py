@@ -12,6 +12,7 @@ import numpy
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.typing import LineStyleType
 
 from sideways.data import write_video
 from sideways.training.evaluation import Scores
@@ -34,6 +35,7 @@ def plot_run(directory: Path, chance: float | None) -> None:
         clips, values = [line["clip"] for line in held_out], [line[metric] for line in held_out]
         axes.plot(clips, values, "o-", color=COLOURS[1], label="held-out")
         _finish(axes, metric, chance)
+        axes.legend(frameon=False, loc="center right")
         axes.set_title(f"{directory.name}: {metric}")
         _save(figure, directory / "plots" / f"{metric}.png")
 
@@ -121,14 +123,19 @@ def _rgb(frame: numpy.ndarray) -> numpy.ndarray:
 
 
 def plot_comparison(runs: Mapping[str, Mapping[str, Sequence[Path]]], chance: Mapping[str, float], path: Path) -> None:
-    """Draw the training accuracy of each rule against clips, a panel for each task. runs: task → rule → directories."""
-    figure, panels = _figure(columns=len(runs))
+    """Draw the training accuracy of each rule against clips, a panel for each task. runs: task → rule → directories.
+
+    Solid, dashed and dotted lines take turns: a later curve that runs over an earlier one lets it show through.
+    """
+    styles: Sequence[LineStyleType] = ("-", (0, (4, 2)), (0, (1, 1)))
+    figure, panels = _figure(columns=len(runs), height=4.8)
     for axes, (task, rules) in zip(numpy.atleast_1d(panels), runs.items(), strict=True):
-        for colour, (rule, directories) in zip(COLOURS, rules.items(), strict=False):
+        for (rule, directories), colour, style in zip(rules.items(), cycle(COLOURS), cycle(styles), strict=False):
             for directory in directories:
-                draw_curve(axes, directory, "accuracy", colour, rule if directory == directories[0] else None)
+                draw_curve(axes, directory, "accuracy", colour, rule if directory == directories[0] else None, style)
         _finish(axes, "accuracy", chance[task])
         axes.set_title(task)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     _save(figure, path)
 
 
@@ -153,7 +160,9 @@ def read_metrics(directory: Path, kind: str) -> list[dict[str, Any]]:
     return [line for line in lines if line["kind"] == kind]
 
 
-def draw_curve(axes: Axes, directory: Path, metric: str, colour: str, label: str | None) -> None:
+def draw_curve(
+    axes: Axes, directory: Path, metric: str, colour: str, label: str | None, style: LineStyleType = "-"
+) -> None:
     """Draw a training metric against clips: single clips faint, the running mean over a tenth of the run bold."""
     lines = read_metrics(directory, "train")
     clips, values = [line["clip"] for line in lines], numpy.array([line[metric] for line in lines])
@@ -162,12 +171,12 @@ def draw_curve(axes: Axes, directory: Path, metric: str, colour: str, label: str
     first = numpy.maximum(numpy.arange(1, len(values) + 1) - width, 0)
     mean = (sums[1:] - sums[first]) / (numpy.arange(1, len(values) + 1) - first)
     axes.plot(clips, values, color=colour, alpha=0.15, linewidth=0.8)
-    axes.plot(clips, mean, color=colour, linewidth=2, label=label)
+    axes.plot(clips, mean, color=colour, linestyle=style, linewidth=2.4, label=label)
     axes.set_xlabel("training clips (batches); faint: each; bold: mean over a tenth of the run")
 
 
 def _finish(axes: Axes, metric: str, chance: float | None) -> None:
-    """Label the y axis, and add chance level, grid and legend. chance: None where frames are predicted."""
+    """Label the y axis, and add chance level and grid. chance: None where frames are predicted."""
     if metric == "accuracy" and chance is not None:
         axes.axhline(chance, color="grey", linestyle=":", label=f"chance ({chance:.2f})")
         axes.set_ylim(0, 1.02)
@@ -175,12 +184,11 @@ def _finish(axes: Axes, metric: str, chance: float | None) -> None:
     else:
         axes.set_ylabel("mean squared error per tick" if chance is None else "cross-entropy per tick (nats)")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, loc="center right")
 
 
-def _figure(columns: int = 1) -> tuple[Figure, Any]:
-    """A figure with one row of panels. Returns (figure, its axes; an array of axes for several columns)."""
-    figure = Figure(figsize=(6.4 * columns, 4.2), layout="constrained")
+def _figure(columns: int = 1, height: float = 4.2) -> tuple[Figure, Any]:
+    """A figure with one row of panels; height in inches. Returns (figure, its axes; an array for several columns)."""
+    figure = Figure(figsize=(6.4 * columns, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(1, columns)
 

@@ -1,6 +1,7 @@
 """Tests that nothing stalls in the steady state: they count transfers and waits, and find copies beside computing."""
 
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -46,8 +47,14 @@ def parameters(directory):
 OPTIMIZERS = [sw.SGD(0.05, momentum=0.5, clip_norm=1.0, weight_decay=1e-3), sw.Adam(1e-2)]
 
 
+DELAYED = {"rule": "delayed", "learn_every": 3, "boundary": "stream"}
+
+
 @given(
-    cases(), st.sampled_from([sw.Sideways, sw.Backprop, sw.BPTT]), st.sampled_from(OPTIMIZERS), st.sampled_from([1, 3])
+    cases(),
+    st.sampled_from([sw.Sideways, sw.Delayed, partial(sw.Delayed, learn_every=3), sw.Backprop, sw.BPTT]),
+    st.sampled_from(OPTIMIZERS),
+    st.sampled_from([1, 3]),
 )
 def test_every_number_of_every_rule_is_numpys_to_the_last_bit(case, kind, optimizer, every):
     network, results = case.network, []
@@ -71,8 +78,8 @@ def test_every_number_of_every_rule_is_numpys_to_the_last_bit(case, kind, optimi
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"boundary": "stream", "update_every": 1}, {"rule": "backprop"}, {"rule": "bptt"}, {"horizon": 2}],
-    ids=["sideways", "stream", "backprop", "bptt", "ahead"],
+    [{}, {"boundary": "stream", "update_every": 1}, DELAYED, {"rule": "backprop"}, {"rule": "bptt"}, {"horizon": 2}],
+    ids=["sideways", "stream", "delayed", "backprop", "bptt", "ahead"],
 )
 def test_a_run_its_losses_and_its_resumption_are_numpys_to_the_last_bit(tmp_path, changes):
     model = {"model": "predictor-skip", "model_options": {}} if "horizon" in changes else {}
@@ -90,7 +97,7 @@ def test_a_run_its_losses_and_its_resumption_are_numpys_to_the_last_bit(tmp_path
     assert all(np.array_equal(first[key], resumed[key]) for key in first)
 
 
-@pytest.mark.parametrize("rule", ["sideways", "backprop", "bptt"])
+@pytest.mark.parametrize("rule", ["sideways", "delayed", "backprop", "bptt"])
 def test_a_tick_uploads_its_frame_and_target_and_the_host_neither_waits_nor_reads(tmp_path, monkeypatch, rule):
     seen = []
 

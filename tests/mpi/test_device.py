@@ -42,7 +42,7 @@ def test_random_networks_on_a_device_end_with_the_bits_of_numpy_on_any_number_of
 
 @pytest.mark.parametrize("mode", ["staged", "cuda-aware"])
 @pytest.mark.parametrize("learn_every", ["sideways", "1", "2", "3", "9"])
-def test_in_the_steady_state_a_rank_moves_frames_and_messages_alone_and_waits_once_for_each_it_sends(
+def test_in_the_steady_state_a_rank_moves_frames_and_messages_alone_and_waits_only_for_what_it_sends_and_reads(
     on_the_double, mode, learn_every
 ):
     code, output, errors = run(3, str(HERE / "steady.py"), mode, learn_every)

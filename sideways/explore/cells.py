@@ -6,13 +6,13 @@ computes the cells again in JavaScript; the tests compare both.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sideways.layers import Dense
 from sideways.network import FRAME, Network, Unit
-from sideways.rules.trace import trace
+from sideways.rules.trace import delayed_trace, trace
 
 # Frame n has the colour of entry n mod 7, (background, text on it): Okabe and Ito's palette without its black.
 FRAME_COLOURS = (
@@ -39,6 +39,20 @@ class Cell:
     activation: list[int] = field(default_factory=list)
     gradient: list[tuple[int, int]] = field(default_factory=list)
     waiting: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class DelayedCell(Cell):
+    """One unit at one tick of `Delayed`.
+
+    pulled: the tick s if the gradient of the unit's activation of tick s is pulled at this tick; empty if none is.
+    kept: the ticks whose inputs the unit keeps during this tick, oldest first; this tick and s may be among them.
+    learns: the last part of the unit's gradient of a marked loss is pulled at this tick, so the unit learns.
+    """
+
+    pulled: list[int] = field(default_factory=list)
+    kept: list[int] = field(default_factory=list)
+    learns: bool = False
 
 
 Cells = list[dict[str, Cell]]  # tick → unit → cell
@@ -87,13 +101,39 @@ def blocked_cells(network: Network, ticks: int) -> Cells:
     return cells
 
 
+def delayed_cells(network: Network, learn_every: int, ticks: int) -> list[dict[str, DelayedCell]]:
+    """The cells of Delayed, which learns from the loss of one tick in `learn_every`, from the library's marks."""
+    marks = network.marks(learn_every)
+    kept: dict[str, list[int]] = {name: [] for name in network.units}
+    cells: list[dict[str, DelayedCell]] = []
+    for t in range(ticks):
+        cells.append({})
+        for name, unit_trace in delayed_trace(network, marks, t).items():
+            if name != network.top.name and marks.has_loss(name, t):
+                kept[name].append(t)
+            pulled = marks.pulls(name, t)
+            cells[t][name] = DelayedCell(
+                activation=sorted(frame for frame, _ in unit_trace.activation),
+                gradient=sorted(unit_trace.gradient),
+                pulled=pulled,
+                kept=list(kept[name]),
+                learns=marks.learns(name, t),
+            )
+            kept[name] = [s for s in kept[name] if s not in pulled]
+    return cells
+
+
 def _above(network: Network, name: str) -> set[str]:
     """The unit itself and all units that its activation reaches."""
     return {name}.union(*(_above(network, consumer) for consumer in network.consumers[name]))
 
 
-def exported(network: Network, ticks: int) -> dict[str, Any]:
-    """The schedule and both diagrams of a network as JSON values; `explored` in schedule.js computes them again."""
+def exported(network: Network, ticks: int, learn_every: int = 1) -> dict[str, Any]:
+    """The schedule and the diagrams of a network as JSON values; `explored` in schedule.js computes them again.
+
+    learn_every: the loss of one tick in so many is learnt from in the diagram of Delayed.
+    """
+    marks = network.marks(learn_every)
     return {
         "units": [{"name": name, "inputs": list(unit.inputs)} for name, unit in network.units.items()],
         "consumers": network.consumers,
@@ -101,7 +141,15 @@ def exported(network: Network, ticks: int) -> dict[str, Any]:
         "latency": network.latency,
         "first_forward": network.first_forward,
         "first_backward": network.first_backward,
-        "to_top": {name: (lengths[0], lengths[-1]) for name, lengths in network.path_lengths.items()},
-        "sideways": [{name: asdict(cell) for name, cell in row.items()} for row in sideways_cells(network, ticks)],
-        "blocked": [{name: asdict(cell) for name, cell in row.items()} for row in blocked_cells(network, ticks)],
+        "path_lengths": network.path_lengths,
+        "sideways": _values(sideways_cells(network, ticks)),
+        "blocked": _values(blocked_cells(network, ticks)),
+        "learn_every": learn_every,
+        "most_kept": {name: marks.most_kept(name) for name in network.units},
+        "delayed": _values(delayed_cells(network, learn_every, ticks)),
     }
+
+
+def _values(cells: Sequence[Mapping[str, Cell]]) -> list[dict[str, dict[str, Any]]]:
+    """The cells as JSON values: tick → unit → field → value."""
+    return [{name: asdict(cell) for name, cell in row.items()} for row in cells]

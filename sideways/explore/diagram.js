@@ -36,22 +36,27 @@ function band(frames, x, y, width, height) {
 /** Draw a space-time diagram: a row for each unit, the top first, then the frames; a column for each tick.
  *
  * wide: pixels of a column.
- * run: {units, cells, uses: frame → true if the network takes it, messages: tick → the messages that are read at it}.
+ * run: {units, cells, uses: frame → true if the network takes it, messages: tick → the messages that are read at it,
+ *   memory: under Delayed {most: the most inputs that a unit keeps, isMarked: tick → true if its loss is learnt from}}.
  * Returns the elements to show, and `turn({now, chosen})`, which sets the clock; chosen: {unit, tick} or null. */
 function diagram(run, wide) {
-  const { units, cells } = run, rows = units.length;
-  const high = 36, gap = { x: Math.round(wide * 0.2), y: 4 }; // arrows of messages are drawn in the gaps
-  const side = wide - gap.x, tall = high - gap.y;
-  const width = cells.length * wide + 4, height = (rows + 1) * high + 20;
+  const { units, cells, memory } = run, rows = units.length, top = units.at(-1).name;
+  const gap = { x: Math.round(wide * 0.2), y: 4 }; // arrows of messages are drawn in the gaps
+  const side = wide - gap.x, tall = 32, strip = memory?.most ? STRIP : 0, above = memory ? FLAG + 5 : 4;
+  const high = tall + strip + gap.y;
+  const width = cells.length * wide + 4, height = above + rows * high - strip + 52;
   const rowOf = Object.fromEntries([...units.map(({ name }, i) => [name, rows - 1 - i]), ["frame", rows]]);
-  const x = (t) => 2 + t * wide + gap.x / 2, y = (name) => 4 + rowOf[name] * high;
+  const x = (t) => 2 + t * wide + gap.x / 2, y = (name) => above + rowOf[name] * high - (name === top ? 0 : strip);
 
   const names = svg("svg", { class: "names", width: NAMES, height });
   for (const name of Object.keys(rowOf)) {
     names.append(svg("text", { class: name === "frame" ? "axis" : "label", x: 2, y: y(name) + tall / 2, "font-size": 14,
       "dominant-baseline": "central" }, name));
   }
-  names.append(svg("text", { class: "axis", x: 2, y: height - 5, "font-size": 12 }, "tick"));
+  const note = (text, height) => names.append(svg("text", { class: "axis", x: 2, y: height, "font-size": 12 }, text));
+  note("tick", height - 5);
+  if (memory) note("loss", above - 5);
+  if (strip) for (const { name } of units.slice(0, -1)) note("keeps", y(name) + tall + strip - 2);
 
   const root = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}` });
   const hand = svg("rect", { class: "hand", y: 0, width: wide, height, rx: 5 });
@@ -64,22 +69,28 @@ function diagram(run, wide) {
       const cell = cellShape(row[name], x(t), y(name), side, tall);
       cell.dataset.unit = name;
       cell.dataset.tick = t;
+      if (row[name].kept?.length) cell.append(keptShape(row[name].kept.length, memory.most, x(t), y(name) + tall, side));
       column.append(cell);
     }
+    if (memory?.isMarked(t)) column.append(flag(x(t), y(top) - 3, side));
     return column;
   });
   const messages = svg("g");
   root.append(hand, ...columns, messages);
 
   const middle = (name, part) => y(name) + tall * (name === "frame" ? 0.5 : part === "gradient" ? 0.75 : 0.25);
-  const drawn = (edges, strong) => edges.map((edge) => arrow(
-    [edge.from === "frame" ? x(edge.sent) - 1 : x(edge.sent) + side, middle(edge.from, edge.part)],
-    [x(edge.read), middle(edge.to, edge.kept ? "gradient" : edge.part)], edge, strong));
+  const isShort = (edge) => !memory || edge.sent >= edge.read - 1; // under Delayed, only the chosen cell shows what waited
+  const drawn = (edges, strong) => edges.map((edge) => {
+    const end = [x(edge.read), middle(edge.to, edge.kept ? "gradient" : edge.part)];
+    const start = [edge.from === "frame" ? x(edge.sent) - 1 : x(edge.sent) + side, middle(edge.from, edge.part)];
+    if (isShort(edge)) return arrow(start, end, edge, strong);
+    return waitingArrow(edge.kept ? [start[0] - 4, y(edge.to) + tall] : start, end, y(edge.to) + (edge.kept ? tall + 2 : -2), edge);
+  });
 
   function turn({ now, chosen }) {
     hand.setAttribute("x", x(now) - gap.x / 2);
     columns.forEach((column, t) => column.setAttribute("class", t > now ? "later" : t === now ? "now" : ""));
-    messages.replaceChildren(...drawn(run.messages(now), false));
+    messages.replaceChildren(...drawn(run.messages(now).filter(isShort), false));
     if (!chosen) return;
     messages.append(...drawn(run.messages(chosen.tick).filter((edge) => edge.to === chosen.unit), true),
       svg("rect", { class: "chosen", x: x(chosen.tick) - 2, y: y(chosen.unit) - 2, width: side + 4, height: tall + 4, rx: 6 }));
@@ -99,6 +110,24 @@ function cellShape({ activation, gradient, waiting }, x, y, side, tall) {
   return group;
 }
 
+const STRIP = 16, FLAG = 13; // the heights of the strip of kept inputs below a cell, and of the flag of a marked loss
+
+/** Draw how many inputs a unit keeps: the number, and a bar of as many pieces; the longest bar has `most`. */
+function keptShape(count, most, x, y, side) {
+  const group = svg("g", { class: "kept-inputs" }, svg("text", { x: x + 1, y: y + STRIP - 2, "font-size": 12 }, count));
+  const start = 3 + 7.5 * String(count).length, piece = Math.min(7, (side - 3 - 7.5 * String(most).length) / most);
+  for (let i = 0; i < count; i++) {
+    group.append(svg("rect", { x: x + start + i * piece, y: y + 5, width: piece * 0.72, height: STRIP - 7 }));
+  }
+  return group;
+}
+
+/** Draw the flag of a marked loss, which points at the cell of the top below it. */
+function flag(x, bottom, side) {
+  const middle = x + side / 2, y = bottom - FLAG;
+  return svg("g", { class: "marked" }, svg("path", { d: `M${x},${y} H${x + side} V${y + FLAG - 4} H${middle + 4} L${middle},${bottom} L${middle - 4},${y + FLAG - 4} H${x} Z` }));
+}
+
 /** Draw a message in the gap between two columns, or a dotted line for an activation that waited in its own unit. */
 function arrow([x1, y1], [x2, y2], { part, kept }, strong) {
   const group = svg("g", { class: `edge ${part}${strong ? " strong" : ""}${kept ? " kept" : ""}` });
@@ -106,6 +135,14 @@ function arrow([x1, y1], [x2, y2], { part, kept }, strong) {
   group.append(svg("path", { d: `M${x1},${y1} C${x1 + pull},${y1} ${x2 - pull},${y2} ${x2},${y2}` }),
     svg("path", { d: `M${x2 - size},${y2 - size} L${x2},${y2} L${x2 - size},${y2 + size}` }));
   return group;
+}
+
+/** Draw a line along the row of its reader, at the height `along`, for a message or an input that waited there. */
+function waitingArrow([x1, y1], [x2, y2], along, { part, kept }) {
+  const line = y1 < along && !kept ? `C${x1 + 8},${y1} ${x1 + 2},${along} ${x1 + 12},${along}` : `L${x1 + 2},${along}`;
+  return svg("g", { class: `edge ${part} strong${kept ? " kept" : ""}` },
+    svg("path", { d: `M${x1},${y1} ${line} H${x2 - 9} Q${x2 - 7},${y2} ${x2},${y2}` }),
+    svg("path", { d: `M${x2 - 5},${y2 - 5} L${x2},${y2} L${x2 - 5},${y2 + 5}` }));
 }
 
 /** Draw the graph: the frame and the units in a row, skip edges as arcs above them. */

@@ -2,7 +2,7 @@
 
 // Graph → its schedule and cells, from the library.
 const GRAPHS = JSON.parse(document.getElementById("graphs").textContent);
-const START = { depth: 5, skips: [[1, 4]], rule: "skip", now: 11, chosen: { unit: "u4", tick: 11 }, devices: 4 };
+const START = { depth: 5, skips: [[1, 4]], rule: "skip", now: 11, chosen: { unit: "u4", tick: 11 }, learnEvery: 1, devices: 4 };
 const DEEPEST = 8;
 const byId = (id) => document.getElementById(id);
 const state = { ...structuredClone(START), playing: null };
@@ -19,41 +19,55 @@ function unitsOf(depth, skips) {
 
 const ticksOf = (depth) => Math.max(12, 2 * (2 * depth - 1) + 2);
 
+const highestN = (depth) => 2 * depth + 1;
+
 /** The schedule and cells of a graph: the library's if the page carries them, else computed by schedule.js. */
-function lookUp(depth, skips) {
-  const key = `${depth}:${skips.map((edge) => edge.join(">")).join(",")}`;
-  return GRAPHS[key] ?? explored(unitsOf(depth, skips), ticksOf(depth));
+function lookUp(depth, skips, learnEvery = 1) {
+  const carried = GRAPHS[`${depth}:${skips.map((edge) => edge.join(">")).join(",")}`];
+  return carried?.learn_every === learnEvery ? carried : explored(unitsOf(depth, skips), ticksOf(depth), learnEvery);
 }
 
-/** The three diagrams, each with all that is needed to draw it and to write the texts. */
+/** The four diagrams, each with all that is needed to draw it and to write the texts. */
 function runs() {
-  const chain = lookUp(state.depth, []), skip = lookUp(state.depth, state.skips), cycle = 2 * chain.depth - 1;
+  const chain = lookUp(state.depth, []), skip = lookUp(state.depth, state.skips, state.learnEvery), cycle = 2 * chain.depth - 1;
+  const uses = () => true, most = Math.max(...Object.values(skip.most_kept));
   return {
-    blocked: { ...chain, cells: chain.blocked, cycle, uses: (t) => t % cycle === 0, messages: messagesOf(chain, chain.blocked, true) },
-    chain: { ...chain, cells: chain.sideways, uses: () => true, messages: messagesOf(chain, chain.sideways, false) },
-    skip: { ...skip, cells: skip.sideways, uses: () => true, messages: messagesOf(skip, skip.sideways, false) },
+    blocked: { ...chain, cells: chain.blocked, cycle, uses: (t) => t % cycle === 0, messages: messagesOf(chain, chain.blocked, blockedGradients) },
+    chain: { ...chain, cells: chain.sideways, uses, messages: messagesOf(chain, chain.sideways, sidewaysGradients) },
+    skip: { ...skip, cells: skip.sideways, uses, messages: messagesOf(skip, skip.sideways, sidewaysGradients) },
+    delayed: { ...skip, cells: skip.delayed, uses, messages: messagesOf(skip, skip.delayed, delayedGradients),
+      memory: { most, ...marksOf(skip, state.learnEvery) } },
   };
 }
 
 /** A function from a tick to the messages that are read at it, {from, sent, to, read, part, kept}.
  *
  * from, sent: the unit and the tick that a message comes from; to, read: where it arrives; part: "activation" or
- * "gradient"; kept: true for an activation that waited in its own unit. */
-function messagesOf(plan, cells, blocked) {
+ * "gradient"; kept: true for an activation or an input that waited in its own unit.
+ * gradients: the messages that a unit's backward reads, and what the unit kept for this, by the rule. */
+function messagesOf(plan, cells, gradients) {
   return (t) => plan.units.flatMap(({ name, inputs }) => {
-    const { activation, gradient } = cells[t][name], edges = [];
-    if (activation.length) {
-      edges.push(...inputs.map((j) => ({ from: j, sent: j === "frame" ? t : t - 1, to: name, read: t, part: "activation" })));
-    }
-    if (gradient.length) {
-      edges.push(...plan.consumers[name].map((c) => ({ from: c, sent: t - 1, to: name, read: t, part: "gradient" })));
-      if (blocked && plan.consumers[name].length) {
-        const kept = t - plan.first_backward[name] + plan.first_forward[name];
-        edges.push({ from: name, sent: kept, to: name, read: t, part: "activation", kept: true });
-      }
-    }
-    return edges;
+    const reads = cells[t][name].activation.length ? inputs : [];
+    const edges = reads.map((j) => ({ from: j, sent: j === "frame" ? t : t - 1, to: name, read: t, part: "activation" }));
+    return cells[t][name].gradient.length ? [...edges, ...gradients(plan, cells, name, t)] : edges;
   });
+}
+
+function sidewaysGradients(plan, cells, name, t) {
+  return plan.consumers[name].map((c) => ({ from: c, sent: t - 1, to: name, read: t, part: "gradient" }));
+}
+
+function blockedGradients(plan, cells, name, t) {
+  const sent = t - plan.first_backward[name] + plan.first_forward[name];
+  const kept = { from: name, sent, to: name, read: t, part: "activation", kept: true };
+  return [...sidewaysGradients(plan, cells, name, t), ...(plan.consumers[name].length ? [kept] : [])];
+}
+
+function delayedGradients(plan, cells, name, t) {
+  const [s] = cells[t][name].pulled;
+  if (s === t) return []; // the top
+  const messages = sendersOf(plan, cells, name, s).map(({ from, sent }) => ({ from, sent, to: name, read: t, part: "gradient" }));
+  return [...messages, { from: name, sent: s, to: name, read: t, part: "activation", kept: true }];
 }
 
 // Drawing -------------------------------------------------------------------------------------------------------------
@@ -61,13 +75,14 @@ function messagesOf(plan, cells, blocked) {
 const drawn = {}; // rule → the diagram on the page, and the width and graph that it was drawn for
 
 function render() {
+  state.learnEvery = Math.min(state.learnEvery, highestN(state.depth));
   const all = runs(), ticks = all.chain.cells.length, words = captions(all, state.skips);
   state.now = Math.min(state.now, ticks - 1);
   const room = document.querySelector(".scroll").clientWidth - NAMES - 6;
   const wide = Math.max(38, Math.min(58, Math.floor(room / ticks)));
   for (const figure of document.querySelectorAll("figure")) {
     const rule = figure.dataset.rule, box = figure.querySelector(".scroll");
-    const drawnFor = JSON.stringify([wide, state.depth, state.skips]);
+    const drawnFor = JSON.stringify([wide, state.depth, state.skips, rule === "delayed" && state.learnEvery]);
     if (drawn[rule]?.for !== drawnFor) {
       drawn[rule] = { for: drawnFor, ...diagram(all[rule], wide) };
       box.replaceChildren(...drawn[rule].elements);
@@ -76,6 +91,10 @@ function render() {
     drawn[rule].turn({ now: state.now, chosen: state.rule === rule ? state.chosen : null });
     box.setAttribute("aria-label", `${figure.querySelector("h2").textContent}, tick ${state.now}`);
   }
+  byId("n").max = highestN(state.depth);
+  byId("n").value = state.learnEvery;
+  byId("n-is").textContent = `n = ${state.learnEvery}`;
+  setText(byId("dial-words"), dialWords(all.delayed));
   byId("scrub").max = ticks - 1;
   byId("scrub").value = state.now;
   byId("tick").textContent = `tick ${state.now} of ${ticks - 1}`;
@@ -91,6 +110,11 @@ function render() {
   byId("k-is").textContent = state.devices;
   document.querySelector(".bars").innerHTML = deviceBars(n, state.devices);
   for (const box of document.querySelectorAll(".scroll")) follow(box, NAMES + state.now * wide, wide);
+}
+
+/** Write a text that a screen reader announces only if it is a new one. */
+function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
 }
 
 function renderGraph(all) {
@@ -162,6 +186,7 @@ byId("step").onclick = () => go(state.now + 1);
 byId("play").onclick = () => play(!state.playing);
 byId("speed").onchange = () => state.playing && play(true);
 byId("scrub").oninput = (event) => go(Number(event.target.value));
+byId("n").oninput = (event) => { state.learnEvery = Number(event.target.value); render(); };
 byId("k").oninput = (event) => { state.devices = Number(event.target.value); render(); };
 byId("shallower").onclick = () => edit(state.depth - 1, state.skips);
 byId("deeper").onclick = () => edit(state.depth + 1, state.skips);
@@ -202,14 +227,15 @@ document.onkeydown = (event) => {
 };
 window.onresize = render;
 
-byId("legend").innerHTML = "<span data-part='activation'>upper half: the frames in the unit's activation</span>" +
-  "<span data-part='gradient'>lower half: the frames mixed in its gradient</span>" +
-  "<span data-part='waiting'>dashed: kept while it waits</span>";
-for (const item of document.querySelectorAll("#legend span")) {
-  const cell = { activation: [], gradient: [], waiting: [] };
-  cell[item.dataset.part] = { activation: [6], gradient: [[2, 0], [6, 0]], waiting: [0] }[item.dataset.part];
-  const picture = svg("svg", { width: 40, height: 34 });
-  picture.append(cellShape(cell, 1, 1, 38, 32));
-  item.prepend(picture);
-}
+const legend = (meaning, ...shapes) => {
+  const item = document.createElement("span"), picture = svg("svg", { width: 40, height: 34 }, ...shapes);
+  item.append(picture, meaning);
+  byId("legend").append(item);
+};
+const example = (cell) => cellShape({ activation: [], gradient: [], waiting: [], ...cell }, 1, 1, 38, 32);
+legend("upper half: the frames in the unit's activation", example({ activation: [6] }));
+legend("lower half: the frames mixed in its gradient", example({ gradient: [[2, 0], [6, 0]] }));
+legend("dashed: kept while it waits", example({ waiting: [0] }));
+legend("flag: a loss that Delayed learns from", flag(1, 24, 38));
+legend("below a cell: the inputs that Delayed keeps", keptShape(3, 5, 1, 9, 38));
 render();

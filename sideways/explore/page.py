@@ -1,7 +1,7 @@
-"""The explorer: one self-contained HTML page that steps the clock of backpropagation, Sideways and Skip-Sideways.
+"""The explorer: one self-contained HTML page that steps the clock of backpropagation, (Skip-)Sideways and Delayed.
 
-The page carries the library's own schedule of the graphs that it opens with; `schedule.js` computes the schedule of
-graphs that a reader edits.
+The page carries the library's own schedule of the graphs that it opens with, and the cells of `Delayed` that learns
+from every loss; `schedule.js` computes both for graphs that a reader edits, and the cells for other marked losses.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 import json
 import time
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from selenium.webdriver.support.ui import Select
 
 import sideways as sw
 from sideways.balance import balanced, speed_up
-from sideways.explore.cells import chain, exported, sideways_cells
+from sideways.explore.cells import chain, delayed_cells, exported, sideways_cells
 from sideways.explore.page import ticks_shown
 
 pytestmark = pytest.mark.browser
@@ -60,34 +61,65 @@ def edits(draw):
 
 
 @one_page
-@given(network=graphs())
-def test_schedule_and_cells_of_any_graph_are_the_librarys(page, network):
-    ticks = 3 * network.depth + 2
-    expected = json.loads(json.dumps(exported(network, ticks)))
-    assert page.execute_script("return explored(arguments[0], arguments[1])", expected["units"], ticks) == expected
+@given(network=graphs(), data=st.data())
+def test_schedule_and_cells_of_any_graph_are_the_librarys_for_any_marks(page, network, data):
+    ticks, n = 4 * network.depth, data.draw(st.integers(1, 2 * network.depth + 1))
+    expected = json.loads(json.dumps(exported(network, ticks, n)))
+    assert page.execute_script("return explored(...arguments)", expected["units"], ticks, n) == expected
 
 
-READ = """state.now = 1000; edit(arguments[0], arguments[1]);
+READ = """Object.assign(state, { now: 1000, learnEvery: arguments[2] }); edit(arguments[0], arguments[1]);
 const texts = (selector) => [...document.querySelectorAll(selector)].map((element) => element.textContent);
-return texts("#is-depth, #is-latency, #is-cycle, #tick, #passes-skip, #numbers table:first-of-type tbody td")"""
+return texts("#tick, #dial-words, #is-depth, #is-latency, #is-cycle, #numbers table:first-of-type tbody td, " +
+  "#passes-skip, #passes-delayed, #long-run-delayed")"""
 
 
 @settings(one_page, max_examples=40)
-@given(edit=edits())
-def test_the_numbers_on_the_page_follow_every_edit_as_the_library_says(page, edit):
+@given(edit=edits(), data=st.data())
+def test_the_numbers_on_the_page_follow_every_edit_as_the_library_says(page, edit, data):
     depth, skips = edit
+    n = data.draw(st.integers(1, 2 * depth + 1))
     network, last = chain(depth, skips), ticks_shown(depth) - 1
-    tick, depth_is, latency, cycle, *table, passes = page.execute_script(READ, depth, skips)
+    tick, words, depth_is, latency, cycle, *table, passes, passes_of_delayed, in_the_long_run = page.execute_script(
+        READ, depth, skips, n
+    )
     assert tick == f"tick {last} of {last}"
     assert [depth_is, latency.split()[0], cycle.split()[0]] == [str(depth), str(network.latency), str(2 * depth - 1)]
+    marks = network.marks(n)
     for name, lengths in network.path_lengths.items():
         short, long = lengths[0], lengths[-1]
         apart = f"{2 * short}" if short == long else f"{2 * short} … {2 * long}"
         first = [f"tick {network.first_forward[name]}", f"tick {network.first_backward[name]}"]
         at = table.index(name)
-        assert table[at + 1 : at + 4] == [*first, apart]
+        assert table[at + 1 : at + 5] == [*first, apart, str(marks.most_kept(name))]
     row = sideways_cells(network, last + 1)[last]
     assert int(passes) == sum(bool(c.activation) + bool(c.gradient) for c in row.values()) == 2 * depth
+    expected = counted_passes(network, n, 2 * last + n)
+    assert int(passes_of_delayed) == expected[last]
+    assert float(in_the_long_run) == pytest.approx(sum(expected[-n:]) / n, abs=0.051)  # written with one decimal
+    kept = sum(map(marks.most_kept, network.units))
+    assert ("no input is kept" if depth == 1 else f"at most {kept} input") in words
+    assert f"n\u00a0=\u00a0{n}" in words
+    assert ("no parameters change under way" in words) == (n >= 2 * depth - 1 > 1)
+
+
+def counted_passes(network, learn_every, ticks):
+    """The forward and backward passes of all units at each tick, counted while Delayed runs."""
+    counts = [0] * ticks
+    rule = sw.Delayed(network, sw.MeanSquaredError(), learn_every=learn_every)
+
+    def counted(function):
+        def counting(*arguments, **options):
+            counts[rule.clock] += 1
+            return function(*arguments, **options)
+
+        return counting
+
+    for unit in network.units.values():
+        unit.forward, unit.backward = counted(unit.forward), counted(unit.backward)
+    for _ in range(ticks):
+        rule.tick(np.ones((1, 1), "float32"), np.ones((1, 1), "float32"))
+    return counts
 
 
 def test_the_use_of_devices_is_that_of_the_placement_of_mpi(page):
@@ -187,6 +219,57 @@ def test_a_clicked_cell_of_backpropagation_has_one_frame_throughout(page):
     words = text(page, "#cell")
     assert "the exact gradient of frame 0" in words
     assert "at u1[0]" in words  # the activation waited for the gradient
+
+
+def test_a_clicked_cell_of_delayed_tells_what_waited_what_it_keeps_and_whose_gradient_it_is(page):
+    cell(page, "delayed", "u1", 15).click()
+    words = text(page, "#cell")
+    assert "u1 at tick 15 (Delayed, n = 1)" in words
+    assert "reads what u2 sent at tick 14 and what u4 sent at tick 10 (it has waited for 4 ticks)" in words
+    assert "runs again on the input of tick 7, which it kept for 8 ticks" in words
+    assert "g1[7] = g2→1[8] + g4→1[8]" in words
+    assert "exact gradient of the marked losses of ticks 9 and 11" in words
+    assert "9, of ticks 7 … 15." in words
+
+
+def test_the_dial_marks_fewer_losses_and_the_keyboard_turns_it(page):
+    def flags():
+        return page.execute_script("return document.querySelectorAll('figure[data-rule=delayed] .marked').length")
+
+    assert text(page, "#n-is") == "n = 1" and flags() == 16  # ticks 4 … 19
+    element(page, "#n").send_keys(Keys.ARROW_RIGHT)
+    assert text(page, "#n-is") == "n = 2" and flags() == 8
+    element(page, "#n").send_keys(Keys.END)
+    assert text(page, "#n-is") == "n = 11" and flags() == 2
+    element(page, "#n").send_keys(Keys.ARROW_LEFT, Keys.ARROW_LEFT)
+    assert text(page, "#n-is") == "n = 9"
+    assert text(page, "#dial-words") == (
+        "n = 9: one loss in 9 is learnt from, so each unit learns once in 9 frames (1/9 update per frame); "
+        "the units keep at most 5 inputs in total. As n ≥ 2D − 1 = 9, no parameters change under way: "
+        "this is gradient descent on the exact gradient of the marked losses."
+    )
+    for _ in range(3):
+        click(page, "#shallower")
+    assert text(page, "#n-is") == "n = 5"  # 2D+1 is the most
+    click(page, "#reset")
+    assert text(page, "#n-is") == "n = 1"
+
+
+SHOWN = """return [...document.querySelectorAll("figure[data-rule=delayed] [data-unit]")].map((cell) => [
+  cell.dataset.unit, Number(cell.dataset.tick), Number(cell.querySelector(".kept-inputs text")?.textContent ?? 0),
+  cell.querySelectorAll(".kept-inputs rect").length, cell.querySelectorAll(":scope > g:not(.kept-inputs)").length])"""
+
+
+def test_the_diagram_of_delayed_shows_how_many_inputs_each_unit_keeps_and_no_gradient_where_none_is_pulled(page):
+    for n in (1, 4, 9):
+        page.execute_script("state.learnEvery = arguments[0]; render()", n)
+        shown = page.execute_script(SHOWN)
+        cells = delayed_cells(chain(5, [(1, 4)]), n, 20)
+        assert len(shown) == 100
+        for unit, tick, number, pieces, bands in shown:
+            expected = cells[tick][unit]
+            assert number == pieces == len(expected.kept)
+            assert bands == bool(expected.activation) + bool(expected.pulled)
 
 
 def test_a_reader_deepens_the_network_adds_a_skip_edge_and_removes_another(page):

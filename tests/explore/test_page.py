@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from graphs import cases, networks, run
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import sideways as sw
 from sideways.commands.main import main
-from sideways.explore.cells import blocked_cells, chain, sideways_cells
+from sideways.explore.cells import blocked_cells, chain, delayed_cells, exported, sideways_cells
 from sideways.explore.page import graphs, page
 
 
@@ -21,6 +22,69 @@ def test_the_cells_show_the_units_that_ran_at_each_tick_of_sideways(case):
         assert [name for name, cell in row.items() if cell.gradient] == list(tick.gradients)
         assert bool(row[case.network.top.name].activation) == (tick.output is not None)
         assert not any(cell.waiting for cell in row.values())
+
+
+class Watched(sw.Delayed):
+    """Delayed, which notes what it does at a tick: unit → (ticks of the inputs that it keeps, ticks that it pulls)."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.notes = {}
+
+    def pulls(self, unit, saved):
+        kept, pulled = sorted(self.kept[unit.name]), []
+        self.notes[unit.name] = (kept, pulled)
+        for s, saved_at_s in super().pulls(unit, saved):
+            pulled.append(s)
+            yield s, saved_at_s
+
+
+@settings(max_examples=60)
+@given(case=cases(most_units=5, ticks=lambda network: 4 * network.depth), data=st.data())
+def test_the_cells_of_delayed_show_what_a_run_keeps_pulls_and_learns_from_at_each_tick(case, data):
+    network = case.network
+    n = data.draw(st.integers(1, 2 * network.depth + 1))
+    rule = Watched(network, case.loss, sw.SGD(1e-3), learn_every=n)
+    cells = delayed_cells(network, n, len(case.frames))
+    for t, (frame, target) in enumerate(zip(case.frames, case.targets, strict=True)):
+        rule.notes = {name: ([], []) for name in network.units}
+        updates = {name: optimizer.updates for name, optimizer in rule.optimizers.items()}
+        gradients = rule.tick(frame, target).gradients
+        for name, met in rule.trace().items():
+            cell = cells[t][name]
+            assert (cell.kept, cell.pulled) == rule.notes[name]
+            assert cell.learns == (rule.optimizers[name].updates > updates[name])
+            assert cell.activation == sorted(frame for frame, _ in met.activation)
+            assert cell.gradient == sorted(met.gradient) and bool(cell.gradient) == (name in gradients)
+            assert len(cell.pulled) <= 1
+        is_marked = t >= network.latency and (t - network.latency) % n == 0
+        assert cells[t][network.top.name].pulled == ([t] if is_marked else [])
+
+
+def test_a_skip_edge_brings_an_early_message_that_waits_and_a_second_input_that_is_kept():
+    cells = delayed_cells(chain(5, [(1, 4)]), 9, 20)
+    # The loss of tick 4 reaches u1 by u4 at tick 6, for the activation of tick 2, and by u2 at tick 8, for tick 0.
+    assert [(t, row["u1"].pulled) for t, row in enumerate(cells) if row["u1"].pulled][:2] == [(6, [2]), (8, [0])]
+    assert [t for t, row in enumerate(cells) if row["u1"].learns] == [8, 17]
+    assert cells[6]["u1"].kept == [0, 2] and cells[8]["u1"].kept == [0]
+    # Upwards from frame 0 in u1 at tick 0: u2 at 1, u3 at 2; u4 at 3 and u5 at 4 hold frame 2 too, by the skip edge.
+    assert cells[8]["u1"].gradient == [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4), (2, 3), (2, 4)]
+
+
+def test_on_a_chain_every_gradient_of_delayed_belongs_to_one_frame():
+    for n in (1, 4, 9):
+        for row in delayed_cells(chain(5), n, 20):
+            assert all(len({frame for frame, _ in cell.gradient}) <= 1 for cell in row.values())
+
+
+def test_with_seldom_marks_a_chain_keeps_one_input_per_unit_and_with_all_marks_the_deep_units_keep_most():
+    seldom, always = exported(chain(5), 20, learn_every=9), exported(chain(5), 20)
+    assert seldom["most_kept"] == {"u1": 1, "u2": 1, "u3": 1, "u4": 1, "u5": 0}
+    assert always["most_kept"] == {"u1": 9, "u2": 7, "u3": 5, "u4": 3, "u5": 0}
+    for values in (seldom, always):
+        assert {
+            name: max(len(row[name]["kept"]) for row in values["delayed"]) for name in values["most_kept"]
+        } == values["most_kept"]
 
 
 @given(network=networks(most_units=6))
@@ -65,7 +129,8 @@ def test_the_page_carries_the_schedule_of_the_library():
     skip = graphs()["5:1>4"]
     network = chain(5, [(1, 4)])
     assert skip["first_backward"] == network.first_backward
-    assert skip["to_top"]["u1"] == (2, 4) and network.path_lengths["u1"] == [2, 4]
+    assert skip["path_lengths"]["u1"] == network.path_lengths["u1"] == [2, 4]
+    assert skip["learn_every"] == 1 and skip["most_kept"]["u1"] == network.marks().most_kept("u1") == 9
 
 
 def test_explore_writes_the_page_and_opens_nothing_if_told_so(tmp_path, monkeypatch, capsys):

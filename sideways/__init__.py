@@ -1,4 +1,4 @@
-"""Sideways and Skip-Sideways: training a deep network on a video stream without ever stopping for a backward pass."""
+"""Sideways, Skip-Sideways and Delayed: training a deep network on video without ever stopping for a backward pass."""
 
 try:
     import numpy as _numpy  # noqa: F401

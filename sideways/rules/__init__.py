@@ -1,5 +1,10 @@
-"""Learning rules: `Sideways`; `Delayed`, which does not wait either and is exact for older frames; and the exact
-counterparts that wait, `Backprop` and `BPTT`.
+"""Learning rules. Two never wait:
+
+    Sideways     the least memory, and an update at every tick, from pseudo-gradients
+    Delayed      exact gradients of older frames, for memory and a second forward pass; with the loss of one tick in
+                 2D-1 only, gradient descent on the exact gradient, with little memory and the cheapest ticks
+
+Two wait, and are the exact counterparts: `BPTT` for whole clips, and `Backprop` for single frames.
 
 To understand the tick, read these five files in this order, about 350 lines together:
 
@@ -9,7 +14,8 @@ To understand the tick, read these five files in this order, about 350 lines tog
     sideways/rules/mailbox.py       a message sent in one tick is read in the next
     sideways/rules/sideways.py      the tick
 
-Then read `delayed.py`, and `backprop.py` and `bptt.py`, which compute the exact gradients.
+Then read `sideways/network/marks.py` and `delayed.py`, which is the same tick with inputs that are kept, and
+`backprop.py` and `bptt.py`, which compute the exact gradients.
 """
 
 from sideways.rules.backprop import Backprop, Gradients, backprop

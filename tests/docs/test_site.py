@@ -67,7 +67,7 @@ def test_no_formula_is_left_in_latex_and_nothing_is_fetched_from_another_host():
         text = re.sub(r"<(pre|code|script|style).*?</\1>", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
         assert not re.search(r"\\\(|\\\[|\\frac|\\theta", text), path
         assert not re.search(r'<(script|img|iframe)[^>]+src="https?:|<link[^>]+stylesheet[^>]+"https?:', text), path
-    assert (SITE / "maths.html").read_text(encoding="utf-8").count("<math") > 20
+    assert all((SITE / page).read_text(encoding="utf-8").count("<math") > 20 for page in ("maths.html", "delayed.html"))
 
 
 def test_the_start_page_shows_the_idea_the_result_the_papers_and_the_tick():
@@ -83,6 +83,7 @@ def test_the_start_page_shows_the_idea_the_result_the_papers_and_the_tick():
         ("gpus.html", "mpirun -n 2 python -m mpi"),
         ("data.html", "sideways data check ucf101:"),
         ("training.html", "sideways recipes"),
+        ("delayed.html", "sideways train pan-delayed"),
         ("prediction.html", "sideways train waves-predictor-skip"),
     ],
 )

@@ -28,7 +28,7 @@ RULES = {  # name in the table → variant of the recipe
 OVER_RANKS = ("Delayed, every 9th loss, two ranks", "pan-marked")  # name in the table, and the recipe that runs again
 TASKS = {  # recipe → (title, training clips)
     "waves": ("Direction of moving waves", 50),
-    "pan": ("Direction of a pan over real video", 150),
+    "pan": ("Direction of a pan over real video", 120),
 }
 QUICK = 10  # a quick demo trains on this many times fewer clips
 HEAD = ("rule", "held-out accuracy", "ms/frame", "peak activations")
@@ -60,9 +60,11 @@ def demo(directory: Path, quick: bool, processes: int) -> None:
         runs[title] = {rule: [path] for rule, (_, path) in zip(RULES, jobs, strict=True)}
         chance[title] = next(iter(results.values())).chance or 0.0
         print(
-            f"\n{title}: {config.clips} clips of 18 frames × {config.batch} samples, one seed, chance {chance[title]}"
+            f"\n{title}, chance {chance[title]}: {config.clips} clips of 18 frames × {config.batch} samples, one seed"
         )
-        print(f"\n{table(results)}\n{comparison}")
+        print(f"\n{table(results)}\n")
+        if comparison:
+            print(f"{comparison}\n")
     picture = directory / "accuracy.png"
     plot_comparison(runs, chance, picture)
     print(EXPLANATION.format(processes=processes))
@@ -86,7 +88,7 @@ def on_two_ranks(run: Path, config: Config) -> tuple[Result, str]:
     run: the directory of the run, named after its recipe. config: says how many clips to train and to evaluate on.
     """
     again = run.with_name(f"{run.name}-2-ranks")
-    print(f"{run.name} once more, with its units on two ranks (mpirun -n 2):")
+    print(f"{OVER_RANKS[0]} (mpirun -n 2):")
     options = ["--clips", str(config.clips), "--evaluation-clips", str(config.evaluation_clips)]
     print(mpirun(2, "mpi", [run.name, *options, "--runs", str(run.parent.absolute()), "--name", again.name]))
     return read_result(again / "results.json"), compared(run, again)
@@ -100,8 +102,8 @@ def compared(run: Path, over_ranks: Path) -> str:
     ]
     different = sorted(key for key in one.keys() | other if bits[0].get(key) != bits[1].get(key))
     if different:
-        return f"Two ranks and one process have NOT learnt the same parameters: {', '.join(different)} differ.\n"
-    return f"Two ranks and one process have learnt the same parameters, bit for bit (compared: {len(one)} arrays).\n"
+        return f"Two ranks and one process have NOT learnt the same parameters: {', '.join(different)} differ."
+    return f"Two ranks and one process have learnt the same parameters, bit for bit (compared: {len(one)} arrays)."
 
 
 def table(results: Mapping[str, Result]) -> str:

@@ -30,7 +30,7 @@ def two_runs(tmp_path):
 def test_equal_bits_are_called_equal(two_runs):
     one, two, _ = two_runs
     assert demo.compared(one, two) == (
-        "Two ranks and one process have learnt the same parameters, bit for bit (compared: 2 arrays).\n"
+        "Two ranks and one process have learnt the same parameters, bit for bit (compared: 2 arrays)."
     )
 
 
@@ -50,7 +50,7 @@ def test_a_single_other_bit_is_named(two_runs, changed):
     write(**changed)
     for pair in ((one, two), (two, one)):
         assert demo.compared(*pair) == (
-            f"Two ranks and one process have NOT learnt the same parameters: {next(iter(changed))} differ.\n"
+            f"Two ranks and one process have NOT learnt the same parameters: {next(iter(changed))} differ."
         )
 
 

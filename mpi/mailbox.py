@@ -8,8 +8,8 @@ buffers with a persistent request each, which its messages use in turn:
     receiver          Start its receive             wait for it, read it     (reads the message of t-1 meanwhile)
 
 Under `Delayed` a gradient may wait for ticks before it is read; it waits in its buffer, and the receiver has as many
-buffers as messages wait at a time. By the timetable (see `Mailbox`) both ends know which messages a channel carries at
-a tick, so no empty message travels, and the receiver finds a message by its order alone.
+buffers as messages wait at a time. By the timetable (see `Mailbox`) both ends know which message a channel carries at
+a tick, so no empty message travels, and the order of the messages tells the receiver which one has come.
 
 With device arrays a buffer is pinned memory, or device memory where MPI is CUDA-aware; it is filled in a stream beside
 the compute stream. A message starts as soon as its copy has arrived; the mailbox polls for finished copies on every
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -31,7 +31,8 @@ from mpi4py import MPI
 from sideways.backend import Array, Shape, buffer, copied, on_device, pinned, to_host
 from sideways.backend.streams import Downloads, Uploads, hold_until, mark, wait_for
 from sideways.network import Network
-from sideways.rules.mailbox import Mailbox, Timetable
+from sideways.network.schedule import Edge
+from sideways.rules import Mailbox
 
 NAP = 50e-6  # seconds between two tests of a message that has not arrived, where ranks must share cores
 
@@ -48,13 +49,13 @@ def wait(request: MPI.Request, nap: bool) -> None:
 class Channel:
     """One direction of one edge between two ranks: its buffers and persistent requests.
 
-    request: makes the persistent request of a buffer. timetable: tick → the messages that are sent at this tick.
+    request: makes the persistent request of a buffer. timetable: tick → the message that is sent at this tick, or None.
     """
 
     def __init__(
         self,
         request: Callable[[Array], MPI.Prequest],
-        timetable: Callable[[int], Sequence[int]],
+        timetable: Callable[[int], int | None],
         shape: Shape,
         dtype: str,
         in_place: bool,
@@ -67,7 +68,7 @@ class Channel:
         self.requests: list[MPI.Prequest] = []
 
     def add_buffer(self) -> int:
-        """Add a buffer, which happens in the first ticks only. Returns its number."""
+        """Add a buffer. Returns its number."""
         self.buffers.append(self._make())
         self.requests.append(self.request(self.buffers[-1]))
         return len(self.buffers) - 1
@@ -77,7 +78,7 @@ class Channel:
         wait(self.requests[k], self.nap)
 
     def complete(self) -> None:
-        """Wait until all messages have left or arrived, and forget them."""
+        """Wait until all messages have left or arrived."""
         for k in range(len(self.requests)):
             self.wait(k)
 
@@ -89,22 +90,19 @@ class Channel:
 
 
 class Sender(Channel):
-    """The sender's end of a channel. A buffer is not filled again in the tick after its last message."""
+    """The sender's end of a channel: two buffers in turn."""
 
     def __init__(self, comm: MPI.Comm, rank: int, tag: int, *channel: Any):
         super().__init__(lambda array: comm.Send_init(array, rank, tag), *channel)
-        self.used: deque[tuple[int, int]] = deque()  # (number of the buffer, tick of its last message), oldest first
+        self.add_buffer()
+        self.next = self.add_buffer()
 
-    def send(self, tick: int, message: Array, downloads: Downloads) -> None:
-        """Send a message of this tick as soon as its copy is in a buffer."""
-        k = self.used.popleft()[0] if self.used and self.used[0][1] < tick - 1 else self.add_buffer()
+    def send(self, message: Array, downloads: Downloads) -> None:
+        """Send a message as soon as its copy is in the buffer."""
+        k = self.next
         self.wait(k)  # its last message has left, unless the receiver is late
         downloads.start(message, self.buffers[k], self.requests[k].Start)
-        self.used.append((k, tick))
-
-    def complete(self) -> None:
-        super().complete()
-        self.used = deque((k, -2) for k in range(len(self.buffers)))  # the clock starts at 0 again
+        self.next = 1 - k
 
 
 class Receiver(Channel):
@@ -114,13 +112,16 @@ class Receiver(Channel):
         super().__init__(lambda array: comm.Recv_init(array, rank, tag), *channel)
         self.messages: dict[int, int] = {}  # s → the buffer of the message of tick s, which nobody has read
         self.unused: list[int] = []  # numbers of buffers
-        self.read: list[int] = []  # the buffers that are read at this tick
-        self.read_before: list[int] = []  # those that the device may still read: it may be one tick behind
-        self.device_copies: list[Array] = []  # for the messages of one tick
+        self.read: list[int] = []  # the buffer that is read at this tick
+        self.read_before: list[int] = []  # the buffer that the device may still read: it may be one tick behind
+        self.add_buffer()  # the others follow in the first ticks, at most as many as messages wait at a time
+        self.unused.append(0)
+        self.device_copy = None if self.in_place else buffer(self.buffers[0].shape, self.buffers[0].dtype)
 
     def expect(self, tick: int) -> None:
-        """Make room for the messages that are sent at this tick."""
-        for s in self.timetable(tick):
+        """Make room for the message that is sent at this tick."""
+        s = self.timetable(tick)
+        if s is not None:
             self.requests[self._room_for(s)].Start()
 
     def _room_for(self, s: int) -> int:
@@ -137,13 +138,10 @@ class Receiver(Channel):
         k = self.messages.pop(s)
         self.wait(k)
         self.read.append(k)
-        if self.in_place:
+        if self.device_copy is None:
             return self.buffers[k]
-        if len(self.device_copies) < len(self.read):
-            self.device_copies.append(buffer(self.buffers[k].shape, self.buffers[k].dtype))
-        copy = self.device_copies[len(self.read) - 1]
-        hold_until(uploads.start(self.buffers[k], copy, last_tick))
-        return copy
+        hold_until(uploads.start(self.buffers[k], self.device_copy, last_tick))
+        return self.device_copy
 
     def end(self) -> None:
         """End the tick: the buffers that nobody reads any more may be used again."""
@@ -184,7 +182,7 @@ class MPIMailbox(Mailbox):
     def __init__(
         self,
         network: Network,
-        timetable: Timetable,
+        timetable: Callable[[Edge, int], int | None],
         owner: dict[str, int],
         batch: int,
         comm: MPI.Comm,
@@ -230,8 +228,8 @@ class MPIMailbox(Mailbox):
         self.downloads.look()
         if (sender, receiver) not in self.outgoing:
             super().send(sender, receiver, message, s)
-        elif s in self.timetable((sender, receiver), self.tick):
-            self.outgoing[sender, receiver].send(self.tick, message, self.downloads)
+        elif s == self.timetable((sender, receiver), self.tick):
+            self.outgoing[sender, receiver].send(message, self.downloads)
 
     def receive(self, sender: str, receiver: str, s: int) -> Array | None:
         self.downloads.look()

@@ -45,12 +45,12 @@ class Cell:
 class DelayedCell(Cell):
     """One unit at one tick of `Delayed`.
 
-    pulled: the tick s if the gradient of the unit's activation of tick s is pulled at this tick; empty if none is.
+    pulled: the tick s if the gradient of the unit's activation of tick s is pulled at this tick; None if none is.
     kept: the ticks whose inputs the unit keeps during this tick, oldest first; this tick and s may be among them.
     learns: the last part of the unit's gradient of a marked loss is pulled at this tick, so the unit learns.
     """
 
-    pulled: list[int] = field(default_factory=list)
+    pulled: int | None = None
     kept: list[int] = field(default_factory=list)
     learns: bool = False
 
@@ -111,7 +111,7 @@ def delayed_cells(network: Network, learn_every: int, ticks: int) -> list[dict[s
         for name, unit_trace in delayed_trace(network, marks, t).items():
             if name != network.top.name and marks.has_loss(name, t):
                 kept[name].append(t)
-            pulled = marks.pulls(name, t)
+            pulled = marks.pull(name, t)
             cells[t][name] = DelayedCell(
                 activation=sorted(frame for frame, _ in unit_trace.activation),
                 gradient=sorted(unit_trace.gradient),
@@ -119,7 +119,7 @@ def delayed_cells(network: Network, learn_every: int, ticks: int) -> list[dict[s
                 kept=list(kept[name]),
                 learns=marks.learns(name, t),
             )
-            kept[name] = [s for s in kept[name] if s not in pulled]
+            kept[name] = [s for s in kept[name] if s != pulled]
     return cells
 
 

@@ -64,7 +64,7 @@ function blockedGradients(plan, cells, name, t) {
 }
 
 function delayedGradients(plan, cells, name, t) {
-  const [s] = cells[t][name].pulled;
+  const s = cells[t][name].pulled;
   if (s === t) return []; // the top
   const messages = sendersOf(plan, cells, name, s).map(({ from, sent }) => ({ from, sent, to: name, read: t, part: "gradient" }));
   return [...messages, { from: name, sent: s, to: name, read: t, part: "activation", kept: true }];

@@ -78,9 +78,9 @@ function delayedCells(plan, ticks, n) {
     ...plan.consumers[name].filter((c) => longest(c, s + 1) !== undefined).flatMap((c) => pairs(c, s + 1))];
   return activations.map((activation, t) => Object.fromEntries(plan.units.map(({ name }) => {
     const made = [...Array(t + 1).keys()].filter((s) => longest(name, s) !== undefined && t <= s + 2 * longest(name, s));
-    const pulled = made.filter((s) => t === s + 2 * longest(name, s)); // one at most
+    const pulled = made.find((s) => t === s + 2 * longest(name, s)) ?? null;
     return [name, {
-      activation: activation(name), gradient: distinct(pulled.flatMap((s) => pairs(name, s))), waiting: [],
+      activation: activation(name), gradient: pulled === null ? [] : distinct(pairs(name, pulled)), waiting: [],
       pulled, kept: name === top ? [] : made, learns: isMarked(t - plan.path_lengths[name].at(-1)),
     }];
   })));
@@ -99,7 +99,7 @@ function mostKept(plan, n) {
 
 /** The consumers whose messages make up the gradient of a unit's activation of tick s under Delayed, {from, sent: tick}. */
 function sendersOf(plan, cells, name, s) {
-  return plan.consumers[name].map((c) => ({ from: c, sent: cells.findIndex((row) => row[c].pulled.includes(s + 1)) }))
+  return plan.consumers[name].map((c) => ({ from: c, sent: cells.findIndex((row) => row[c].pulled === s + 1) }))
     .filter(({ sent }) => sent >= 0);
 }
 
@@ -122,7 +122,7 @@ function explored(units, ticks, n = 1) {
  * forward again for each gradient of an earlier tick. */
 function passes(row, t) {
   return Object.values(row).reduce((n, { activation, gradient, pulled }) => n + !!activation.length + !!gradient.length
-    + !!pulled?.some((s) => s < t), 0);
+    + (pulled != null && pulled < t), 0);
 }
 
 /** The passes of a tick in the long run under Delayed: a unit pulls longestByRemainder(…).length gradients in n ticks. */

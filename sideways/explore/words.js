@@ -73,11 +73,11 @@ function cellWords(run, rule, { unit, tick }) {
 
 /** The backward of Delayed at one tick: the gradient that is pulled, if any, and the inputs that are kept. */
 function pullWords(run, unit, tick) {
-  const { activation, gradient, pulled: [s], kept, learns } = run.cells[tick][unit], isTop = !run.consumers[unit].length;
+  const { activation, gradient, pulled: s, kept, learns } = run.cells[tick][unit], isTop = !run.consumers[unit].length;
   if (!activation.length) return [];
   const number = (name) => run.units.findIndex((u) => u.name === name) + 1, i = number(unit);
   const parts = ["<h3>Backward</h3>"];
-  if (s === undefined) {
+  if (s === null) {
     parts.push(`<p>${isTop ? "The loss of this tick is not marked: the frame is answered, and teaches nothing." : "No gradient is complete at this tick."}</p>`);
   } else {
     const senders = sendersOf(run, run.cells, unit, s), lengths = run.path_lengths[unit];

@@ -39,20 +39,21 @@ class Marks:
         """Say whether a marked loss depends on the unit's activation of this tick."""
         return any(self.is_marked(tick + length) for length in self.lengths[name])
 
-    def pulls(self, name: str, tick: int) -> list[int]:
-        """The ticks s, newest first, for which the gradient of the unit's activation of tick s is complete at `tick`.
+    def pull(self, name: str, tick: int) -> int | None:
+        """The tick s for which the gradient of the unit's activation of tick s is complete at `tick`; None without any.
 
-        There is at most one unless 1 < n ≤ the difference between the longest and the shortest path.
+        There is never more than one: if tick - l and tick - k are both marked, then k and l differ by a multiple of n,
+        and only the longer of the two can lead to the last loss.
         """
-        return [tick - 2 * length for length in self.lengths[name] if self.is_marked(tick - length)]
+        return next((tick - 2 * length for length in self.lengths[name] if self.is_marked(tick - length)), None)
 
     def learns(self, name: str, tick: int) -> bool:
         """Say whether the last part of the unit's gradient of a marked loss comes at this tick."""
         return self.is_marked(tick - self.lengths[name][-1])
 
     def most_kept(self, name: str) -> int:
-        """The most inputs that the unit keeps at a time, this tick's among them: Σ (⌊2l / n⌋ + 1) over the lengths l.
+        """Bound the inputs that the unit keeps at a time, this tick's among them: Σ (⌊2l / n⌋ + 1) over the lengths l.
 
-        The top keeps none: it pulls in the same tick.
+        With n = 1 and with n ≥ 2D-1 a stream reaches the bound. The top keeps none: it pulls in the same tick.
         """
         return sum(2 * length // self.every + 1 for length in self.lengths[name] if length)

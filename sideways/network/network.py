@@ -82,11 +82,11 @@ class Network:
         """The ticks whose losses `Delayed` learns from, one in `learn_every`, and what follows for each unit."""
         return Marks(self.path_lengths, self.latency, learn_every)
 
-    def timetable(self, edge: schedule.Edge, tick: int, marks: Marks | None = None) -> list[int]:
-        """The messages that are sent on an edge at this tick (see `Mailbox`). marks: of `Delayed`; else `Sideways`."""
+    def timetable(self, edge: schedule.Edge, tick: int, marks: Marks | None = None) -> int | None:
+        """The message that is sent on an edge at this tick (see `Mailbox`). marks: of `Delayed`; else `Sideways`."""
         if marks and edge not in self.edges:  # gradients
-            return marks.pulls(edge[0], tick)
-        return [tick] if tick >= self.first_message[edge] else []
+            return marks.pull(edge[0], tick)
+        return tick if tick >= self.first_message[edge] else None
 
     def summary(self) -> str:
         """Return a table of the units. Its column "out of step" says by how many frames a unit's pseudo-gradient is

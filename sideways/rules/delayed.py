@@ -6,7 +6,6 @@ for each gradient. With the loss of every n-th tick only, both become small: see
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -81,14 +80,15 @@ class Delayed(Sideways):
         activation, _ = super().forward(unit, inputs)
         return activation, None  # frees what the forward pass saved
 
-    def pulls(self, unit: Unit, saved: Any) -> Iterator[tuple[int, Any]]:
-        """The ticks s whose gradients are complete, each with what a forward pass on the inputs of tick s saves."""
-        for s in self.marks.pulls(unit.name, self.clock):
-            if unit is not self.network.top:
-                age = self.clock - s
-                unit.set_position(self.ticks - age, self.first_sample)  # Dropout repeats the masks of tick s
-                saved = unit.forward(self.kept[unit.name].pop(s), train=True)[1]  # the activation is freed at once
-            yield s, saved
+    def pull(self, unit: Unit, saved: Any) -> tuple[int, Any] | None:
+        """The tick s whose gradient is complete, and what a forward pass on the inputs of tick s saves; or None."""
+        s = self.marks.pull(unit.name, self.clock)
+        if s is None:
+            return None
+        if unit is not self.network.top:
+            unit.set_position(self.ticks - (self.clock - s), self.first_sample)  # Dropout repeats the masks of tick s
+            _, saved = unit.forward(self.kept[unit.name].pop(s), train=True)
+        return s, saved
 
     def incoming_gradient(self, unit: Unit, s: int) -> Array:
         """The gradient of aᵢ[s]: the sum over the consumers that reach a marked loss with it, first to last."""

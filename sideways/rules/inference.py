@@ -41,9 +41,7 @@ class TickingForward:
             self.rule.running = name
             if self.t >= network.first_forward[name]:
                 unit = network.units[name]
-                activation, _ = run_unit(
-                    network, unit, inputs_of(unit, frame, self.mailbox), self.mailbox, train=False
-                )
+                activation, _ = run_unit(network, unit, inputs_of(unit, frame, self.mailbox), self.mailbox, train=False)
                 output = activation if name == network.top.name else None
         self.mailbox.end()
         self.t += 1

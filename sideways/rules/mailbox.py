@@ -9,12 +9,10 @@ The mailbox between processes (`mpi/mailbox.py`) has the same methods.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from sideways.backend import Array
 from sideways.network.schedule import Edge
-
-Timetable = Callable[[Edge, int], Sequence[int]]
 
 
 class Mailbox:
@@ -22,10 +20,11 @@ class Mailbox:
 
     A message has an edge and a tick s: it is the sender's activation of tick s, or a gradient that the sender has
     pulled through the Jacobian at its input of tick s.
-    timetable: (edge, t) → the s of the messages that are sent at tick t; nobody reads any others, so they are dropped.
+    timetable: (edge, t) → the s of the message that is sent at tick t, or None; a message that it does not name would
+        never be read, and is dropped.
     """
 
-    def __init__(self, timetable: Timetable):
+    def __init__(self, timetable: Callable[[Edge, int], int | None]):
         self.timetable = timetable
         self.clear()
 
@@ -35,7 +34,7 @@ class Mailbox:
 
     def send(self, sender: str, receiver: str, message: Array, s: int) -> None:
         """Post a message of tick s."""
-        if s in self.timetable((sender, receiver), self.tick):
+        if s == self.timetable((sender, receiver), self.tick):
             self._messages[sender, receiver, s] = message
 
     def receive(self, sender: str, receiver: str, s: int) -> Array | None:

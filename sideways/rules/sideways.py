@@ -6,13 +6,13 @@ Sources: Malinowski et al., CVPR 2020 (chains) and CVPR 2021 (skip edges).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from sideways.backend import Array
 from sideways.network import Unit
 from sideways.rules.inference import inputs_of, run_unit
-from sideways.rules.rule import Tick, accumulate, add_up, do_nothing
+from sideways.rules.rule import Tick, add_up, do_nothing
 from sideways.rules.ticking_rule import TickingRule
 
 
@@ -35,8 +35,7 @@ class Sideways(TickingRule):
         """
         network, t = self.network, self.clock
         frame = self.take(frame, target)
-        loss = output = loss_gradient = None
-        pseudo_gradients: dict[str, dict[str, Array]] = {}
+        loss, output, loss_gradient, pseudo_gradients = None, None, None, {}
         self.mailbox.begin(t)
 
         for unit in self.units:
@@ -49,16 +48,17 @@ class Sideways(TickingRule):
                 loss, loss_gradient = self.loss(activation, self.targets[0])  # the target of target_delay ticks ago
 
             # 2. Backward: pull gᵢ = Σ g_{c→i}[t-1] (consumers c) through the Jacobian of Hᵢ at uᵢ[t], the newest input.
-            for s, saved_at_s in self.pulls(unit, saved):  # here once, s = t; nothing until gradients have come
-                gradient = loss_gradient if unit is network.top else self.incoming_gradient(unit, s)
-                messages, own = unit.backward(gradient, saved_at_s)
-                accumulate(pseudo_gradients, unit.name, own)
-                for j, message in messages.items():
-                    self.mailbox.send(unit.name, j, message, s)
+            pull = self.pull(unit, saved)
+            if pull is None:
+                continue  # not all consumers have sent a gradient yet
+            s, saved = pull  # s = t
+            gradient = loss_gradient if unit is network.top else self.incoming_gradient(unit, s)
+            messages, pseudo_gradients[unit.name] = unit.backward(gradient, saved)
+            for j, message in messages.items():
+                self.mailbox.send(unit.name, j, message, s)
 
             # 3. Update: θᵢ from its own pseudo-gradient. This tick's forward and backward both used the old value.
-            if unit.name in pseudo_gradients:
-                self.apply_gradients(unit, pseudo_gradients[unit.name])
+            self.apply_gradients(unit, pseudo_gradients[unit.name])
 
         meanwhile()
         self.mailbox.end()
@@ -75,9 +75,9 @@ class Sideways(TickingRule):
         unit.update_statistics(saved)
         return activation, saved
 
-    def pulls(self, unit: Unit, saved: Any) -> Iterable[tuple[int, Any]]:
-        """The backward passes of a unit at this tick: (s, what the forward pass on the inputs of tick s saved)."""
-        return [(self.clock, saved)] if self.clock >= self.network.first_backward[unit.name] else []
+    def pull(self, unit: Unit, saved: Any) -> tuple[int, Any] | None:
+        """The backward pass that is due: (s, what a forward pass on the inputs of tick s saves); None without any."""
+        return (self.clock, saved) if self.clock >= self.network.first_backward[unit.name] else None
 
     def incoming_gradient(self, unit: Unit, s: int) -> Array:
         """The sum of the gradients that the consumers sent at the last tick, first consumer to last."""

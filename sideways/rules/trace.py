@@ -54,8 +54,8 @@ def delayed_trace(network: Network, marks: Marks, tick: int) -> dict[str, Trace]
         above = (c for c in network.consumers[name] if marks.has_loss(c, s + 1))
         return activations[s][name].union(*(pulled(consumer, s + 1) for consumer in above))
 
-    none: Pairs = frozenset()
+    moments = {name: marks.pull(name, tick) for name in network.units}
     return {
-        name: Trace(activations[tick][name], none.union(*(pulled(name, s) for s in marks.pulls(name, tick))))
-        for name in network.units
+        name: Trace(activations[tick][name], frozenset() if s is None else pulled(name, s))
+        for name, s in moments.items()
     }

@@ -27,7 +27,7 @@ SETTINGS = {  # settings of a recipe that an option of the same name changes →
     "clips": (int, "number of training clips (batches)"),
     "batch": (int, "samples in each clip"),
     "seed": (int, "seed of initial weights and data; the same seed gives the same run, bit for bit"),
-    "learn_every": (int, "for rule delayed: learn from the loss of one tick in this many; 2·depth-1 keeps least memory"),
+    "learn_every": (int, "for rule delayed: learn from one loss in this many; 2·depth-1 needs the least memory"),
     "boundary": (str, "between two clips: flush (each clip starts afresh) or stream (no gap)"),
     "target_delay": (int, "age in ticks of the target that the loss uses; default: the network's latency"),
     "dtype": (str, "float32 or float64"),

@@ -269,7 +269,7 @@ def test_the_diagram_of_delayed_shows_how_many_inputs_each_unit_keeps_and_no_gra
         for unit, tick, number, pieces, bands in shown:
             expected = cells[tick][unit]
             assert number == pieces == len(expected.kept)
-            assert bands == bool(expected.activation) + bool(expected.pulled)
+            assert bands == bool(expected.activation) + (expected.pulled is not None)
 
 
 def test_a_reader_deepens_the_network_adds_a_skip_edge_and_removes_another(page):

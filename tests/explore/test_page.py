@@ -25,18 +25,16 @@ def test_the_cells_show_the_units_that_ran_at_each_tick_of_sideways(case):
 
 
 class Watched(sw.Delayed):
-    """Delayed, which notes what it does at a tick: unit → (ticks of the inputs that it keeps, ticks that it pulls)."""
+    """Delayed, which notes what it does: unit → (ticks of the inputs that it keeps, the tick that it pulls or None)."""
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
         self.notes = {}
 
-    def pulls(self, unit, saved):
-        kept, pulled = sorted(self.kept[unit.name]), []
-        self.notes[unit.name] = (kept, pulled)
-        for s, saved_at_s in super().pulls(unit, saved):
-            pulled.append(s)
-            yield s, saved_at_s
+    def pull(self, unit, saved):
+        kept, pull = sorted(self.kept[unit.name]), super().pull(unit, saved)
+        self.notes[unit.name] = (kept, pull and pull[0])
+        return pull
 
 
 @settings(max_examples=60)
@@ -47,7 +45,7 @@ def test_the_cells_of_delayed_show_what_a_run_keeps_pulls_and_learns_from_at_eac
     rule = Watched(network, case.loss, sw.SGD(1e-3), learn_every=n)
     cells = delayed_cells(network, n, len(case.frames))
     for t, (frame, target) in enumerate(zip(case.frames, case.targets, strict=True)):
-        rule.notes = {name: ([], []) for name in network.units}
+        rule.notes = {name: ([], None) for name in network.units}
         updates = {name: optimizer.updates for name, optimizer in rule.optimizers.items()}
         gradients = rule.tick(frame, target).gradients
         for name, met in rule.trace().items():
@@ -56,15 +54,15 @@ def test_the_cells_of_delayed_show_what_a_run_keeps_pulls_and_learns_from_at_eac
             assert cell.learns == (rule.optimizers[name].updates > updates[name])
             assert cell.activation == sorted(frame for frame, _ in met.activation)
             assert cell.gradient == sorted(met.gradient) and bool(cell.gradient) == (name in gradients)
-            assert len(cell.pulled) <= 1
         is_marked = t >= network.latency and (t - network.latency) % n == 0
-        assert cells[t][network.top.name].pulled == ([t] if is_marked else [])
+        assert cells[t][network.top.name].pulled == (t if is_marked else None)
 
 
 def test_a_skip_edge_brings_an_early_message_that_waits_and_a_second_input_that_is_kept():
     cells = delayed_cells(chain(5, [(1, 4)]), 9, 20)
     # The loss of tick 4 reaches u1 by u4 at tick 6, for the activation of tick 2, and by u2 at tick 8, for tick 0.
-    assert [(t, row["u1"].pulled) for t, row in enumerate(cells) if row["u1"].pulled][:2] == [(6, [2]), (8, [0])]
+    pulls = [(t, row["u1"].pulled) for t, row in enumerate(cells) if row["u1"].pulled is not None]
+    assert pulls[:2] == [(6, 2), (8, 0)]
     assert [t for t, row in enumerate(cells) if row["u1"].learns] == [8, 17]
     assert cells[6]["u1"].kept == [0, 2] and cells[8]["u1"].kept == [0]
     # Upwards from frame 0 in u1 at tick 0: u2 at 1, u3 at 2; u4 at 3 and u5 at 4 hold frame 2 too, by the skip edge.

@@ -1,8 +1,8 @@
 """Run under mpirun: random networks, trained over ranks and in one process, must end with the same bits.
 
-`mpirun -n K python same_bits.py SEED COUNT sideways | delayed [staged | cuda-aware]`; rank 0 prints how many networks
-agreed, and names those that did not. With a fourth word the ranks compute with CuPy. The single process that they are compared with also
-does, unless `import cupy` finds the device double: then the single process computes with NumPy.
+`mpirun -n K python same_bits.py SEED COUNT sideways|delayed [staged|cuda-aware]`; rank 0 prints how many networks
+agreed, and names those that did not. With a fourth word the ranks compute with CuPy. The single process that they are
+compared with also does, unless `import cupy` finds the device double: then the single process computes with NumPy.
 """
 
 import copy

@@ -60,7 +60,7 @@ def main():
     clock.journal, clock.advances = [], False  # a device as slow as can be: every wait shows
     for clip in range(2):
         for t, frame, target in prefetch.pairs(frames, labels):
-            due = sum(len(timetable(edge, rule.clock)) for edge in mailbox.outgoing)
+            due = sum(timetable(edge, rule.clock) is not None for edge in mailbox.outgoing)
             read = sum(reads(network, edge, rule.clock, n) for edge in mailbox.incoming)
             channels = [*mailbox.incoming.values(), *mailbox.outgoing.values()]
             buffers = [len(channel.buffers) for channel in channels]

@@ -79,11 +79,12 @@ def skip_network():
     )
 
 
-def test_the_summary_shows_shapes_costs_first_ticks_and_how_far_gradients_are_out_of_step():
+def test_the_summary_shows_shapes_costs_first_ticks_how_far_gradients_are_out_of_step_and_inputs_kept():
     lines = skip_network().summary().splitlines()
-    assert lines[1].split() == ["conv1", "frame", "4×4×4", "112", "6,912", "tick", "0", "tick", "6", "4", "…", "6"]
-    assert lines[3].split() == ["conv3", "conv2", "‖", "conv1", "4×4×4", "312", "4,864", "tick", "2", "tick", "4", "2"]
-    assert lines[4].split() == ["head", "conv3", "2", "10", "8", "tick", "3", "tick", "3", "0"]
+    assert " ".join(lines[1].split()) == "conv1 frame 4×4×4 112 6,912 tick 0 tick 6 4 … 6 7 or 2"
+    assert " ".join(lines[3].split()) == "conv3 conv2 ‖ conv1 4×4×4 312 4,864 tick 2 tick 4 2 3 or 1"
+    assert " ".join(lines[4].split()) == "head conv3 2 10 8 tick 3 tick 3 0 0"
+    assert lines[7] == "kept: the inputs that Delayed keeps of the unit, with learn_every=1 or learn_every=7"
     assert lines[5] == "4 units, depth 4, latency 3 ticks; 582 parameters, 14,088 multiply-adds per frame"
 
 

@@ -1,4 +1,4 @@
-"""Every gradient of Sideways and Delayed on a moving clip, against a deliberately naive computation from the definition.
+"""Every gradient of Sideways and Delayed on a moving clip, against a naive computation from the definition.
 
 The naive computation stores everything and computes each quantity of each tick by recursion, with layer maths of its
 own: loops over windows, einsum, no scratch, no schedule. Of the network it reads only the weights and the wiring.
@@ -182,7 +182,7 @@ class NaiveDelayed(Naive):
         return tick >= self.latency and (tick - self.latency) % self.learn_every == 0
 
     def moment(self, i, s):
-        """The tick at which the gradient of the activation of tick s is complete; None if no marked loss depends on it."""
+        """The tick at which the gradient of the activation of tick s is complete; None if it reaches no marked loss."""
         return max((2 * end - s for end in self.ends(i, s) if self.marked(end)), default=None)
 
     def step(self, i, s):

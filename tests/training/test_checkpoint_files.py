@@ -29,8 +29,8 @@ def test_a_checkpoint_in_mid_stream_holds_messages_targets_sums_and_the_open_cli
     step = tmp_path / "run" / "checkpoints" / "step-00000018"
     with np.load(step / "conv4.npz") as arrays:
         keys = set(arrays)
-        assert {"message.conv1", "message.conv3", "message.head"} <= keys
-        assert arrays["message.conv1"].shape == (4, 4, 4, 4)
+        assert {"message.17.conv1", "message.17.conv3", "message.17.head"} <= keys
+        assert arrays["message.17.conv1"].shape == (4, 4, 4, 4)
         assert any(key.startswith("sum.0.") for key in keys)
         assert int(arrays["count"]) == (18 - 5) % 4  # conv4 runs backward from tick 5 on
     with np.load(step / "head.npz") as arrays:

@@ -311,3 +311,16 @@ def test_a_checkpoint_of_any_number_of_ranks_resumes_on_any_other_to_the_same_bi
     )  # within the third clip: each has 18 ticks
     assert same(expected, parameters(tmp_path / "run"))
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == metrics
+
+
+def test_replicas_are_resumed_to_the_same_bits_between_two_parts_of_a_gradient(tmp_path):
+    options = [*DELAYED, "9", "--boundary", "stream", "--update-every", "1", "--checkpoint-every", "26"]
+    code, _, errors = train(2, tmp_path, "run", *options, "--replicas", "2")
+    assert code == 0, errors
+    expected, checkpoint = parameters(tmp_path / "run"), tmp_path / "run" / "checkpoints" / "step-00000052"
+    with np.load(checkpoint / "conv1.npz") as arrays:  # the part by the skip edge has come, the other is under way
+        assert "part.0.weight" in arrays and arrays["input.45.frame"].shape[0] == 16
+    (tmp_path / "run" / "parameters.npz").unlink()
+    code, _, errors = run(2, "-m", "mpi", "--resume", str(checkpoint), "--replicas", "2")
+    assert code == 0, errors
+    assert same(expected, parameters(tmp_path / "run"))

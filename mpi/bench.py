@@ -6,9 +6,9 @@ import argparse
 import json
 import math
 import os
-import statistics
 import sys
 import time
+from functools import partial
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy is imported
 
@@ -24,9 +24,9 @@ from mpi.world import RANK, WORLD
 from sideways.balance import speed_up
 from sideways.losses import SoftmaxCrossEntropy
 from sideways.models import build_model
-from sideways.network import FRAME
+from sideways.network import FRAME, Network
 from sideways.optimizers import SGD
-from sideways.rules import Sideways
+from sideways.rules import Delayed, Sideways
 from sideways.rules.trace import trace
 
 
@@ -34,12 +34,15 @@ def main() -> None:
     """Run the measurement that the command line names."""
     parser = argparse.ArgumentParser(prog="mpirun -n K python -m mpi.bench")
     parser.add_argument("measurement", choices=("pipeline", "latency"))
-    parser.add_argument("method", choices=("sideways", "backprop"))
+    parser.add_argument("method", choices=("sideways", "delayed", "backprop"))
+    parser.add_argument(
+        "--learn-every", type=int, default=1, help="delayed: learn from the loss of one tick in so many"
+    )
     parser.add_argument("--model", default="vgg8")
     parser.add_argument("--units", type=int, default=0, help="an mlp of this many equal units, instead of the model")
     parser.add_argument("--size", type=int, default=112, help="height and width of a frame")
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--ticks", type=int, default=10, help="ticks to measure; backprop: frames")
+    parser.add_argument("--ticks", type=int, default=10, help="ticks to measure, at least; backprop: frames")
     parser.add_argument("--placement", default="measure")
     parser.add_argument("--emulate-ms", type=float, default=0.0)
     parser.add_argument("--period-ms", type=float, default=20.0, help="latency: time from one frame to the next")
@@ -56,7 +59,7 @@ def main() -> None:
 
 
 class Learner:
-    """A network that learns by Sideways or by blocked backpropagation, with equal units, ranks and optimizer."""
+    """A network that learns by Sideways, Delayed or blocked backpropagation, with equal units, ranks and optimizer."""
 
     def __init__(self, options: argparse.Namespace):
         shape = (options.size, options.size, 3)
@@ -69,7 +72,8 @@ class Learner:
         self.ranks = Ranks.split(WORLD, len(network.units), 1)
         if options.emulate_ms:
             emulate(network, options.emulate_ms)
-        groups, costs = self.ranks.assign_units(network, options.batch, options.placement)
+        self.marks = network.marks(options.learn_every) if options.method == "delayed" else None
+        groups, costs = self.ranks.assign_units(network, options.batch, options.placement, self.marks)
         self.possible_speed_up = speed_up(costs, groups)
         owner = {name: stage for stage, group in enumerate(groups) for name in group}
         self.owned = groups[self.ranks.stage]
@@ -81,13 +85,15 @@ class Learner:
         if options.method == "backprop":
             self.blocked = Blocked(network, owner, options.batch, optimizer, self.ranks.crowded)
             return
-        self.mailbox = MPIMailbox(network, network.timetable, owner, options.batch, WORLD.Dup(), None, nap=self.ranks.crowded)
-        self.rule = Sideways(
+        timetable = partial(network.timetable, marks=self.marks)
+        self.mailbox = MPIMailbox(network, timetable, owner, options.batch, WORLD.Dup(), None, nap=self.ranks.crowded)
+        Rule = partial(Delayed, learn_every=self.marks.every) if self.marks else Sideways
+        self.rule = Rule(
             network, SoftmaxCrossEntropy(), optimizer, boundary="stream", mailbox=self.mailbox, units=self.owned
         )
 
     def step(self, t: int) -> None:
-        """Run one tick of Sideways, or take one frame up and down by backpropagation."""
+        """Run one tick of a rule that ticks, or take one frame up and down by backpropagation."""
         frame = self.frames[t % len(self.frames)]
         if self.mailbox is None:
             self.blocked.step(frame, self.labels)
@@ -96,12 +102,17 @@ class Learner:
             self.rule.tick(frame if self.reads_frame else None, self.labels if owns_top else None)
 
     def warm_up(self) -> int:
-        """Run until every unit runs forward and backward at every tick. Returns the number of ticks that took."""
-        ticks = 2 * self.network.depth + 2 if self.mailbox else 2
+        """Run until every unit has run backward in turn. Returns the number of ticks that took."""
+        ticks = 2 * self.network.depth + 2 * self.period if self.mailbox else 2
         for t in range(ticks):
             self.step(t)
         wait(WORLD.Ibarrier(), self.ranks.crowded)
         return ticks
+
+    @property
+    def period(self) -> int:
+        """The ticks after which the work repeats: those from one marked loss to the next."""
+        return self.marks.every if self.marks else 1
 
     def close(self) -> None:
         """Free the persistent messages."""
@@ -111,15 +122,19 @@ class Learner:
 
 
 def pipeline(learner: Learner, options: argparse.Namespace) -> dict[str, object]:
-    """Measure the seconds per tick (backpropagation: per frame): the median and the spread of five repeats."""
+    """Measure the seconds per tick (backpropagation: per frame): the median and the spread of five repeats.
+
+    No barrier parts the repeats, because ranks may be ticks apart: a repeat takes as long as on the slowest rank.
+    """
     learner.warm_up()
-    seconds = []
+    ticks = learner.period * math.ceil(options.ticks / learner.period)  # whole periods
+    moments = [time.perf_counter()]
     for _ in range(5):
-        start = time.perf_counter()
-        for t in range(options.ticks):
+        for t in range(ticks):
             learner.step(t)
-        wait(WORLD.Ibarrier(), learner.ranks.crowded)
-        seconds.append((time.perf_counter() - start) / options.ticks)
+        moments.append(time.perf_counter())
+    seconds = numpy.diff(moments) / ticks
+    WORLD.Allreduce(MPI.IN_PLACE, seconds, MPI.MAX)
     network = learner.network
     edges = [j for unit in network.units.values() for j in unit.inputs if j != FRAME]
     biggest = max((math.prod(network.units[j].output_shape) for j in edges), default=1)
@@ -127,9 +142,11 @@ def pipeline(learner: Learner, options: argparse.Namespace) -> dict[str, object]
         "method": options.method,
         "ranks": learner.ranks.stages,
         "units": len(network.units),
+        "depth": network.depth,
+        "learn_every": learner.period,
         "batch": options.batch,
-        "seconds_per_tick": statistics.median(seconds),
-        "spread": max(seconds) - min(seconds),
+        "seconds_per_tick": float(numpy.median(seconds)),
+        "spread": float(numpy.ptp(seconds)),
         "allowed": learner.possible_speed_up,
         "biggest_message_bytes": 4 * options.batch * biggest,
         "ping_pong_seconds": seconds_of_ping_pong(4 * options.batch * biggest),
@@ -143,7 +160,8 @@ def latency(learner: Learner, options: argparse.Namespace) -> dict[str, object]:
     frame in the top's output; `age_in_parameters` that of the newest frame whose activation a unit's update used. All
     ranks must share one machine's clock.
     """
-    network, period, steps = learner.network, options.period_ms / 1e3, options.ticks
+    network, period = learner.network, options.period_ms / 1e3
+    steps = max(options.ticks, 2 * network.depth + learner.period)  # each unit learns from a frame that comes here
     first = learner.warm_up()
     start = numpy.array([time.perf_counter() + 0.05])
     WORLD.Bcast(start)
@@ -161,27 +179,53 @@ def latency(learner: Learner, options: argparse.Namespace) -> dict[str, object]:
     owned_by_rank = WORLD.gather(learner.owned)
     if owned_by_rank is None:  # this is not rank 0
         return {}
-    rank_of = {name: rank for rank, names in enumerate(owned_by_rank) for name in names}
-    lags = dict.fromkeys(network.units, 0)  # steps between a unit's step and the newest frame in its activation
-    if options.method == "sideways":
-        now = first + 3 * network.depth
-        lags = {name: now - max(frame for frame, _ in unit.activation) for name, unit in trace(network, now).items()}
-    ages = {
-        name: float(numpy.mean(ends[rank_of[name], lag:] - period * frames[: steps - lag]))
-        for name, lag in lags.items()
-    }
+    ends_of = {name: ends[rank] for rank, names in enumerate(owned_by_rank) for name in names}
+
+    def age(name: str, uses: list[tuple[int, int]]) -> float:
+        """The mean age in a unit. uses: pairs (step, the step that took the frame which the former step used)."""
+        return float(numpy.mean([ends_of[name][k] - period * frames[taken] for k, taken in uses if taken >= 0]))
+
+    updates = {name: used_in_updates(learner, name, first, steps) for name in network.units}
+    lag = newest_frame_lags(network)[network.top.name] if learner.mailbox else 0
     arrived = int(frames[-1]) + 1
     return {
         "method": options.method,
         "ranks": learner.ranks.stages,
         "units": len(network.units),
+        "depth": network.depth,
+        "learn_every": learner.period,
         "period_ms": options.period_ms,
         "frames": arrived,
-        "updates_per_frame": steps / arrived,
+        "updates_per_frame": sum(map(len, updates.values())) / len(updates) / arrived,
         "dropped": arrived - steps,
-        "age_in_output": ages[network.top.name],
-        "age_in_parameters": ages,
+        "age_in_output": age(network.top.name, [(k, k - lag) for k in range(steps)]),
+        "age_in_parameters": {name: age(name, updates[name]) for name in network.units},
     }
+
+
+def used_in_updates(learner: Learner, name: str, first: int, steps: int) -> list[tuple[int, int]]:
+    """The steps at which a unit updates its parameters, each with the step that took the newest frame it learns from.
+
+    first: the tick of step 0.
+    """
+    if learner.mailbox is None:
+        return [(k, k) for k in range(steps)]
+    lag, marks = newest_frame_lags(learner.network)[name], learner.marks
+    if marks is None:
+        return [(k, k - lag) for k in range(steps)]
+    used = []
+    for k in range(steps):
+        if marks.learns(name, first + k):
+            since_last = range(first + k - marks.every + 1, first + k + 1)
+            pulled = [s for tick in since_last if (s := marks.pull(name, tick)) is not None]
+            used.append((k, max(pulled) - lag - first))
+    return used
+
+
+def newest_frame_lags(network: Network) -> dict[str, int]:
+    """The ticks from a frame's arrival to the first activation of each unit that holds this frame."""
+    now = 3 * network.depth
+    return {name: now - max(frame for frame, _ in unit.activation) for name, unit in trace(network, now).items()}
 
 
 def seconds_of_ping_pong(size: int, repeats: int = 20) -> float:

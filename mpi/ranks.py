@@ -19,6 +19,7 @@ from sideways.backend import use_device
 from sideways.balance import Groups, balanced, estimated_costs, measured_costs, speed_up
 from sideways.errors import InputError
 from sideways.network import Network
+from sideways.network.marks import Marks
 from sideways.tables import aligned
 from sideways.training.checkpoint import PER_SAMPLE
 
@@ -117,16 +118,19 @@ class Ranks:
             if host == here and not _running(pid)
         ]
 
-    def assign_units(self, network: Network, batch: int, placement: str) -> tuple[Groups, list[float]]:
-        """The units of each stage, and the cost of each unit. Every rank must call this function.
+    def assign_units(
+        self, network: Network, batch: int, placement: str, marks: Marks | None = None
+    ) -> tuple[Groups, list[float]]:
+        """The units of each stage, and the cost of each unit per tick. Every rank must call this function.
 
         placement: `"measure"` (on rank 0, for all), `"estimate"` (multiply-adds), or by hand, such as `"0-2,3-7"`.
+        marks: of `Delayed`; None for `Sideways`.
         """
         names = list(network.units)
-        costs = numpy.array(estimated_costs(network))
+        costs = numpy.array(estimated_costs(network, marks))
         if placement != "estimate":
             if self.is_leader:
-                costs[:] = measured_costs(network, batch)
+                costs[:] = measured_costs(network, batch, marks)
             self.world.Bcast(costs)
         listed = costs.tolist()
         if placement in ("measure", "estimate"):

@@ -24,7 +24,6 @@ from sideways.training.build import build_network, build_rule, build_task
 from sideways.training.config import Config
 from sideways.training.run import limits
 
-
 REPLICATED = {"sideways": ReplicatedSideways, "delayed": ReplicatedDelayed}
 
 
@@ -48,10 +47,11 @@ def set_up(options: argparse.Namespace, config: Config) -> Rank:
     device = on_all_ranks(ranks.take_device)
     if options.emulate_ms:
         emulate(network, options.emulate_ms)
-    groups, costs = on_all_ranks(lambda: ranks.assign_units(network, batch, options.placement))
+    marks = network.marks(config.learn_every) if config.rule == "delayed" else None
+    groups, costs = on_all_ranks(lambda: ranks.assign_units(network, batch, options.placement, marks))
     owner = {name: stage for stage, group in enumerate(groups) for name in group}
     in_place = on_all_ranks(lambda: _in_place(config, options.transport))
-    timetable = partial(network.timetable, marks=network.marks(config.learn_every) if config.rule == "delayed" else None)
+    timetable = partial(network.timetable, marks=marks)
     comms = ranks.pipeline.Dup(), ranks.pipeline.Dup()
     mailbox = MPIMailbox(network, timetable, owner, batch, *comms, in_place, ranks.crowded)
     units = groups[ranks.stage]

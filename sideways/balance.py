@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 import numpy
 
 from sideways.backend import Array, Shape, synchronise, to_device
+from sideways.network.marks import Marks
 from sideways.network.network import Network
-from sideways.network.unit import Unit
+from sideways.network.unit import FRAME, Unit
 from sideways.optimizers import Optimizer
 
 Groups = list[list[str]]  # stage → names of its units
@@ -72,20 +73,41 @@ def _now() -> float:
     return time.perf_counter()
 
 
-def measured_costs(network: Network, batch: int, repeats: int = 3) -> list[float]:
-    """Seconds of forward and backward together, for each unit: the fastest of `repeats` runs on random inputs."""
+def measured_costs(network: Network, batch: int, marks: Marks | None = None, repeats: int = 3) -> list[float]:
+    """Seconds per tick of each unit: the least of `repeats` runs on random inputs. marks: see `cost_per_tick`."""
     costs = []
-    for unit in network.units.values():
+    for name, unit in network.units.items():
         timer = UnitTimer(network, unit, batch)
         for _ in range(repeats):
             timer.run()
-        costs.append(min(map(sum, zip(timer.times.forward, timer.times.backward, strict=True))))
+        pairs = zip(timer.times.forward, timer.times.backward, strict=True)
+        costs.append(min(cost_per_tick(network, name, *pair, marks) for pair in pairs))
     return costs
 
 
-def estimated_costs(network: Network) -> list[float]:
-    """Multiply-adds of each unit, at least 1."""
-    return [float(max(unit.multiply_adds, 1)) for unit in network.units.values()]
+def estimated_costs(network: Network, marks: Marks | None = None) -> list[float]:
+    """Multiply-adds per tick of each unit for one sample, at least 1. marks: see `cost_per_tick`."""
+    costs = []
+    for name, unit in network.units.items():
+        products = 1 if unit.inputs == (FRAME,) else 2  # dW; and dx, unless the only input is the frame
+        cost = cost_per_tick(network, name, unit.multiply_adds, products * unit.multiply_adds, marks)
+        costs.append(float(max(cost, 1)))
+    return costs
+
+
+def cost_per_tick(network: Network, name: str, forward: float, backward: float, marks: Marks | None) -> float:
+    """The mean cost of a unit per tick, given the costs of one forward and of one backward pass.
+
+    marks: of `Delayed`; None for `Sideways`.
+
+        Sideways    forward + backward
+        Delayed     forward + p (forward + backward)        p pulls per tick; each runs forward again on kept inputs
+                    forward + p backward                    for the top, which pulls in the tick of the loss
+    """
+    if marks is None:
+        return forward + backward
+    again = 0.0 if name == network.top.name else forward
+    return forward + len(marks.lengths[name]) / marks.every * (again + backward)
 
 
 # Stages --------------------------------------------------------------------------------------------------------------

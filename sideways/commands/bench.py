@@ -16,11 +16,16 @@ def add(parser: argparse.ArgumentParser) -> None:
     benches = parser.add_subparsers(title="measurements", metavar="BENCH", required=True)
     for name, add_options, run, words in (
         ("decode", _add_decode, run_decode, "frames decoded per second, beside what a training step takes"),
-        ("step", _add_step, run_step, "the time of a training step, unit by unit, beside PyTorch"),
+        ("step", _add_step, run_step, "the time of a step, unit by unit; Sideways and Delayed beside PyTorch"),
         ("layers", _add_layers, run_layers, "each layer of a model by itself; convolutions by both algorithms"),
         ("growth", _add_growth, run_growth, "the time of a tick against batch, frame size, width, depth and units"),
         ("memory", _add_memory, run_memory, "bytes that training on clips of T frames needs, with each rule"),
-        ("pipeline", _add_pipeline, run_pipeline, "frames/s of Sideways and of blocked backpropagation on 1 … K ranks"),
+        (
+            "pipeline",
+            _add_pipeline,
+            run_pipeline,
+            "frames/s of Sideways, Delayed and blocked backpropagation on 1 … K ranks",
+        ),
         ("latency", _add_latency, run_latency, "updates and dropped frames when frames arrive at a steady rate"),
     ):
         bench = benches.add_parser(name, help=words)
@@ -52,7 +57,7 @@ def run_decode(options: argparse.Namespace) -> None:
 
 def _add_step(bench: argparse.ArgumentParser) -> None:
     _add_network(bench)
-    _add_repeats(bench, default=15)
+    _add_repeats(bench, default=7)
     bench.add_argument("--threads", type=positive, default=1, help="BLAS threads, and PyTorch's (default: 1)")
     bench.add_argument("--backend", default=default_backend(), choices=BACKENDS)
 

@@ -15,10 +15,24 @@ pytestmark = pytest.mark.xdist_group("ranks")  # one job at a time: ranks wait b
 
 
 def bench(tmp_path, measurement, *options):
-    """Run a benchmark. Returns (method, ranks) → result."""
+    """Run a benchmark. Returns (method, learn_every, ranks) → result."""
     assert main(["bench", measurement, *EMULATED, "--json", str(tmp_path / "bench.json"), *options]) == 0
     results = json.loads((tmp_path / "bench.json").read_text())["results"]
-    return {(result["method"], result["ranks"]): result for result in results}
+    assert len(results) == 8
+    return {(result["method"], result["learn_every"], result["ranks"]): result for result in results}
+
+
+def work(method, learn_every, ranks):
+    """The least mean seconds of a tick: each unit takes a third of 10 ms for a forward pass, the rest for a backward.
+
+    On four ranks each unit has one to itself.
+    """
+    forward, backward = 0.01 / 3, 0.02 / 3
+    if method == "delayed":
+        units = [*[forward + (forward + backward) / learn_every] * 3, forward + backward / learn_every]
+    else:
+        units = [forward + backward] * 4
+    return max(units) if ranks == 4 and method != "backprop" else sum(units)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
@@ -28,23 +42,46 @@ def test_blocked_backpropagation_over_ranks_is_backpropagation_to_the_last_bit(r
 
 
 def test_nothing_emulated_runs_faster_than_it_is_said_to(tmp_path, capfd):
-    results = bench(tmp_path, "pipeline", "--ranks", "1", "4", "--ticks", "5")
-    for (method, ranks), result in results.items():
-        work = 0.01 if (method, ranks) == ("sideways", 4) else 0.04
-        assert result["seconds_per_tick"] >= work
+    results = bench(tmp_path, "pipeline", "--ranks", "1", "4", "--ticks", "5", "--placement", "estimate")
+    assert {method[:2] for method in results} == {("sideways", 1), ("delayed", 1), ("delayed", 7), ("backprop", 1)}
+    for method, result in results.items():
+        assert result["seconds_per_tick"] >= work(*method)
+        if method[0] != "backprop":
+            assert result["allowed"] == pytest.approx(1 if method[2] == 1 else speed_up_of_four(*method[:2]))
     output = capfd.readouterr().out
-    assert "compute is emulated" in output
+    assert "compute is emulated" in output and "one tick in n" in output
     rows = [line.split("  ")[0] for line in output.splitlines()]
-    assert rows.count("Sideways") == rows.count("backprop, blocked") == 2
+    for name in ("Sideways", "Delayed, n = 1", "Delayed, n = 7", "backprop, blocked"):
+        assert rows.count(name) == 2
+
+
+def speed_up_of_four(method, learn_every):
+    """The speed-up over one rank that the multiply-adds of the four units allow, with a rank for each."""
+    products = [192 * 32, 32 * 32, 32 * 32, 32 * 10]  # of a forward pass
+    backwards = [products[0], *(2 * count for count in products[1:])]  # the lowest unit needs no gradient of the frame
+    again = [0, 0, 0, 0] if method == "sideways" else [*products[:3], 0]
+    costs = [f + (g + b) / learn_every for f, g, b in zip(products, again, backwards, strict=True)]
+    return sum(costs) / max(costs)
 
 
 def test_frames_that_come_faster_than_a_learner_takes_them_are_counted_as_dropped(tmp_path, capfd):
-    results = bench(tmp_path, "latency", "--ranks", "1", "4", "--ticks", "30", "--period-ms", "15")
-    assert len(results) == 4
-    for (method, ranks), result in results.items():
+    period = 0.015
+    results = bench(tmp_path, "latency", "--ranks", "1", "4", "--ticks", "30", "--period-ms", f"{1e3 * period}")
+    for method, result in results.items():
         assert result["dropped"] == result["frames"] - 30 >= 0
-        assert result["updates_per_frame"] == pytest.approx(30 / result["frames"])
-        work = 0.01 if (method, ranks) == ("sideways", 4) else 0.04
-        assert result["frames"] >= 29 * work / 0.015  # the learner was busy for at least 29 steps
-        assert all(age >= 0.01 for age in result["age_in_parameters"].values())
-    assert "updates/frame" in capfd.readouterr().out
+        updates = result["updates_per_frame"] * result["frames"]
+        if method[:2] == ("delayed", 7):
+            assert 4 <= updates <= 5  # of each unit, on average: one tick in 7 among 30
+        else:
+            assert updates == pytest.approx(30)
+            assert result["frames"] >= 29 * work(*method) / period  # the learner was busy for at least 29 steps
+        ages = list(result["age_in_parameters"].values())
+        assert all(age >= 0.01 / 3 for age in ages)
+        if method[0] != "backprop" and method[2] == 1:  # successive steps take frames that come a period apart, or more
+            assert result["age_in_output"] >= 3 * period
+        if method[0] == "delayed":  # unit i learns from a frame when the gradient of its loss has come: after 3 + 3 - i
+            least = [(6 - i) * period for i in range(4)]
+            assert ages[0] >= least[0]  # this unit's rank waits for frames also where others need not
+            assert method[2] == 4 or all(age >= bound for age, bound in zip(ages, least, strict=True))
+    output = capfd.readouterr().out
+    assert "updates/frame" in output and "Unmarked frames cause no update" in output

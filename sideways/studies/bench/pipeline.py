@@ -1,5 +1,5 @@
 """`sideways bench pipeline` and `sideways bench latency`: the gain from several ranks, and the fate of frames that come
-at a steady rate.
+at a steady rate. Both compare Sideways, Delayed and backpropagation.
 
 Both benchmarks start `mpirun` themselves, one job after the other on this machine; each job runs `mpi/bench.py`. If
 PyTorch is installed, `pipeline` runs `torch_pipeline.py` too.
@@ -21,12 +21,14 @@ from sideways.studies.mpirun import CLONE, mpirun
 PYTORCH = """PyTorch: the same network, channels last, one thread for each process unless the row says otherwise; GPipe
 and 1F1B with 16 micro-batches of the same size, an update after all 16, stages balanced by PyTorch's own times; ideal:
 the speed-up of this balance × 16 / (15 + ranks)."""
+MARKED = "Delayed learns from the loss of one tick in n; D is the depth."
 HEAD = (
     *("method", "ranks", "frames/s", "ms/tick", "spread", "speed-up", "ideal", "reached"),
     *("ms over ideal", "ping-pong ms", "Sideways is"),
 )
 NAMES = {
     "sideways": "Sideways",
+    "delayed": "Delayed, n = {learn_every}",
     "backprop": "backprop, blocked",
     "plain": "PyTorch, backprop",
     "gpipe": "PyTorch, GPipe",
@@ -35,24 +37,25 @@ NAMES = {
 
 
 def pipeline(ranks: Sequence[int], arguments: Sequence[str], path: str | None) -> None:
-    """Measure frames per second of Sideways, blocked model-parallel backpropagation and PyTorch on 1 … K ranks."""
-    results = [measured("pipeline", method, k, arguments) for k in ranks for method in ("sideways", "backprop")]
+    """Measure frames per second of Sideways, Delayed, blocked backpropagation and PyTorch on 1 … K ranks."""
+    results = _all_methods("pipeline", ranks, arguments)
     peers, reason = _pytorch(ranks, arguments)
-    alone = {r["method"]: r["seconds_per_tick"] for r in reversed([*results, *peers]) if r["ranks"] == ranks[0]}
+    alone = {_name(r): r for r in reversed([*results, *peers]) if r["ranks"] == ranks[0]}
     fastest = min(r["seconds_per_tick"] for r in results if r["method"] == "sideways")
     rows = []
     for result in results:
+        base = alone[_name(result)]
         # Blocked backpropagation runs one rank at a time: no placement makes it faster.
-        ideal = 1.0 if result["method"] == "backprop" else result["allowed"] / results[0]["allowed"]
-        rows.append(_row(result, alone[result["method"]], ideal, fastest))
-    rows += [_row(result, alone["plain"], result["allowed"], fastest) for result in peers]
+        ideal = 1.0 if result["method"] == "backprop" else result["allowed"] / base["allowed"]
+        rows.append(_row(result, base["seconds_per_tick"], ideal, fastest))
+    rows += [_row(r, alone[NAMES["plain"]]["seconds_per_tick"], r["allowed"], fastest) for r in peers]
     _print_emulation(arguments)
     print_table(HEAD, rows)
     print(
         "\nms/tick: median of five; a tick of blocked backpropagation takes one frame up and its gradient down. ideal:"
         "\nthe speed-up that the balance of the placement allows. ping-pong: one way, a bare message as large as the"
         "\nlargest activation. 'Sideways is': frames/s of Sideways' fastest row over frames/s of this row."
-        f"\n{reason or PYTORCH}"
+        f"\n{MARKED}\n{reason or PYTORCH}"
     )
     write_json(path, [*results, *peers])
 
@@ -66,7 +69,7 @@ def _row(result: dict[str, Any], alone: float, ideal: float, fastest: float) -> 
     gain = alone / seconds
     ping_pong = result.get("ping_pong_seconds")  # PyTorch's results have none
     return (
-        NAMES[result["method"]],
+        _name(result),
         str(ranks) if threads == 1 else f"1, {threads} threads",
         f"{result['batch'] / seconds:.1f}",
         f"{1e3 * seconds:.2f}",
@@ -82,16 +85,16 @@ def _row(result: dict[str, Any], alone: float, ideal: float, fastest: float) -> 
 
 def latency(ranks: Sequence[int], arguments: Sequence[str], path: str | None) -> None:
     """Count updates and dropped frames when frames arrive at a steady rate, whether or not the learner is ready."""
-    results = [measured("latency", method, k, arguments) for k in ranks for method in ("sideways", "backprop")]
+    results = _all_methods("latency", ranks, arguments)
     rows = []
     for result in results:
         ages = list(result["age_in_parameters"].values())
         rows.append(
             (
-                NAMES[result["method"]],
+                _name(result),
                 str(result["ranks"]),
                 str(result["frames"]),
-                f"{result['updates_per_frame']:.2f}",
+                f"{result['updates_per_frame']:.3f}",
                 str(result["dropped"]),
                 *(f"{1e3 * age:.0f}" for age in (ages[0], ages[-1], result["age_in_output"])),
             )
@@ -103,7 +106,8 @@ def latency(ranks: Sequence[int], arguments: Sequence[str], path: str | None) ->
     print(
         "\nupdates/frame: updates of each unit per frame that arrived. age: mean time from a frame's arrival to the end"
         "\nof the step that used it, for the newest frame in the updates of the bottom unit, of the top unit, and in"
-        "\nthe output."
+        f"\nthe output. {MARKED}\nUnmarked frames cause no update: they are seen and"
+        " answered, and nothing is learnt from their losses."
     )
     write_json(path, results)
 
@@ -133,9 +137,27 @@ def _option(arguments: Sequence[str], name: str) -> Sequence[str]:
     return arguments[start : start + 2]
 
 
+def _all_methods(benchmark: str, ranks: Sequence[int], arguments: Sequence[str]) -> list[dict[str, Any]]:
+    """The results of Sideways, Delayed (n = 1 and 2D - 1) and blocked backpropagation, on each number of ranks."""
+    results: list[dict[str, Any]] = []
+    for k in ranks:
+        sideways = measured(benchmark, "sideways", k, arguments)
+        delayed = [
+            measured(benchmark, "delayed", k, ["--learn-every", str(n), *arguments])
+            for n in (1, 2 * sideways["depth"] - 1)
+        ]
+        results += [sideways, *delayed, measured(benchmark, "backprop", k, arguments)]
+    return results
+
+
 def measured(benchmark: str, method: str, ranks: int, arguments: Sequence[str]) -> dict[str, Any]:
     """Run `pipeline` or `latency` of `mpi/bench.py` on this many ranks, and return its result."""
     return json.loads(mpirun(ranks, "mpi.bench", [benchmark, method, *arguments], quiet=True).splitlines()[-1])
+
+
+def _name(result: dict[str, Any]) -> str:
+    """The name of a result's method in a table."""
+    return NAMES[result["method"]].format_map(result)
 
 
 def _print_emulation(arguments: Sequence[str]) -> None:

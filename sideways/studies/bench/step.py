@@ -1,4 +1,4 @@
-"""`sideways bench step`: the time of a training step, unit by unit, beside PyTorch's on the same cores."""
+"""`sideways bench step`: the time of a training step, unit by unit, then of Sideways and Delayed beside PyTorch's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import copy
 import importlib.util
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import count
 from typing import Any
 
 import numpy
@@ -18,34 +20,26 @@ from sideways.losses import SoftmaxCrossEntropy
 from sideways.models import build_model
 from sideways.network import FRAME, Network, Unit
 from sideways.optimizers import SGD
-from sideways.rules import Sideways
+from sideways.rules import Delayed, Rule, Sideways
 from sideways.studies.bench.output import print_table, write_json
 from sideways.tables import aligned
 
 HEAD = ("", "forward ms", "backward ms", "update ms", "GFLOP/s", "of sgemm")
-PEER_HEAD = ("one step", "ms", "spread", "frames/s", "of PyTorch's better")
+STEP_HEAD = ("one step", "ms", "spread", "frames/s", "to Sideways'", "spread", "ms to PyTorch's better")
 CLASSES = 101
 OPTIMIZER = SGD(1e-4, momentum=0.9)
 
 
 def step(model: str, size: int, batch: int, repeats: int, threads: int, backend: str, path: str | None) -> None:
-    """Time forward, backward and update of each unit; then whole ticks and PyTorch's steps in turn."""
+    """Time forward, backward and update of each unit; then the ticks of each rule and PyTorch's steps, in turn."""
     use_backend(backend)
     with threadpool_limits(threads, user_api="blas"):
         network = build_model(model, (size, size, 3), CLASSES)
         rate = sgemm_rate(next(iter(network.units.values())))
         units = [_of_unit(network, unit, batch, repeats) for unit in copy.deepcopy(network).units.values()]
         peers = _pytorch(network, batch, threads) if backend == "numpy" else {}  # PyTorch computes on the CPU
-        steps = {"Sideways": _sideways(network, batch), **peers}
-        seconds: dict[str, list[float]] = {name: [] for name in steps}
-        for run in steps.values():  # The network fills, and every buffer is allocated, before the clock starts.
-            for _ in range(2 * network.depth):
-                run()
-        for _ in range(repeats):
-            for name, run in steps.items():
-                start = time.perf_counter()
-                run()
-                seconds[name].append(time.perf_counter() - start)
+        period = 2 * network.depth - 1
+        seconds = in_turn({**_ticks(network, batch), **peers}, period, repeats)
     whole = {name: statistics.median(times) for name, times in seconds.items()}
     flops = batch * sum(unit["flops"] for unit in units)
     rows = [_row(unit["unit"], unit, batch * unit["flops"], rate) for unit in units]
@@ -54,20 +48,41 @@ def step(model: str, size: int, batch: int, repeats: int, threads: int, backend:
     tick = f"{flops / whole['Sideways'] / 1e9:.1f}", f"{flops / whole['Sideways'] / rate:.0%}"
     rows.append(("whole tick", "", f"{1e3 * whole['Sideways']:.1f}", "", *tick))
     print_table(HEAD, rows)
-    best = min((value for name, value in whole.items() if name != "Sideways"), default=None)
-    print(f"\n{_steps_table(whole, seconds, batch, best)}")
+    best = min((whole[name] for name in peers), default=None)
+    print(f"\n{_steps_table(seconds, batch, best)}")
     print(
-        f"\n{model}, batches of {batch} frames of {size}×{size}, float32, {threads} BLAS thread(s), SGD with momentum"
-        f"\nin every tick; medians of {repeats}. sgemm: {rate / 1e9:.1f} GFLOP/s, measured here. GFLOP/s count the"
-        "\nmultiply-adds of direct convolutions: Winograd's algorithm needs fewer, and may pass 100 %."
+        f"\n{model}, depth D = {network.depth}, batches of {batch} frames of {size}×{size}, float32, SGD with momentum,"
+        f"\n{threads} BLAS thread(s). Times of units are medians of {repeats}. For the times of steps, 2D-1 steps of"
+        f"\neach method ran in turn; they are medians of {repeats} such means. Delayed learns from the loss of one tick"
+        "\nin n, and updates once for each of these ticks; the other methods update in every step."
+        f"\nsgemm: {rate / 1e9:.1f} GFLOP/s, measured here. GFLOP/s count the multiply-adds of direct convolutions:"
+        "\nWinograd's algorithm needs fewer, and may pass 100 %."
         + (
             ""
-            if best or backend != "numpy"
+            if peers or backend != "numpy"
             else "\nPyTorch is not installed: there is no comparison with it (pip install torch)."
         )
     )
     results = {"sgemm_flops_per_second": rate, "units": units, "seconds": seconds, "batch": batch, "threads": threads}
     write_json(path, results)
+
+
+def in_turn(runs: Mapping[str, Callable[[], None]], period: int, repeats: int) -> dict[str, list[float]]:
+    """Run each function `period` times, then the next function, and all of this `repeats` times.
+
+    Returns name → the mean seconds of one call, for each repeat. The calls of one period need not be equal.
+    """
+    for run in runs.values():  # The network fills, and every buffer is allocated, before the clock starts.
+        for _ in range(2 * period):
+            run()
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            for _ in range(period):
+                run()
+            seconds[name].append((time.perf_counter() - start) / period)
+    return seconds
 
 
 def sgemm_rate(unit: Unit) -> float:
@@ -100,17 +115,24 @@ def _row(name: str, times: dict[str, Any], flops: float, rate: float) -> tuple[s
     return (name, *(f"{1e3 * seconds:.2f}" for seconds in parts), f"{speed / 1e9:.1f}", f"{speed / rate:.0%}")
 
 
-def _sideways(network: Network, batch: int) -> Callable[[], None]:
-    """A function that runs one tick of Sideways."""
-    rule = Sideways(network, SoftmaxCrossEntropy(), OPTIMIZER, boundary="stream")
+def _ticks(network: Network, batch: int) -> dict[str, Callable[[], None]]:
+    """Functions that run one tick: of Sideways, and of Delayed with n = 1 and n = 2D - 1. Each has its own network."""
     random = numpy.random.default_rng(0)
-    frame, labels = random.normal(size=(batch, *network.input_shape)).astype("float32"), numpy.arange(batch) % 10
+    frames, labels = random.normal(size=(4, batch, *network.input_shape)).astype("float32"), numpy.arange(batch) % 10
 
-    def run() -> None:
-        rule.tick(frame, labels)
-        synchronise()
+    def ticking(kind: Callable[..., Rule]) -> Callable[[], None]:
+        rule = kind(copy.deepcopy(network), SoftmaxCrossEntropy(), OPTIMIZER, boundary="stream")
+        numbers = count()
 
-    return run
+        def run() -> None:
+            rule.tick(frames[next(numbers) % len(frames)], labels)
+            synchronise()
+
+        return run
+
+    every = (1, 2 * network.depth - 1)
+    delayed = {f"Delayed, n = {n}": ticking(partial(Delayed, learn_every=n)) for n in every}
+    return {"Sideways": ticking(Sideways), **delayed}
 
 
 def _pytorch(network: Network, batch: int, threads: int) -> dict[str, Callable[[], None]]:
@@ -139,11 +161,25 @@ def _pytorch(network: Network, batch: int, threads: int) -> dict[str, Callable[[
     return steps
 
 
-def _steps_table(whole: dict[str, float], seconds: dict[str, list[float]], batch: int, best: float | None) -> str:
-    """A row for Sideways and for each layout of PyTorch: median milliseconds of a step, and frames per second."""
+def _steps_table(seconds: Mapping[str, list[float]], batch: int, best: float | None) -> str:
+    """A row for each rule and for each layout of PyTorch: a step's milliseconds, its frames/s, and ratios of both."""
     rows = []
-    for name, value in whole.items():
-        low, high = numpy.percentile(seconds[name], (25, 75))
-        ratio = f"{value / best:.2f}" if best else ""
-        rows.append((name, f"{1e3 * value:.1f}", f"{1e3 * (high - low):.1f}", f"{batch / value:.1f}", ratio))
-    return aligned(PEER_HEAD, rows) + "\nspread: between the quartiles."
+    for name, times in seconds.items():
+        value = statistics.median(times)
+        ratios = [own / other for own, other in zip(seconds["Sideways"], times, strict=True)]
+        rows.append(
+            (
+                *(name, f"{1e3 * value:.2f}", f"{1e3 * _spread(times):.2f}", f"{batch / value:.1f}"),
+                *(f"{statistics.median(ratios):.2f}", f"{_spread(ratios):.2f}"),
+                f"{value / best:.2f}" if best else "",
+            )
+        )
+    return aligned(STEP_HEAD, rows) + (
+        "\nspread: between the quartiles. to Sideways': frames/s over Sideways' frames/s of the same repeat."
+    )
+
+
+def _spread(values: list[float]) -> float:
+    """The distance between the quartiles."""
+    low, high = numpy.percentile(values, (25, 75))
+    return float(high - low)

@@ -2,11 +2,16 @@
 
 saved      what a forward pass keeps for the backward pass
 messages   activations and gradients between units, of this tick and of the one before
+inputs     under `Delayed`: the inputs that units keep for gradients to come
+waiting    under `Delayed`: gradients that have come before the rest of their sum, and wait for it
 scratch    everything else: im2col columns, tiles, padded images, short-lived arrays
+
+Each array counts once: an input that is kept is no longer a message, and two units may keep the same one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
@@ -16,18 +21,28 @@ import numpy
 
 from sideways.backend import memory_pool, to_device
 from sideways.network import Network, Unit
-from sideways.rules import BPTT, Rule, Sideways
+from sideways.rules import BPTT, Delayed, Rule
+from sideways.rules.ticking_rule import TickingRule
 
 
 def peak(work: Callable[[], Any]) -> int:
     """The peak of the bytes that `work` allocates, as tracemalloc counts them; the memory pool recycles nothing."""
-    memory_pool.recycling = False
     tracemalloc.start()
     try:
-        work()
+        with _plain_allocations():
+            work()
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+@contextlib.contextmanager
+def _plain_allocations() -> Iterator[None]:
+    """Switch the memory pool off, so that every array has memory of its own."""
+    memory_pool.recycling = False
+    try:
+        yield
+    finally:
         memory_pool.recycling = True
 
 
@@ -45,23 +60,55 @@ def peak_of_clip(rule: Rule, frames: Iterable[Any], targets: Iterable[Any]) -> i
 
 
 def of_clip(rule: Rule, frames: Iterable[Any], targets: Iterable[Any]) -> dict[str, int]:
-    """The peak bytes of training on a clip, by kind (saved, messages, scratch) and together (peak)."""
+    """The peak bytes of training on a clip, by kind (see above) and together (peak)."""
     network, batch = rule.network, len(next(iter(targets)))
     total = peak_of_clip(rule, frames, targets)
     units = {name: of_unit(network, unit, batch) for name, unit in network.units.items()}
-    messages = 0
+    between_units = {"messages": 0, "inputs": 0, "waiting": 0}
     if isinstance(rule, BPTT):  # the saved arrays contain all activations, as inputs of units
         probe = BPTT(copy.deepcopy(network), rule.loss, target_delay=rule.target_delay)
         for frame, target in zip(frames, targets, strict=True):
             probe.unroll(frame, target)
         saved = size(probe._saved)
-        messages = 2 * max(unit["messages"] // 2 for unit in units.values())
-    elif isinstance(rule, Sideways):  # only one unit at a time saves arrays
+        between_units["messages"] = 2 * max(unit["messages"] // 2 for unit in units.values())
+    elif isinstance(rule, TickingRule):  # only one unit at a time saves arrays
         saved = max(unit["saved"] for unit in units.values())
-        messages = sum(unit["messages"] for unit in units.values())
+        between_units = max(between_ticks(rule, frames, targets), key=lambda counts: sum(counts.values()))
     else:
         saved = sum(unit["saved"] + unit["output"] for unit in units.values())
-    return {"saved": saved, "messages": messages, "scratch": max(total - saved - messages, 0), "peak": total}
+    counted = {"saved": saved, **between_units}
+    return {**counted, "scratch": max(total - sum(counted.values()), 0), "peak": total}
+
+
+def between_ticks(rule: TickingRule, frames: Iterable[Any], targets: Iterable[Any]) -> list[dict[str, int]]:
+    """The bytes of messages, inputs and waiting after each tick of a clip. Runs on a copy of the rule."""
+    rule = copy.deepcopy(rule)
+    counts: list[dict[str, int]] = []
+    messages: dict[str, dict[tuple[str, int], Any]] = {}  # of this tick: unit → (sender, s) → message
+    with _plain_allocations():
+        for frame, target in zip(frames, targets, strict=True):
+            before = messages
+            rule.tick(frame, target)
+            messages = {name: rule.mailbox.waiting(name) for name in rule.network.units}
+            inputs, waiting = dict[int, int](), dict[int, int]()
+            if isinstance(rule, Delayed):
+                inputs = dict(buffers(rule.kept))
+                waiting = dict(buffers([_not_read_next(rule, name, messages[name]) for name in messages]))
+            others = dict(buffers([before, messages])).items() - inputs.items() - waiting.items()
+            counts.append(
+                {
+                    "messages": sum(nbytes for _, nbytes in others),
+                    "inputs": sum(inputs.values()),
+                    "waiting": sum(waiting.values()),
+                }
+            )
+    return counts
+
+
+def _not_read_next(rule: Delayed, name: str, messages: dict[tuple[str, int], Any]) -> list[Any]:
+    """The gradients among these messages that the unit will not read at the next tick."""
+    following = rule.marks.pull(name, rule.clock)
+    return [array for (c, s), array in messages.items() if c in rule.network.consumers[name] and s - 1 != following]
 
 
 def of_unit(network: Network, unit: Unit, batch: int) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """The benchmarks of one process: their counts are right; their times are only checked to be positive."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from sideways import BPTT, Sideways, SoftmaxCrossEntropy
 from sideways.commands.main import main
 from sideways.models import build_model
+from sideways.studies.bench.step import in_turn
 from sideways.training.memory import of_clip, of_unit
 
 
@@ -28,6 +30,28 @@ def test_step_counts_the_work_of_each_unit_and_shows_its_share_of_the_machine(tm
     assert "whole tick" in output and "sgemm" in output and report["machine"]["cpu"] in output
 
 
+def test_step_runs_whole_periods_of_each_rule_and_compares_the_frames_per_second_of_a_repeat(tmp_path, capsys):
+    report = bench(tmp_path, "step", "--model", "vgg5-skip", "--size", "16", "--batch", "2", "--repeats", "3")
+    seconds = report["results"]["seconds"]
+    assert list(seconds)[:3] == ["Sideways", "Delayed, n = 1", "Delayed, n = 9"]
+    rows = {line[:15].strip(): line[15:].split() for line in capsys.readouterr().out.splitlines()}
+    for name, times in seconds.items():
+        assert len(times) == 3 and min(times) > 0
+        ratio = np.median([own / other for own, other in zip(seconds["Sideways"], times, strict=True)])
+        milliseconds, _, frames, printed, *_ = map(float, rows[name])
+        assert milliseconds == pytest.approx(1e3 * np.median(times), abs=0.006)
+        assert frames == pytest.approx(2 / np.median(times), abs=0.06)
+        assert printed == pytest.approx(ratio, abs=0.006)
+
+
+def test_what_runs_in_turn_runs_whole_periods_and_its_seconds_are_those_of_one_call():
+    calls = []
+    runs = {"short": lambda: calls.append("short"), "long": lambda: calls.append("long") or time.sleep(0.004)}
+    seconds = in_turn(runs, 3, 2)
+    assert calls == ["short"] * 6 + ["long"] * 6 + (["short"] * 3 + ["long"] * 3) * 2
+    assert len(seconds["short"]) == 2 and max(seconds["short"]) < 0.004 <= min(seconds["long"])
+
+
 def test_layers_shows_both_algorithms_of_a_convolution_and_their_errors(tmp_path, capsys):
     results = bench(tmp_path, "layers", "--size", "64", "--batch", "2", "--repeats", "1")["results"]
     convolution = [result for result in results if result["layer"].startswith("Conv2D(64→128")]
@@ -44,15 +68,29 @@ def test_growth_has_a_row_for_each_size_and_a_price_per_unit(tmp_path, capsys):
     assert "Each further unit costs" in capsys.readouterr().out
 
 
-def test_memory_of_sideways_is_flat_in_the_length_of_a_clip_and_a_fraction_of_bptts(tmp_path, capsys):
+def test_memory_is_flat_in_the_length_of_a_clip_but_for_bptt_and_per_unit_in_the_depth_with_few_marked_losses(
+    tmp_path, capsys
+):
     results = bench(tmp_path, "memory", "--size", "32", "--lengths", "16", "64")["results"]
-    peak = {(r["rule"], r["T"]): r["peak"] for r in results}
-    assert peak["Sideways", 64] == pytest.approx(peak["Sideways", 16], rel=0.02)
-    saved = {(r["rule"], r["T"]): r["saved"] for r in results}
-    assert saved["bptt", 64] > 3.9 * saved["bptt", 16] and peak["bptt", 64] > 5 * peak["Sideways", 64]
-    for result in results:
-        assert result["saved"] + result["messages"] + result["scratch"] >= result["peak"]
-    assert "conv1" in capsys.readouterr().out
+    of = {(r["rule"], r["T"]): r for r in results["lengths"]}
+    for rule in ("Sideways", "Delayed, n = 1", "Delayed, n = 2D-1"):
+        assert of[rule, 64]["peak"] == pytest.approx(of[rule, 16]["peak"], rel=0.05)
+        assert of["bptt", 64]["peak"] > 3 * of[rule, 64]["peak"]
+    assert of["bptt", 64]["saved"] > 3.9 * of["bptt", 16]["saved"]
+    assert of["bptt", 64]["peak"] > 5 * of["Sideways", 64]["peak"]
+    kinds = ("saved", "messages", "inputs", "waiting", "scratch")
+    for result in (*results["lengths"], *results["depths"]):
+        assert sum(result[kind] for kind in kinds) >= result["peak"]
+    inputs = {(r["rule"], r["depth"]): r["inputs"] / r["depth"] for r in results["depths"]}
+    activation = 4 * 32 * 32 * 16
+    for depth in (4, 8, 16):
+        assert inputs["Sideways", depth] == 0
+        # one input for each unit but the top; that of the lowest is the frame, of 3 channels instead of 16
+        assert depth * inputs["Delayed, n = 2D-1", depth] == (depth - 2 + 3 / 16) * activation
+        lowest = 2 * (depth - 1) * 3 / 16
+        assert depth * inputs["Delayed, n = 1", depth] == (lowest + (depth - 2) * (depth - 1)) * activation
+    output = capsys.readouterr().out
+    assert "conv1" in output and "inputs kB per unit" in output
 
 
 @pytest.mark.parametrize("model", ["vgg5", "vgg5-skip"])
@@ -67,4 +105,5 @@ def test_counted_bytes_are_the_bytes_of_the_arrays(model):
     assert counted["saved"] >= 4 * activation  # the pool's input
     sideways, exact = (of_clip(rule(network, loss), frames, labels) for rule in (Sideways, BPTT))
     assert sideways["saved"] < exact["saved"] / 20
-    assert sideways["messages"] == sum(of_unit(network, u, 2)["messages"] for u in network.units.values())
+    messages = sum(of_unit(network, u, 2)["messages"] for u in network.units.values())
+    assert sideways["messages"] == messages - 2 * of_unit(network, network.top, 2)["output"]  # which no unit reads

@@ -33,7 +33,7 @@ def growth(repeats: int, path: str | None) -> None:
         for quantity, cases in GROWTHS.items():
             for case in cases:
                 batch, size, width, depth = case
-                network = _chain(size, width, depth)
+                network = chain(size, width, depth)
                 work = batch * sum(unit.multiply_adds for unit in network.units.values())
                 value = dict(zip(GROWTHS, case, strict=True))[quantity]
                 results.append({"what": quantity, "value": value, "work": work, **_ticks(network, batch, repeats)})
@@ -59,7 +59,7 @@ def _cells(result: dict[str, Any]) -> tuple[str, str]:
     return f"{1e3 * result['seconds']:.3f}", f"{1e3 * result['spread']:.3f}"
 
 
-def _chain(size: int, width: int, depth: int) -> Network:
+def chain(size: int, width: int, depth: int) -> Network:
     """A chain of 3×3 convolutions with ReLUs, all of one width, and a classifier."""
     widths = [3, *[width] * (depth - 1)]
     pairs = list(pairwise(widths))

@@ -292,6 +292,20 @@ def test_a_flush_forgets_the_inputs_the_messages_and_the_parts_of_gradients():
     assert not any(key.startswith(("input.", "message.", "part.")) for key in unit_state(rule, "a"))
 
 
+def test_a_flush_between_two_parts_of_a_gradient_leaves_no_trace_of_the_first():
+    units = [sw.Unit("a", [sw.Flatten(), sw.Dense(4, 3)]), sw.Unit("b", [sw.Tanh()], ["a"])]
+    units += [sw.Unit("c", [sw.Dense(3, 3)], ["b", "a"])]  # depth 3: a pulls at ticks 3 and 4
+    network, (frames, labels) = sw.Network(units, (2, 2, 1), dtype="float64"), clip(5)
+    rules = [sw.Delayed(copy.deepcopy(network), sw.SoftmaxCrossEntropy(), sw.SGD(0.1), learn_every=5) for _ in range(2)]
+    run(rules[0], frames[:4], labels[:4])
+    assert "part.1.weight" in unit_state(rules[0], "a")
+    rules[0].reset()
+    rules[0].network.load(network.parameters)  # the units above have learnt
+    for rule in rules:
+        run(rule, frames, labels)
+    assert equal(rules[0].network.parameters, rules[1].network.parameters)
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 5])
 def test_dropout_and_batch_statistics_are_those_of_the_forward_that_a_gradient_belongs_to(n):
     units = [

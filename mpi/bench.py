@@ -87,8 +87,8 @@ class Learner:
             return
         timetable = partial(network.timetable, marks=self.marks)
         self.mailbox = MPIMailbox(network, timetable, owner, options.batch, WORLD.Dup(), None, nap=self.ranks.crowded)
-        Rule = partial(Delayed, learn_every=self.marks.every) if self.marks else Sideways
-        self.rule = Rule(
+        kind = partial(Delayed, learn_every=self.marks.every) if self.marks else Sideways
+        self.rule = kind(
             network, SoftmaxCrossEntropy(), optimizer, boundary="stream", mailbox=self.mailbox, units=self.owned
         )
 

@@ -13,11 +13,11 @@ from sideways.network import Unit
 from sideways.rules import Delayed, Sideways
 
 
-class Replicated(Sideways):
-    """A ticking rule on a part of each batch: every unit's gradient is the mean over the replicas of its rank.
+class ReplicatedSideways(Sideways):
+    """Sideways on a part of each batch: every unit's gradient is the mean over the replicas of its rank.
 
     The sum starts as soon as the unit's gradient is there, and travels while the next units run; the updates follow at
-    the end of the tick. peers: the ranks that own the same units. Other options as for the rule.
+    the end of the tick. peers: the ranks that own the same units. Other options as for `Sideways`.
     """
 
     def __init__(self, *arguments: Any, peers: MPI.Comm, **options: Any):
@@ -65,12 +65,8 @@ class Replicated(Sideways):
         self._under_way.clear()
 
 
-class ReplicatedSideways(Replicated):
-    """`Sideways` over replicas."""
-
-
-class ReplicatedDelayed(Replicated, Delayed):
-    """`Delayed` over replicas. What is pulled at a tick is averaged at this tick, so that all replicas keep one sum."""
+class ReplicatedDelayed(ReplicatedSideways, Delayed):
+    """Delayed on a part of each batch. Each pull is averaged at its own tick, so that all replicas keep one sum."""
 
 
 class GradientMean:

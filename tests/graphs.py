@@ -108,6 +108,11 @@ def cases(draw, ticks=None, static=False, batch=None, **options):
     return Case(network, loss, frames, targets)
 
 
+def learn_everies(network):
+    """Draw a learn_every: 1, a few, and around the number 2D-1 from which on gradients never meet."""
+    return st.integers(1, 2 * network.depth + 2)
+
+
 def run(rule, frames, targets):
     """Run a rule on a clip. Returns its ticks, with arrays on the host."""
     return [on_host(rule.tick(frame, target)) for frame, target in zip(frames, targets, strict=True)]

@@ -119,5 +119,5 @@ class Delayed(Sideways):
             kept.clear()
 
     def trace(self) -> dict[str, Trace]:
-        """The frames that met in each unit at the last tick: in its activation, and in the gradients that it made."""
+        """The frames that met in each unit at the last tick: in its activation, and in the gradient that it made."""
         return delayed_trace(self.network, self.marks, self.clock - 1)

@@ -23,6 +23,7 @@ from mpi.world import RANK, WORLD
 from sideways.data.task import Frames
 from sideways.errors import DivergedError, InputError, Interrupted
 from sideways.rules.diagnostics import cosines
+from sideways.training.build import make_rule
 from sideways.training.checkpoint import Checkpoints
 from sideways.training.config import Config
 from sideways.training.evaluation import Scores, merged
@@ -47,7 +48,7 @@ class RankTrainer(Trainer):
         if RANK:
             return None
         clip = self.source.task.clip("train", self.progress.clip, self.config.batch)
-        return cosines(self.rule, clip.frames, clip.targets)
+        return cosines(make_rule(self.config, self.rule.network), clip.frames, clip.targets)
 
 
 class Job:

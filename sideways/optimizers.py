@@ -109,18 +109,26 @@ class Adam(Optimizer):
     """Adam (Kingma and Ba, 2015). The bias correction counts the unit's own updates n.
 
     m ← β₁ m + (1-β₁) g,    v ← β₂ v + (1-β₂) g²
-    θ ← θ - η · m/(1-β₁ⁿ) / (√(v/(1-β₂ⁿ)) + ε)
+    θ ← θ - η · m̂ / (√(v/(1-β₂ⁿ)) + ε)        m̂ = m/(1-β₁ⁿ)
+
+    With nesterov, m̂ looks one update ahead (NAdam: Dozat, 2016):  m̂ = β₁ m/(1-β₁ⁿ⁺¹) + (1-β₁) g/(1-β₁ⁿ).
     """
 
     remembered = ("first", "second")
 
     def __init__(
-        self, learning_rate: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8, **options
+        self,
+        learning_rate: float = 1e-3,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        nesterov: bool = False,
+        **options,
     ):
         super().__init__(learning_rate, **options)
         if not (0 <= beta1 < 1 and 0 <= beta2 < 1 and epsilon > 0):
             raise InputError(f"Adam needs beta1 and beta2 in [0, 1) and epsilon > 0, not {beta1}, {beta2}, {epsilon}")
-        self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
+        self.beta1, self.beta2, self.epsilon, self.nesterov = beta1, beta2, epsilon, nesterov
 
     def step(self, parameter: Array, gradient: Array, rate: float, **memory: Array) -> None:
         first, second = memory["first"], memory["second"]
@@ -132,8 +140,14 @@ class Adam(Optimizer):
         second += squares
         deviation = sqrt(multiply(second, 1 / (1 - self.beta2**self.updates)))
         deviation += self.epsilon
-        change = divide(first, deviation)
-        change *= rate / (1 - self.beta1**self.updates)
+        if self.nesterov:
+            mean = multiply(first, self.beta1 / (1 - self.beta1 ** (self.updates + 1)))
+            mean += multiply(gradient, (1 - self.beta1) / (1 - self.beta1**self.updates))
+            change = divide(mean, deviation)
+            change *= rate
+        else:
+            change = divide(first, deviation)
+            change *= rate / (1 - self.beta1**self.updates)
         parameter -= change
 
 

@@ -76,6 +76,16 @@ def test_adam_is_its_formula():
         assert np.allclose(value, theta, rtol=1e-12)
 
 
+def test_adam_with_nesterov_is_its_formula():
+    values, gradients = steps(sw.Adam(0.1, beta1=0.8, nesterov=True))
+    theta, m, v = values[0], 0, 0
+    for n, (value, g) in enumerate(zip(values[1:], gradients, strict=True), start=1):
+        m, v = 0.8 * m + 0.2 * g, 0.999 * v + 0.001 * g**2
+        ahead = 0.8 * m / (1 - 0.8 ** (n + 1)) + 0.2 * g / (1 - 0.8**n)
+        theta = theta - 0.1 * ahead / (np.sqrt(v / (1 - 0.999**n)) + 1e-8)
+        assert np.allclose(value, theta, rtol=1e-12)
+
+
 def test_a_units_gradient_is_shortened_as_one_vector_and_only_if_it_is_longer():
     parameters = {"a": np.zeros(2), "b": np.zeros(1)}
     sw.SGD(1.0, clip_norm=1.0).for_unit("u").update(parameters, {"a": np.array([3.0, 0]), "b": np.array([4.0])}, 0)

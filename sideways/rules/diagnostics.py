@@ -10,7 +10,6 @@ import numpy
 
 from sideways.backend import Array, to_host
 from sideways.rules.bptt import bptt
-from sideways.rules.delayed import Delayed
 from sideways.rules.rule import Rule
 from sideways.rules.sideways import Sideways
 
@@ -51,8 +50,7 @@ def mean_cosines(rule: Rule, clips: Iterable[tuple[Frames, Frames]]) -> tuple[di
 def pseudo_and_exact(rule: Rule, frames: Frames, targets: Frames) -> tuple[UnitGradients, UnitGradients]:
     """The mean pseudo-gradients over a clip with frozen parameters, and `bptt`'s gradients. The rule stays as is."""
     assert isinstance(rule, Sideways)
-    kind = Delayed if isinstance(rule, Delayed) else Sideways
-    frozen = kind(copy.deepcopy(rule.network), rule.loss, target_delay=rule.target_delay)
+    frozen = type(rule)(copy.deepcopy(rule.network), rule.loss, target_delay=rule.target_delay)
     pseudo = mean_gradients(frozen, list(zip(frames, targets, strict=True)))
     return pseudo, bptt(rule.network, rule.loss, frames, targets, rule.target_delay).gradients
 

@@ -10,14 +10,14 @@ import sideways.training.run
 from sideways.commands.main import main
 from sideways.data.videos.make import make
 from sideways.errors import DivergedError
-from sideways.studies.claims import aligned, claim, future, recognition, remedies, speed
+from sideways.studies.claims import aligned, claim, exact, future, recognition, sign_law, speed
 from sideways.studies.claims.check import CLAIMS, check_claims
 from sideways.studies.claims.claim import OURS, ArmResults, Claim, Finding, Lab, recipe
 from sideways.studies.claims.verdict import HOLDS, IN_PART, NOT_HERE, NOT_RUN, at_chance, judged, spread
 from sideways.training.build import build_network, build_task
 from sideways.training.several import try_many
 
-DEEPER = list(aligned.CASES)[-1]
+*_, DEEPER, ON_VIDEO = aligned.CASES
 
 
 class Tiny(Lab):
@@ -43,9 +43,11 @@ def tiny(tmp_path, monkeypatch):
     monkeypatch.setattr(sideways.training.run, "plot_run", lambda *arguments: None)
     monkeypatch.setattr(sideways.training.run, "plot_confusion", lambda *arguments: None)
     measure = aligned.measure
-    for module in (aligned, remedies):
-        monkeypatch.setattr(module, "measure", lambda config, network, batches: measure(config, network, 2))
-    monkeypatch.setattr(aligned, "CASES", {case: aligned.CASES[case] for case in (aligned.FIRST, DEEPER)})
+    monkeypatch.setattr(aligned, "measure", lambda config, network, _, *kind: measure(config, network, 2, *kind))
+    monkeypatch.setattr(aligned, "CASES", {case: aligned.CASES[case] for case in (aligned.FIRST, DEEPER, ON_VIDEO)})
+    few = (exact.BARE, "pan", "pan, add", "bands, chain of 5", "bands, chain of 8")
+    monkeypatch.setattr(exact, "SETTINGS", {name: exact.SETTINGS[name] for name in few})
+    monkeypatch.setattr(exact, "DEPTHS", (5, 8))
 
     def run(name, **more):
         (tmp_path / name).mkdir()
@@ -73,7 +75,7 @@ def test_a_diverged_run_counts_as_chance_and_is_counted(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["temporal", "stable", "converges", "regularises", "smooth", "aligned", "future", "remedies"]
+    "name", ["temporal", "stable", "converges", "regularises", "smooth", "aligned", "future", "exact"]
 )
 def test_a_claim_whose_runs_all_diverged_does_not_hold(tiny, monkeypatch, name):
     monkeypatch.setattr(claim, "try_many", lambda jobs, *_: [DivergedError("loss is inf")] * len(jobs))
@@ -85,7 +87,7 @@ def test_a_claim_whose_runs_all_diverged_does_not_hold(tiny, monkeypatch, name):
 
 
 @pytest.mark.parametrize("arm", [0, 1])
-@pytest.mark.parametrize("name", ["temporal", "smooth", "aligned", "future", "remedies"])
+@pytest.mark.parametrize("name", ["temporal", "smooth", "aligned", "future", "exact"])
 def test_a_single_arm_that_diverged_ends_no_claim(tiny, monkeypatch, name, arm):
     def all_but_one(jobs, processes, title):
         results = try_many(jobs, processes, title)
@@ -133,17 +135,19 @@ def test_future_compares_networks_with_what_needs_no_learning_and_keeps_a_video(
 
 def test_aligned_has_a_row_for_each_unit_below_the_merge(tiny):
     finding = tiny("aligned")
-    assert [row["unit"] for row in finding.rows] == [f"conv{i}" for i in (1, 2, 3, 1, 2, 3, 4)]
-    assert all(-1 <= float(row["cosine of the means"]) <= 1 for row in finding.rows)
+    assert [row["unit"] for row in finding.rows] == [f"conv{i}" for i in (1, 2, 3, 1, 2, 3, 4, 1, 2, 3)]
+    for column in ("cosine of the means", "displacement undone"):
+        assert all(-1 <= float(row[column]) <= 1 for row in finding.rows)
+    assert [row["predicted sign"] for row in finding.rows[-3:]] == ["open"] * 3  # the law is on waves
 
 
-def test_remedies_puts_accuracy_memory_and_cost_of_each_in_one_table(tiny):
-    finding = tiny("remedies")
-    rows = {row["remedy"]: row for row in finding.rows}
-    assert list(rows) == list(remedies.DIRECTION)
-    megabytes = {arm: float(row["MB of activations"]) for arm, row in rows.items()}
-    assert megabytes[remedies.PLAIN] <= megabytes[remedies.DELAYED] <= megabytes[remedies.EXACT]
-    assert "The remedies to choose" in finding.notes
+def test_exact_puts_accuracy_loss_time_and_memory_of_each_rule_in_one_table(tiny):
+    finding = tiny("exact")
+    rows = {(row["task"], row["rule"]): row for row in finding.rows}
+    assert len(rows) == len(finding.rows) == 5 * len(exact.SETTINGS) + len(exact.CHEAPER) + len(exact.stale_arms(1))
+    assert all(float(row[column]) >= 0 for row in rows.values() for column in list(row)[4:])
+    megabytes = {arm: float(rows["pan", arm]["MB of activations"]) for task, arm in rows if task == "pan"}
+    assert megabytes[exact.PLAIN] <= megabytes[exact.DELAYED] <= megabytes[exact.EXACT]
 
 
 def test_memory_of_sideways_is_flat_in_the_claim_too(tiny):
@@ -159,15 +163,15 @@ def test_a_frame_changes_parameters_at_once_and_its_loss_the_bottom_unit_after_2
 
 
 def test_the_displacement_predicts_the_sign_of_a_cosine():
-    assert aligned.opponent(1.0) == pytest.approx(-aligned.opponent(-1.0)) and aligned.opponent(0.0) == 0
+    assert sign_law.opponent(1.0) == pytest.approx(-sign_law.opponent(-1.0)) and sign_law.opponent(0.0) == 0
     config = recipe("waves-skip", model_options={"skip": ["conv1>conv4"]})
     task = build_task(config)
     network = build_network(config, task.frame_shape, 4)
-    predicted = aligned.predictions(network, "conv4", 1.0)
+    predicted = sign_law.predictions(network, "conv4", 1.0)
     assert [predicted[unit].sign for unit in ("conv1", "conv2", "conv3")] == [None, -1, 0]
     assert predicted["conv2"].ratios == pytest.approx((-1.0,))  # Δ = -2, seen as +2
     raw = recipe("waves-skip", model_options={"skip": ["frame>conv4"]})
-    predicted = aligned.predictions(build_network(raw, task.frame_shape, 4), "conv4", 1.0)
+    predicted = sign_law.predictions(build_network(raw, task.frame_shape, 4), "conv4", 1.0)
     assert [predicted[unit].sign for unit in ("conv1", "conv2", "conv3")] == [-1, -1, 1]  # Δ = -3, seen as 3, 1, -1
 
 

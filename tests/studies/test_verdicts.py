@@ -4,7 +4,18 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sideways.studies.claims import aligned, appearance, future, recognition, remedies, smooth, speed, stable, temporal
+from sideways.studies.claims import (
+    aligned,
+    appearance,
+    exact,
+    future,
+    recognition,
+    sign_law,
+    smooth,
+    speed,
+    stable,
+    temporal,
+)
 from sideways.studies.claims.verdict import HOLDS, IN_PART, NOT_HERE, at_chance, clearly_above, judged
 
 
@@ -108,17 +119,28 @@ def test_smooth_holds_if_the_gap_grows_with_the_stride_and_aligned_if_all_signs_
     assert smooth.verdict(rough, exact, [0.9, 0.9], [0.99, 0.98], falling).word == IN_PART
     assert smooth.verdict(rough, exact, *near, dict.fromkeys(falling, 0.9)).word == IN_PART
 
-    def unit(ratio, *cosines):
-        return aligned.Measured(aligned.Prediction((ratio,)), list(cosines), [0.9] * len(cosines))
+
+def test_aligned_counts_clear_signs_and_those_that_compensation_turns():
+    def unit(ratio, *cosines, undone=0.9):
+        measured = list(cosines), [0.9] * len(cosines), [undone] * len(cosines)
+        return aligned.Measured(sign_law.Prediction((ratio,)), *measured)
 
     units = [unit(0.5, 0.5, 0.6), unit(-0.9, -0.5, -0.6), unit(0.6, 0.7, 0.7)]
     assert aligned.verdict(units).word == NOT_HERE
-    assert [check.true for check in aligned.verdict(units).checks] == [False, True, True]
+    assert [check.true for check in aligned.verdict(units).checks] == [False, True, True, True]
     not_clear, not_predicted = unit(0.5, -0.1, 0.4), unit(0.0, 0.9, 0.9)
     assert aligned.counts([*units, not_clear, not_predicted]) == (3, 2, 1, 3)
     assert not unit(0.5, 0.05).clear and unit(0.5, 0.15).clear  # a single seed
-    assert [check.true for check in aligned.verdict([unit(-1.0, -0.5, -0.6)] * 9).checks] == [False, True, False]
-    assert [check.true for check in aligned.verdict([*units, unit(0.9, -0.5, -0.6)]).checks] == [False, False, True]
+    assert [check.true for check in aligned.verdict([unit(-1.0, -0.5, -0.6)] * 9).checks] == [False, True, False, True]
+    assert [check.true for check in aligned.verdict([*units, unit(0.9, -0.5, -0.6)]).checks] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+    still_negative = [unit(-0.9, -0.5, -0.6, undone=-0.1)]
+    assert aligned.turned([*units, *still_negative, not_clear]) == (2, 1)
+    assert [check.true for check in aligned.verdict([*units, *still_negative]).checks] == [False, True, True, False]
     assert aligned.verdict([unit(0.5, 0.5, 0.6)]).word == IN_PART and aligned.verdict([]).word == NOT_HERE
 
 
@@ -138,7 +160,17 @@ def test_the_other_verdicts_follow_their_rules():
     assert recognition.verdict({"ucf101:x": arms}, {"ucf101:x": 100}, ["ucf101:x"]).word == HOLDS
     assert recognition.verdict({"ucf101:x": arms}, {"ucf101:x": 100}, []).word == IN_PART
     assert recognition.verdict({"ucf101:x": arms}, {"ucf101:x": 1}, ["ucf101:x"]).word == NOT_HERE
-    accuracy = {remedies.PLAIN: [0.3, 0.4], remedies.DELAYED: [0.97, 0.99], remedies.EXACT: [1.0, 1.0]}
-    ratios = {remedies.PLAIN: [26.0], remedies.DELAYED: [27.0]}
-    assert remedies.verdict(accuracy, ratios, 640).word == HOLDS
-    assert remedies.verdict(accuracy, ratios | {remedies.DELAYED: [20.0]}, 640).word == IN_PART
+
+
+def test_exact_asks_for_bptts_accuracy_on_every_task():
+    near = {arm: [0.98, 0.99] for arm in (exact.DELAYED, exact.MARKED, exact.EXACT)}
+    accuracy = {"pan": near | {exact.PLAIN: [0.6, 0.7]}, "bands": near | {exact.PLAIN: [0.99, 0.98]}}
+    stale = {exact.PLAIN: [0.9], exact.DELAYED: [0.9], exact.MARKED: [0.99]}
+    memory = {"pan": {exact.PLAIN: [8.0], exact.MARKED: [9.0]}}
+    assert exact.verdict(accuracy, stale, memory, 640).word == HOLDS
+    assert exact.verdict(accuracy, stale | {exact.DELAYED: [0.7]}, memory, 640).word == IN_PART
+    assert exact.verdict(accuracy, stale, {"pan": {exact.PLAIN: [8.0], exact.MARKED: [11.0]}}, 640).word == IN_PART
+    worse = accuracy | {"bands": near | {exact.DELAYED: [0.95]}}
+    assert exact.verdict(worse, stale, memory, 640).word == IN_PART
+    no_better = accuracy | {"pan": near | {exact.PLAIN: [0.98, 0.97]}}
+    assert exact.verdict(no_better, stale, memory, 640).word == NOT_HERE

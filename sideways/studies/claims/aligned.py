@@ -1,29 +1,26 @@
 """aligned: do pseudo-gradients point where the exact gradient points? If not, does the displacement explain the sign?
 
-A unit that is d ticks below the merge pulls its gradient through an input that is 2d frames newer than the input that
-the gradient belongs to. Suppose that one branch of the merge brings a moment Δ frames newer than the other branch. Then
-the exact gradient compares moments Δ apart, the pseudo-gradient moments Δ + 2d apart. Direction is an odd function of
-the displacement: for waves of speed v and wavelengths λ, opponent motion energy is proportional to
-
-    R(x) = E_λ[J₁(2πx/λ)]        x = vΔ pixels
-
-Down this branch the cosine should therefore have the sign of R(v(Δ + 2d)) / R(vΔ). Nothing is fitted.
+The signs are predicted by the `sign_law`, with nothing fitted. The counter-check undoes the displacement
+(`Compensated`): then the sign should return, for waves and for a pan over real video, to which the law's formula does
+not apply.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy
 
-from sideways.data.synthetic import Waves
-from sideways.network import FRAME, Network
+from sideways.network import Network
 from sideways.rules.diagnostics import mean_cosines
+from sideways.rules.sideways import Sideways
 from sideways.studies.claims.claim import OURS, ArmResults, Claim, Finding, Lab, recipe
+from sideways.studies.claims.compensation import Compensated
 from sideways.studies.claims.figures import Curve, draw_lines, panels, save
+from sideways.studies.claims.sign_law import Prediction, predictions
 from sideways.studies.claims.verdict import Check, Verdict, counted, judged, spread
 from sideways.training.build import build_network, build_task, make_rule
 from sideways.training.checkpoint import listed, load_trained
@@ -31,35 +28,41 @@ from sideways.training.config import Config
 from sideways.training.metrics import mean_and_spread
 from sideways.training.run import session
 
-CLEAR = 0.2  # a smaller |ratio of R| predicts nothing
 FAINT = 0.1  # a smaller |cosine| of a single seed has no clear sign
 TICKS = 18  # of a clip
-CASES = {  # name in the table → (speed, options of vgg5-skip, the merging unit)
-    "conv1>conv4, 1 px": (1.0, {"skip": ["conv1>conv4"]}, "conv4"),
-    "conv1>conv4, 0.5 px": (0.5, {"skip": ["conv1>conv4"]}, "conv4"),
-    "conv1>conv4, 2 px": (2.0, {"skip": ["conv1>conv4"]}, "conv4"),
-    "frame>conv4, 1 px": (1.0, {"skip": ["frame>conv4"]}, "conv4"),
-    "frame>conv4, 0.5 px": (0.5, {"skip": ["frame>conv4"]}, "conv4"),
-    "frame>conv4, 2 px": (2.0, {"skip": ["frame>conv4"]}, "conv4"),
-    "conv2>conv4, 1 px": (1.0, {"skip": ["conv2>conv4"]}, "conv4"),
-    "conv1>conv5, a unit deeper, 1 px": (1.0, {"skip": ["conv1>conv5"], "middle": 3}, "conv5"),
-    "frame>conv5, a unit deeper, 1 px": (1.0, {"skip": ["frame>conv5"], "middle": 3}, "conv5"),
-    "frame>conv5, a unit deeper, 2 px": (2.0, {"skip": ["frame>conv5"], "middle": 3}, "conv5"),
-}
-FIRST = next(iter(CASES))
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """The prediction of a unit's cosine: the ratio of R for each path from the unit to the merge."""
+class Case:
+    """A skip network, a motion and the merging unit."""
 
-    ratios: tuple[float, ...]
+    skip: str
+    speed: float = 1.0  # pixels per frame
+    merge: str = "conv4"
+    middle: int = 2  # units between conv1 and the merging unit
+    recipe: str = "waves-skip"
 
     @property
-    def sign(self) -> int | None:
-        """The sign: +1 or -1 if all paths clearly agree, 0 if no path predicts a sign, None if the paths disagree."""
-        signs = {0 if abs(ratio) < CLEAR else int(numpy.sign(ratio)) for ratio in self.ratios}
-        return signs.pop() if len(signs) == 1 else None
+    def name(self) -> str:
+        """The name in the table."""
+        deeper = ", a unit deeper" if self.middle > 2 else ""
+        video = "" if self.recipe == "waves-skip" else " over video"
+        return f"{self.skip}{deeper}, {self.speed:g} px{video}"
+
+    def config(self, **changes: Any) -> Config:
+        """The config of its run."""
+        model = {"skip": [self.skip], "middle": self.middle}
+        return recipe(self.recipe, **changes, task_options={"speed": self.speed}, model_options=model)
+
+
+WAVES = [Case(edge, speed) for edge in ("conv1>conv4", "frame>conv4") for speed in (1.0, 0.5, 2.0)] + [
+    Case("conv2>conv4"),
+    Case("conv1>conv5", 1.0, "conv5", 3),
+    Case("frame>conv5", 1.0, "conv5", 3),
+    Case("frame>conv5", 2.0, "conv5", 3),
+]
+CASES = {case.name: case for case in [*WAVES, Case("conv1>conv4", 2.0, recipe="pan-skip")]}
+FIRST = next(iter(CASES))
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Measured:
     prediction: Prediction
     means: list[float]  # cosines of the gradients averaged over batches
     single: list[float]  # means of the cosines of single batches
+    compensated: list[float]  # as `means`, with the displacement of each hop undone
 
     @property
     def mean(self) -> float:
@@ -82,39 +86,50 @@ class Measured:
         return abs(mean) > (2 * deviation / len(self.means) ** 0.5 if len(self.means) > 1 else FAINT)
 
     @property
+    def negative(self) -> bool:
+        """True if the mean is clearly below 0."""
+        return self.clear and self.mean < 0
+
+    @property
+    def returned(self) -> bool:
+        """True if the mean is above 0 with the displacement undone."""
+        return mean_and_spread(self.compensated)[0] > 0
+
+    @property
     def as_predicted(self) -> bool:
         """True if the mean has the predicted sign."""
         return (self.prediction.sign or 0) * self.mean > 0
 
 
 def aligned(lab: Lab) -> Finding:
-    """Train skip networks, and compare the signs of their cosines with those that the displacement predicts."""
+    """Train skip networks; compare the signs of their cosines with the predicted ones; undo the displacement."""
     clips, batches, seeds = lab.pick(60, 250, 250), lab.pick(24, 24, 96), lab.seeds_of(1, 3, 5)
-    arms = {}
-    for case, (speed, options, _) in CASES.items():
-        changes = {"clips": clips, "checkpoint_every": TICKS * clips // 3, "keep_checkpoints": 5}
-        arms[case] = recipe("waves-skip", **changes, task_options={"speed": speed}, model_options=options)
-    runs = lab.train(arms, seeds)
+    often = {"checkpoint_every": TICKS * clips // 3, "keep_checkpoints": 5}
+    runs = lab.train({name: case.config(clips=clips, **often) for name, case in CASES.items()}, seeds)
     measured = measured_cosines(runs, batches)
-    figure, axes = panels(2)
+    figure, axes = panels(4)
     if runs[FIRST].finished:
-        _draw_training(axes, runs[FIRST].directories[0], batches)
+        _draw_training(axes[:2], runs[FIRST].directories[0], batches)
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
+    _draw_signs(axes[2], measured)
+    _draw_compensation(axes[3], measured)
     right, positive, negative, signs = counts(measured.values())
+    negative_ones, returned = turned(measured.values())
     noise = [single - mean for m in measured.values() for single, mean in zip(m.single, m.means, strict=True)]
     return Finding(
         verdict(list(measured.values())),
         f"below the merge {sum(m.mean > 0 for m in measured.values())} of {len(measured)} cosines are positive; the "
-        f"displacement predicts {right} of {signs} signs",
-        f"vgg5-skip on waves, {counted(seeds)}; gradients of {batches} fresh training batches after {clips // 3} of "
-        f"{clips} clips",
+        f"displacement predicts {right} of {signs} signs; with it undone, {returned} of {negative_ones} negative ones "
+        "are positive",
+        f"vgg5-skip on waves and on a pan over real video, {counted(seeds)}; gradients of {batches} fresh training "
+        f"batches after {clips // 3} of {clips} clips",
         [_row(case, unit, cosines) for (case, unit), cosines in measured.items()],
         "Skips, speeds and depth are listed in the table. frame>conv5, and frame>conv4 at 2 px, were chosen for the "
         "signs that are predicted for them, before they were measured. The snapshot was chosen beforehand too. "
         "|R ratio| < 0.2 predicts nothing (open: the unit's paths disagree). A sign is clear if the cosine is two "
         f"standard errors from 0; with a single seed, if it exceeds {FAINT}.",
         [save(figure, lab.directory / "aligned.png")],
-        "The displacement of a path is Δ + 2d, see `sideways/studies/claims/aligned.py`. Among the counted "
+        "The displacement of a path is Δ + 2d, see `sideways/studies/claims/sign_law.py`. Among the counted "
         f"signs {positive} are positive and {negative} negative. Both gradients of a single batch share the noise of "
         "this batch, which averages out in the mean gradients: here the cosines of single batches are higher than the "
         "cosines of the means by "
@@ -128,14 +143,17 @@ def measured_cosines(runs: Mapping[str, ArmResults], batches: int) -> dict[tuple
     The snapshot was chosen before any result was seen.
     """
     measured: dict[tuple[str, str], Measured] = {}
-    for case, (speed, _, merge) in CASES.items():
-        for directory in runs[case].directories:
+    for name, case in CASES.items():
+        for directory in runs[name].directories:
             trained = load_trained(listed(directory)[0])
             means, single = measure(trained.config, trained.network, batches)
-            for unit, prediction in predictions(trained.network, merge, speed).items():
-                cosines = measured.setdefault((case, unit), Measured(prediction, [], []))
+            compensated, _ = measure(trained.config, trained.network, batches, Compensated)
+            speed = case.speed if case in WAVES else None
+            for unit, prediction in predictions(trained.network, case.merge, speed).items():
+                cosines = measured.setdefault((name, unit), Measured(prediction, [], [], []))
                 cosines.means.append(means[unit])
                 cosines.single.append(single[unit])
+                cosines.compensated.append(compensated[unit])
     return measured
 
 
@@ -154,48 +172,15 @@ def _draw_training(axes: Sequence[Any], directory: Path, batches: int) -> None:
         axis.get_legend().remove()
 
 
-def measure(config: Config, network: Network, batches: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Call `mean_cosines` on training clips that the run has not seen."""
+def measure(
+    config: Config, network: Network, batches: int, kind: type[Sideways] = Sideways
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Call `mean_cosines` on training clips that the run has not seen. kind: the rule that makes the gradients."""
     with session(config):
-        task, rule = build_task(config), make_rule(config, network)
+        task, rule = build_task(config), make_rule(config, network, rules={"sideways": kind})
         numbers = range(config.clips, config.clips + batches)
         clips = (task.clip("train", number, config.batch) for number in numbers)
         return mean_cosines(rule, ((clip.frames, clip.targets) for clip in clips))
-
-
-def predictions(network: Network, merge: str, speed: float) -> dict[str, Prediction]:
-    """The prediction for every unit below the merging one; speed in pixels per frame."""
-    lags = {FRAME: -1}  # ticks from a frame's arrival to the activation that shows it
-    for name, unit in network.units.items():
-        lags[name] = 1 + lags[unit.inputs[0]]
-        if name == merge:
-            break
-    branches = network.units[merge].inputs
-    ratios: dict[str, list[float]] = {}
-    for branch in branches:
-        (other,) = (name for name in branches if name != branch)
-        newer = lags[other] - lags[branch]
-        for below, distance in _below(network, branch, 1):
-            ratio = opponent(speed * (newer + 2 * distance)) / opponent(speed * newer)
-            ratios.setdefault(below, []).append(ratio)
-    return {name: Prediction(tuple(ratios[name])) for name in network.units if name in ratios}
-
-
-def _below(network: Network, unit: str, distance: int) -> Iterator[tuple[str, int]]:
-    """Yield a unit and all units below it, each with its distance to the merge in ticks."""
-    if unit == FRAME:
-        return
-    yield unit, distance
-    for j in network.units[unit].inputs:
-        yield from _below(network, j, distance + 1)
-
-
-def opponent(pixels: float) -> float:
-    """R(x) = E_λ[J₁(2πx/λ)]: J₁(z) is the mean of cos a · sin(z cos a) over angles a; `Waves` draws λ."""
-    shortest, longest = Waves.wavelengths
-    wavelengths = numpy.linspace(shortest, longest, 200)[:, None]
-    cosines = numpy.cos(numpy.linspace(0, 2 * numpy.pi, 400, endpoint=False))
-    return float((cosines * numpy.sin(2 * numpy.pi * pixels / wavelengths * cosines)).mean())
 
 
 def counts(measured: Iterable[Measured]) -> tuple[int, int, int, int]:
@@ -206,10 +191,18 @@ def counts(measured: Iterable[Measured]) -> tuple[int, int, int, int]:
     return right, positive, len(clear_ones) - positive, len(clear_ones)
 
 
+def turned(measured: Iterable[Measured]) -> tuple[int, int]:
+    """Count the cosines that are clearly negative, and those of them that compensation makes positive."""
+    negative = [cosines for cosines in measured if cosines.negative]
+    return len(negative), sum(cosines.returned for cosines in negative)
+
+
 def verdict(measured: Sequence[Measured]) -> Verdict:
-    """Check that all mean cosines below the merge are positive; and that nine in ten signs are as predicted."""
+    """Check that all mean cosines below the merge are positive; that nine in ten signs are as predicted; and that nine
+    in ten negative ones are positive with the displacement undone."""
     right, positive, negative, signs = counts(measured)
     above = sum(cosines.mean > 0 for cosines in measured)
+    negative_ones, returned = turned(measured)
     lowest = min((cosines.mean for cosines in measured), default=float("nan"))
     return judged(
         Check(
@@ -227,6 +220,11 @@ def verdict(measured: Sequence[Measured]) -> Verdict:
             "it predicts more of these signs than a guess of one sign for all cases would",
             f"{right} against {max(positive, negative)}",
         ),
+        Check(
+            negative_ones > 0 and returned >= 0.9 * negative_ones,
+            "with the displacement of each hop undone, at least nine in ten clearly negative cosines are positive",
+            f"{returned} of {negative_ones}",
+        ),
     )
 
 
@@ -240,6 +238,7 @@ def _row(case: str, unit: str, cosines: Measured) -> dict[str, str]:
         "cosine of the means": spread(cosines.means, 2),
         "as predicted": _agreement(cosines),
         "mean cosine of single batches": spread(cosines.single, 2),
+        "displacement undone": spread(cosines.compensated, 2),
     }
 
 
@@ -250,6 +249,29 @@ def _agreement(cosines: Measured) -> str:
     if not cosines.clear:
         return "not clear"
     return "yes" if cosines.as_predicted else "no"
+
+
+def _draw_signs(axes: Any, measured: Mapping[tuple[str, str], Measured]) -> None:
+    """Draw the cosines against the ratio of R that predicts them, where all paths predict one sign."""
+    clear = [cosines for cosines in measured.values() if cosines.prediction.sign]
+    ratios = [float(numpy.mean(cosines.prediction.ratios)) for cosines in clear]
+    _draw_quadrants(axes, ratios, [cosines.mean for cosines in clear], "predicted: ratio of R", "cosine of the means")
+    axes.set_title("Every unit with a predicted sign")
+
+
+def _draw_compensation(axes: Any, measured: Mapping[tuple[str, str], Measured]) -> None:
+    """Draw the cosines with the displacement undone against those without."""
+    undone = [mean_and_spread(cosines.compensated)[0] for cosines in measured.values()]
+    plain = [cosines.mean for cosines in measured.values()]
+    _draw_quadrants(axes, plain, undone, "cosine of the means", "the same, displacement undone")
+    axes.set_title("Every unit below the merge")
+
+
+def _draw_quadrants(axes: Any, x: Sequence[float], y: Sequence[float], x_label: str, y_label: str) -> None:
+    axes.scatter(x, y, alpha=0.7)
+    axes.axhline(0, color="grey", linewidth=0.8)
+    axes.axvline(0, color="grey", linewidth=0.8)
+    axes.set(xlabel=x_label, ylabel=y_label, ylim=(-1.05, 1.05))
 
 
 def _fresh(config: Config) -> Network:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sideways.errors import DivergedError, InputError, Interrupted
-from sideways.studies.claims import aligned, appearance, future, recognition, remedies, smooth, speed, stable, temporal
+from sideways.studies.claims import aligned, appearance, exact, future, recognition, smooth, speed, stable, temporal
 from sideways.studies.claims.claim import Claim, Finding, Lab
 from sideways.studies.claims.report import is_finding, keep, write_report
 from sideways.studies.claims.verdict import NOT_RUN, Verdict
@@ -25,10 +25,10 @@ CLAIMS: dict[str, Claim] = {
     **appearance.CLAIMS,
     "smooth": smooth.CLAIM,
     "aligned": aligned.CLAIM,
+    "exact": exact.CLAIM,
     **speed.CLAIMS,
     "future": future.CLAIM,
     "recognition": recognition.CLAIM,
-    "remedies": remedies.CLAIM,
 }
 
 

@@ -83,7 +83,9 @@ class Lab:
         for (arm, seed), config in configs.items():
             key = keys[arm, seed]
             if key not in self.results:
-                jobs.setdefault(key, (config, self.directory / "runs" / group / _folder_name(arm) / f"seed-{seed}"))
+                jobs.setdefault(
+                    key, (config, self.directory / "runs" / _folder_name(group) / _folder_name(arm) / f"seed-{seed}")
+                )
         if jobs:
             outcomes = try_many(list(jobs.values()), self.processes, self.directory.name)
             self.results.update(zip(jobs, outcomes, strict=True))

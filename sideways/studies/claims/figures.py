@@ -71,6 +71,25 @@ def draw_points(
         axes.legend(frameon=False, fontsize=9)
 
 
+def draw_groups(axes: Any, rows: Mapping[str, Mapping[str, Sequence[float]]], label: str, title: str) -> None:
+    """Draw a row for each name with a thinner row for each group in it: every seed as a point, the mean as a bar."""
+    names = list(next(iter(rows.values())))
+    for number, group in enumerate(names):
+        colour = COLOURS[number % len(COLOURS)]
+        places = [row + 0.8 * ((number + 0.5) / len(names) - 0.5) for row in range(len(rows))]
+        values = [groups.get(group, ()) for groups in rows.values()]
+        x = [value for row in values for value in row]
+        y = [place for place, row in zip(places, values, strict=True) for _ in row]
+        axes.scatter(x, y, color=colour, s=18, alpha=0.65, linewidths=0, zorder=3, label=group)
+        means = [(numpy.mean(row), place) for place, row in zip(places, values, strict=True) if row]
+        axes.scatter([x for x, _ in means], [y for _, y in means], color=colour, marker="|", s=60, zorder=4)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set(xlabel=label, ylim=(len(rows) - 0.5, -0.5))
+    axes.set_title(title, fontsize=11)
+    axes.grid(alpha=0.3, axis="x")
+    axes.legend(frameon=False, fontsize=9, loc="lower left")
+
+
 def draw_lines(axes: Any, lines: Sequence[Curve], x: str, y: str, title: str, **scales: Any) -> None:
     """Draw lines, each with its colour and marker; theory is dashed in black, on top."""
     lines = [line for line in lines if any(numpy.size(values) for values in line.y)]  # arms without values diverged

@@ -128,8 +128,8 @@ def exact(lab: Lab) -> Finding:
             for name in (BARE, "pan", "pan, add")
         ),
         f"{clips} clips (chains {few}); recipes waves-*, pan-*, bands-*, and chains of "
-        f"{', '.join(map(str, DEPTHS))} units. {STALE}: a chain of {STALE_DEPTH} units without normalisation, Adam with "
-        f"rate 0.002, {few} clips of 32 frames",
+        f"{', '.join(map(str, DEPTHS))} units. {STALE}: a chain of {STALE_DEPTH} units without normalisation, Adam "
+        f"with rate 0.002, {few} clips of 32 frames",
         rows,
         "The settings of the recipes; rates by distance: × 0.3, 0.1, 0.03 for units one, two and three below the "
         "merge. The rate of the last setting was chosen after others had been tried, because Delayed does badly there. "

@@ -1,7 +1,7 @@
 """Balance: measure what each unit of a network costs, and cut the network into stages of about equal cost.
 
-A stage is a group of neighbouring units that share a rank. The launcher (`mpi/`) cuts networks for its ranks, and the
-benchmarks time units. Torchgpipe has the counterparts in `balance/profile.py` and `blockpartition.py`.
+A stage is a group of neighbouring units that share a rank. The launcher (`sideways/mpi/`) cuts networks for its ranks,
+and the benchmarks time units. Torchgpipe has the counterparts in `balance/profile.py` and `blockpartition.py`.
 """
 
 from __future__ import annotations

@@ -194,7 +194,7 @@ def doctor(say: Callable[[str], None] = print) -> int:
         option = " (the default)" if backend == default else f" (with --backend {backend})"
         say(f"{'backend':<16}{backend}{option}: {'works, ' if usable[backend] else 'does not work: '}{text}")
     ranks = results["mpi4py"][0] and results["mpirun"][0]
-    answer = "mpirun -n K python -m mpi …, in the clone" if ranks else "need mpi4py and mpirun"
+    answer = "mpirun -n K sideways train …" if ranks else "need mpi4py and mpirun"
     say(f"{'several ranks':<16}{answer}")
     if ranks and usable["cupy"]:
         aware = results["CUDA-aware MPI"][1].startswith("yes")

@@ -80,11 +80,11 @@ def commands() -> str:
 
 
 def mpi_help() -> str:
-    """The help of `python -m mpi`, from running the command: to import the package would start MPI."""
-    command, wide = [sys.executable, "-m", "mpi", "--help"], os.environ | {"COLUMNS": "110"}
+    """The help of `mpirun -n K sideways train`, from running the command: to import its module would start MPI."""
+    command, wide = [sys.executable, "-m", "sideways.mpi", "--help"], os.environ | {"COLUMNS": "110"}
     result = subprocess.run(command, cwd=ROOT, env=wide, capture_output=True, text=True)
     if result.returncode:
-        raise PluginError(f"python -m mpi --help failed: {result.stderr}")
+        raise PluginError(f"python -m sideways.mpi --help failed: {result.stderr}")
     return f"```text\n{result.stdout.strip()}\n```"
 
 

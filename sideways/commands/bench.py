@@ -157,7 +157,7 @@ def run_latency(options: argparse.Namespace) -> None:
 
 
 def _on_ranks(options: argparse.Namespace, measure: Callable[[Sequence[int], Sequence[str], str | None], None]) -> None:
-    """Start a measurement, with the options that are set as arguments of `python -m mpi.bench`."""
+    """Start a measurement, with the options that are set as arguments of `python -m sideways.mpi.bench`."""
     names = ("model", "units", "size", "batch", "ticks", "placement", "emulate_ms", "period_ms")
     values = {name: getattr(options, name, None) for name in names}
     arguments = [

@@ -29,6 +29,7 @@ from sideways.commands import (
     train,
 )
 from sideways.errors import DivergedError, InputError
+from sideways.mpi.launch import ranks_started, start
 from sideways.validation import Parser
 
 COMMANDS = {  # in the order of `sideways --help`
@@ -54,6 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code: 0, 1 if training diverged, 2 for bad input, 130 after Ctrl-C."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     name = next((argument for argument in arguments if not argument.startswith("-")), "")
+    if ranks_started() > 1:
+        if name != "train":
+            return _complain("mpirun starts `sideways train`; the other commands run in one process, without it", 2)
+        start([argument for argument in arguments if argument != name])
     options = command_line(name).parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -20,7 +20,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     from sideways.training.options import add_run_options
 
     parser.description = (
-        "Train a network on a task with a rule, evaluate it on held-out clips, and write the folder runs/NAME/."
+        "Train a network on a task with a rule, evaluate it on held-out clips, and write the folder runs/NAME/. Under "
+        "mpirun the units are spread over the ranks; `mpirun -n 2 sideways train --help` lists the options for that."
     )
     parser.epilog = (
         "Examples: sideways train pan-skip --seeds 3; sideways train waves-skip --rule bptt --clips 100; "

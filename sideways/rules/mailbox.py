@@ -4,7 +4,7 @@
     sender      sends a[t]                  sends a[t+1]
     reader      reads a[t-1]                reads a[t]
 
-The mailbox between processes (`mpi/mailbox.py`) has the same methods.
+The mailbox between processes (`sideways/mpi/mailbox.py`) has the same methods.
 """
 
 from __future__ import annotations

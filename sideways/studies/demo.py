@@ -90,7 +90,7 @@ def on_two_ranks(run: Path, config: Config) -> tuple[Result, str]:
     again = run.with_name(f"{run.name}-2-ranks")
     print(f"{OVER_RANKS[0]} (mpirun -n 2):")
     options = ["--clips", str(config.clips), "--evaluation-clips", str(config.evaluation_clips)]
-    print(mpirun(2, "mpi", [run.name, *options, "--runs", str(run.parent.absolute()), "--name", again.name]))
+    print(mpirun(2, "sideways.mpi", [run.name, *options, "--runs", str(run.parent.absolute()), "--name", again.name]))
     return read_result(again / "results.json"), compared(run, again)
 
 

@@ -1,4 +1,4 @@
-"""Start the modules of `mpi/`, the launcher in this clone, under mpirun, for the demo and the benchmarks."""
+"""Start modules of `sideways/mpi/` under mpirun, for the demo and the benchmarks."""
 
 from __future__ import annotations
 
@@ -11,17 +11,15 @@ from pathlib import Path
 
 from sideways.errors import InputError
 
-CLONE = Path(__file__).parents[2]
-
 
 def mpirun(ranks: int, module: str, arguments: Sequence[str], quiet: bool = False) -> str:
     """Run `python -m module arguments` on this many ranks of this machine, and return what it prints.
 
     quiet: show the job's error output only in the error message, not while the job runs. Raises `InputError` if there
-    is no clone or no mpirun, and if the job fails.
+    is no mpirun, and if the job fails.
     """
     command = command_of(ranks, "-m", module, *arguments)
-    environment = {"OPENBLAS_NUM_THREADS": "1"} | os.environ | {"PYTHONPATH": str(CLONE)}
+    environment = {"OPENBLAS_NUM_THREADS": "1"} | os.environ
     job = subprocess.run(
         command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE if quiet else None
     )
@@ -32,13 +30,11 @@ def mpirun(ranks: int, module: str, arguments: Sequence[str], quiet: bool = Fals
 
 def command_of(ranks: int, *arguments: str) -> list[str]:
     """The command `mpirun -n RANKS python ARGUMENTS`: this Python, and the mpirun beside it, else the first on PATH."""
-    if not (CLONE / "mpi" / "__main__.py").exists():
-        raise InputError("several ranks run from a clone of the repository, not from an installed wheel")
     program = shutil.which(
         "mpirun", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     )
     if program is None:
-        raise InputError("there is no mpirun: pip install '.[mpi]' in the clone brings one")
+        raise InputError("there is no mpirun: pip install 'sideways[mpi]' brings one")
     return [program, *_flags(program), "-n", str(ranks), sys.executable, *arguments]
 
 

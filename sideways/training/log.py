@@ -32,8 +32,8 @@ class Log(Protocol):
     def stop_requested(self, pending: int | None = None) -> bool:
         """Say whether the run is to stop now; called after each tick, and after each batch of an evaluation.
 
-        pending: how many votes of the ranks may still be open when this call returns (`mpi/log.py`); None: the number
-        that keeps the pipeline from waiting.
+        pending: how many votes of the ranks may still be open when this call returns (`sideways/mpi/log.py`); None: the
+        number that keeps the pipeline from waiting.
         """
 
     def flush(self) -> int:

@@ -1,4 +1,4 @@
-"""The options of a run, for `sideways train` and `python -m mpi`, and the `Config` that follows from them."""
+"""The options of a run, for `sideways train` in one process and over ranks, and the `Config` that follows from them."""
 
 from __future__ import annotations
 

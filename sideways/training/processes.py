@@ -1,4 +1,4 @@
-"""The processes that train a network together: a single one, or the ranks under `mpirun` (`mpi/ranks.py`)."""
+"""The processes that train a network together: a single one, or the ranks under `mpirun` (`sideways/mpi/ranks.py`)."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from mpi4py import MPI
 from together import together
 
 import sideways as sw
-from mpi.blocked import Blocked
 from sideways.models import build_model
+from sideways.mpi.blocked import Blocked
 
 WORLD = MPI.COMM_WORLD
 

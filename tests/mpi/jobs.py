@@ -5,15 +5,14 @@ import subprocess
 
 import numpy as np
 
-from sideways.studies.mpirun import CLONE, command_of
+from sideways.studies.mpirun import command_of
 
 SHORT = ["--clips", "4", "--evaluation-clips", "2", "--batch", "16"]  # a batch so large that conv4 uses Winograd
 
 
 def start(ranks, *arguments):
     """Start `python ARGUMENTS` under mpirun, in the clone. Returns the process."""
-    path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(CLONE)]))
-    environment = {**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"}
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     return subprocess.Popen(
         command_of(ranks, *arguments), env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -28,7 +27,7 @@ def run(ranks, *arguments, timeout=240):
 
 def train(ranks, tmp_path, name, *arguments):
     """Train on the recipe waves-skip over ranks, in the run directory tmp_path/name."""
-    return run(ranks, "-m", "mpi", "waves-skip", *SHORT, "--runs", str(tmp_path), "--name", name, *arguments)
+    return run(ranks, "-m", "sideways.mpi", "waves-skip", *SHORT, "--runs", str(tmp_path), "--name", name, *arguments)
 
 
 def parameters(directory):

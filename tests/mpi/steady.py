@@ -18,8 +18,8 @@ from mpi4py import MPI
 from together import together
 
 import sideways as sw
-from mpi.mailbox import MPIMailbox
 from sideways.models import build_model
+from sideways.mpi.mailbox import MPIMailbox
 from sideways.training.prefetch import Prefetch
 
 WORLD = MPI.COMM_WORLD

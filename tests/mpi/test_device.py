@@ -54,7 +54,9 @@ def test_a_run_over_ranks_and_replicas_on_a_device_is_numpys_to_the_last_bit(on_
     for backend in ("numpy", "cupy"):
         options = ["waves-skip", "--clips", "3", "--evaluation-clips", "2", "--batch", "4", "--update-every", "1"]
         options += ["--backend", backend, "--runs", str(tmp_path), "--name", backend, "--replicas", "2"]
-        code, output, errors = run(4, "-m", "mpi", *options, "--placement", "0-2,3-4", "--set", "task_options.size=8")
+        code, output, errors = run(
+            4, "-m", "sideways.mpi", *options, "--placement", "0-2,3-4", "--set", "task_options.size=8"
+        )
         assert code == 0, errors
         assert len(re.findall(r"^\d +\S+ +\d+ +(CPU|GPU)", output, re.MULTILINE)) == 4
         metrics.append((tmp_path / backend / "metrics.jsonl").read_bytes())

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from sideways.commands.main import main
-from sideways.studies.mpirun import CLONE, command_of
+from sideways.studies.mpirun import command_of
 from sideways.training.checkpoint import find
 from tests.mpi.jobs import SHORT, parameters, run, same, start, train
 
@@ -118,18 +118,17 @@ def test_with_replicas_the_result_is_that_of_the_network_that_is_saved(tmp_path)
 def test_bad_input_is_one_line_from_one_rank_and_exit_code_2(tmp_path, ranks, arguments, words):
     code, _, errors = train(ranks, tmp_path, "bad", *arguments)
     assert code == 2
-    messages = errors.count("sideways:") + errors.count("python -m mpi:")  # the parser's own begin with the command
+    messages = errors.count("sideways:") + errors.count("sideways train:")  # the parser's own begin with the command
     assert words in errors and messages == 1 and "Traceback" not in errors
     assert not (tmp_path / "bad").exists()
 
 
 def test_ranks_started_with_other_options_are_found_out(tmp_path):
-    one = ["-m", "mpi", "waves-skip", *SHORT, "--runs", str(tmp_path)]
+    one = ["-m", "sideways.mpi", "waves-skip", *SHORT, "--runs", str(tmp_path)]
     mpirun, *flags, _, ranks, python = command_of(1)
     assert (ranks, python) == ("1", sys.executable)
     job = [mpirun, *flags, "-n", "1", python, *one, ":", "-n", "1", python, *one, "--lr", "0.5"]
-    environment = {**os.environ, "PYTHONPATH": str(CLONE)}
-    done = subprocess.run(job, env=environment, text=True, capture_output=True, timeout=120)
+    done = subprocess.run(job, text=True, capture_output=True, timeout=120)
     assert done.returncode == 2 and "rank(s) 1 were started with other options" in done.stderr
 
 
@@ -137,15 +136,14 @@ def test_an_exception_in_one_rank_ends_all_with_its_place_and_traceback(tmp_path
     code, _, errors = train(3, tmp_path, "diverged", "--lr", "1e30", "--optimizer", "sgd", "--batch", "32")
     assert code != 0 and "the loss is nan in clip" in errors
     (tmp_path / "broken.py").write_text(
-        "import sys, sideways.network as n\n"
+        "import sideways.network as n\n"
         "forward, calls = n.Unit.forward, [0]\n"
         "def broken(self, *a, **k):\n"
         "    calls[0] += self.name == 'conv4'\n"
         "    if calls[0] > 30: raise RuntimeError('the sky falls')\n"
         "    return forward(self, *a, **k)\n"
         "n.Unit.forward = broken\n"
-        "sys.argv[0] = 'mpi'\n"
-        "import runpy; runpy.run_module('mpi', run_name='__main__')\n"
+        "import runpy; runpy.run_module('sideways.mpi.rank', run_name='__main__')\n"
     )
     code, _, errors = run(3, str(tmp_path / "broken.py"), "waves-skip", *SHORT, "--runs", str(tmp_path), timeout=60)
     assert code != 0
@@ -176,7 +174,7 @@ def alive(pid):
 def test_a_killed_rank_ends_the_whole_job_within_ten_seconds(tmp_path, seed):
     moment = random.Random(seed)
     often = ["--clips", "1000", "--checkpoint-every", "5", "--evaluate-every", "2", "--evaluation-clips", "1"]
-    job = start(3, "-m", "mpi", "waves-skip", *often, "--runs", str(tmp_path), "--name", "killed")
+    job = start(3, "-m", "sideways.mpi", "waves-skip", *often, "--runs", str(tmp_path), "--name", "killed")
     ranks = pids(job)
     time.sleep(moment.uniform(0, 2))
     victim = moment.choice(ranks)
@@ -195,12 +193,20 @@ def test_a_killed_rank_ends_the_whole_job_within_ten_seconds(tmp_path, seed):
         assert find(tmp_path / "killed").name.startswith("step-")  # `find` refuses a checkpoint that is not whole
 
 
+SLEEPER = """
+import os, time
+from sideways.mpi.watchdog import guard
+guard()
+print(os.getpid(), flush=True)
+time.sleep(60)
+"""
+
+
 def test_where_the_launcher_misses_a_rank_that_was_killed_the_others_end_all_the_same():
-    code = "from mpi.watchdog import guard; import os, time; guard(); print(os.getpid(), flush=True); time.sleep(60)"
     ranks = [
         subprocess.Popen(
-            [sys.executable, "-c", code],
-            env={**os.environ, "PYTHONPATH": str(CLONE), "PMI_RANK": str(rank)},
+            [sys.executable, "-c", SLEEPER],
+            env={**os.environ, "PMI_RANK": str(rank)},
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -219,11 +225,9 @@ def test_where_the_launcher_misses_a_rank_that_was_killed_the_others_end_all_the
 
 @pytest.mark.parametrize(("whole_group", "words"), [(True, False), (False, True)])
 def test_a_rank_that_the_launcher_ends_is_not_named_as_killed(whole_group, words):
-    code = "from mpi.watchdog import guard; import os, time; guard(); print(os.getpid(), flush=True); time.sleep(60)"
     for number in (signal.SIGTERM, signal.SIGINT):
         rank = subprocess.Popen(
-            [sys.executable, "-c", code],
-            env={**os.environ, "PYTHONPATH": str(CLONE)},
+            [sys.executable, "-c", SLEEPER],
             start_new_session=True,
             text=True,
             stdout=subprocess.PIPE,
@@ -239,7 +243,7 @@ def test_a_rank_that_the_launcher_ends_is_not_named_as_killed(whole_group, words
 def test_after_ctrl_c_all_ranks_stop_after_the_same_tick_and_a_process_alone_goes_on_from_there(tmp_path):
     options = ["--clips", "30", "--batch", "8", "--evaluation-clips", "2", "--boundary", "stream"]
     options += ["--update-every", "4", "--runs", str(tmp_path)]
-    job = start(3, "-m", "mpi", "waves-skip", *options, "--name", "stopped")
+    job = start(3, "-m", "sideways.mpi", "waves-skip", *options, "--name", "stopped")
     ranks = pids(job)
     while not (tmp_path / "stopped" / "metrics.jsonl").exists():
         time.sleep(0.01)
@@ -258,7 +262,7 @@ def test_after_ctrl_c_all_ranks_stop_after_the_same_tick_and_a_process_alone_goe
 
 def test_ctrl_c_in_the_last_evaluation_ends_all_ranks_which_is_made_anew_when_the_run_goes_on(tmp_path):
     options = ["waves-skip", "--clips", "2", "--batch", "8", "--evaluation-clips", "300", "--runs", str(tmp_path)]
-    job = start(3, "-m", "mpi", *options, "--name", "stopped")
+    job = start(3, "-m", "sideways.mpi", *options, "--name", "stopped")
     ranks = pids(job)
     while not list((tmp_path / "stopped").glob("checkpoints/step-*")):  # written before the evaluation begins
         time.sleep(0.01)
@@ -271,7 +275,7 @@ def test_ctrl_c_in_the_last_evaluation_ends_all_ranks_which_is_made_anew_when_th
     (checkpoint,) = (tmp_path / "stopped" / "checkpoints").iterdir()
     lines = (tmp_path / "stopped" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["kind"] for line in lines] == ["train", "train"]
-    code, _, errors = run(3, "-m", "mpi", "--resume", str(checkpoint))
+    code, _, errors = run(3, "-m", "sideways.mpi", "--resume", str(checkpoint))
     assert code == 0, errors
     lines = (tmp_path / "stopped" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["kind"] for line in lines] == ["train", "train", "evaluation"]
@@ -299,7 +303,7 @@ def test_a_checkpoint_of_any_number_of_ranks_resumes_on_any_other_to_the_same_bi
         if ranks == 1:
             assert main(["train", *arguments]) == 0
         else:
-            code, _, errors = run(ranks, "-m", "mpi", *arguments)
+            code, _, errors = run(ranks, "-m", "sideways.mpi", *arguments)
             assert code == 0, errors
 
     run_on(before, *options, "--name", "run")
@@ -321,6 +325,6 @@ def test_replicas_are_resumed_to_the_same_bits_between_two_parts_of_a_gradient(t
     with np.load(checkpoint / "conv1.npz") as arrays:  # the part by the skip edge has come, the other is under way
         assert "part.0.weight" in arrays and arrays["input.45.frame"].shape[0] == 16
     (tmp_path / "run" / "parameters.npz").unlink()
-    code, _, errors = run(2, "-m", "mpi", "--resume", str(checkpoint), "--replicas", "2")
+    code, _, errors = run(2, "-m", "sideways.mpi", "--resume", str(checkpoint), "--replicas", "2")
     assert code == 0, errors
     assert same(expected, parameters(tmp_path / "run"))

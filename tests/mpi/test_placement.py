@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sideways as sw
-from mpi.emulated import emulate
-from mpi.placement import by_hand, check_ranks
 from sideways import InputError
 from sideways.balance import balanced, cost_per_tick, estimated_costs, measured_costs, speed_up
 from sideways.models import build_model
+from sideways.mpi.emulated import emulate
+from sideways.mpi.placement import by_hand, check_ranks
 
 
 def test_contiguous_groups_are_as_even_as_whole_units_allow():

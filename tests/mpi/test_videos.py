@@ -28,7 +28,7 @@ def test_a_run_on_videos_over_three_ranks_is_the_run_in_one_process(data_set, tm
     options = [recipe, "--data", f"ucf101:{data_set}", "--clips", "2", "--batch", "4", "--runs", str(tmp_path)]
     options += ["--set", "task_options.length=16", "--evaluate-every", "1"]
     assert main(["train", *options, "--workers", "0", "--name", "alone"]) == 0
-    code, _, errors = run(3, "-m", "mpi", *options, "--workers", "2", "--name", "ranks")
+    code, _, errors = run(3, "-m", "sideways.mpi", *options, "--workers", "2", "--name", "ranks")
     assert code == 0, errors
     assert same(parameters(tmp_path / "alone"), parameters(tmp_path / "ranks"))
     metrics = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("alone", "ranks")]
@@ -56,7 +56,7 @@ def test_replicas_decode_their_own_part_of_each_batch(data_set, tmp_path):
     ]
     options += ["--set", "task_options.length=16", "--set", "model_options.norm=false"]
     assert main(["train", *options, "--name", "alone"]) == 0
-    code, _, errors = run(4, "-m", "mpi", *options, "--replicas", "2", "--name", "ranks")
+    code, _, errors = run(4, "-m", "sideways.mpi", *options, "--replicas", "2", "--name", "ranks")
     assert code == 0, errors
     results = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("alone", "ranks")]
     assert results[0]["samples"] == results[1]["samples"] == 3
@@ -67,7 +67,7 @@ def test_replicas_decode_their_own_part_of_each_batch(data_set, tmp_path):
 def test_ranks_share_one_stream(tmp_path, live):
     options = ["stream-predictor-skip", "--data", f"stream:{shipped_clips()['carphone']}", "--clips", "4"]
     options += ["--evaluation-clips", "1", "--set", f"task_options.live={str(live).lower()}", "--runs", str(tmp_path)]
-    code, _, errors = run(3, "-m", "mpi", *options, "--name", "ranks")
+    code, _, errors = run(3, "-m", "sideways.mpi", *options, "--name", "ranks")
     assert code == 0, errors
     assert "frames taken" in (tmp_path / "ranks" / "report.md").read_text()
     if not live:  # then both see all frames, so that the runs are equal

@@ -1,22 +1,21 @@
 """`sideways bench pipeline` and `sideways bench latency`: the gain from several ranks, and the fate of frames that come
 at a steady rate. Both compare Sideways, Delayed and backpropagation.
 
-Both benchmarks start `mpirun` themselves, one job after the other on this machine; each job runs `mpi/bench.py`. If
-PyTorch is installed, `pipeline` runs `torch_pipeline.py` too.
+Both benchmarks start `mpirun` themselves, one job after the other on this machine; each job runs
+`sideways/mpi/bench.py`. If PyTorch is installed, `pipeline` runs `torch_pipeline.py` too.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from sideways.studies.bench.output import print_table, write_json
-from sideways.studies.mpirun import CLONE, mpirun
+from sideways.studies.mpirun import mpirun
 
 PYTORCH = """PyTorch: the same network, channels last, one thread for each process unless the row says otherwise; GPipe
 and 1F1B with 16 micro-batches of the same size, an update after all 16, stages balanced by PyTorch's own times; ideal:
@@ -124,7 +123,7 @@ def _pytorch(ranks: Sequence[int], arguments: Sequence[str]) -> tuple[list[dict[
     for schedule, k in runs:
         processes = ["--threads" if schedule == "plain" else "--ranks", str(k)]
         command = [sys.executable, "-m", "sideways.studies.bench.torch_pipeline", schedule, *processes, *passed]
-        job = subprocess.run(command, text=True, capture_output=True, env=os.environ | {"PYTHONPATH": str(CLONE)})
+        job = subprocess.run(command, text=True, capture_output=True)
         if job.returncode:
             return [], f"The comparison with PyTorch failed: {job.stderr.strip().splitlines()[-1]}"
         results.append(json.loads(job.stdout.splitlines()[-1]))
@@ -151,8 +150,8 @@ def _all_methods(benchmark: str, ranks: Sequence[int], arguments: Sequence[str])
 
 
 def measured(benchmark: str, method: str, ranks: int, arguments: Sequence[str]) -> dict[str, Any]:
-    """Run `pipeline` or `latency` of `mpi/bench.py` on this many ranks, and return its result."""
-    return json.loads(mpirun(ranks, "mpi.bench", [benchmark, method, *arguments], quiet=True).splitlines()[-1])
+    """Run `pipeline` or `latency` of `sideways/mpi/bench.py` on this many ranks, and return its result."""
+    return json.loads(mpirun(ranks, "sideways.mpi.bench", [benchmark, method, *arguments], quiet=True).splitlines()[-1])
 
 
 def _name(result: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ UNITS = 8  # of the emulated pipeline
 METHODS = ("sideways", "backprop")
 DEPTHS = (2, 4, 8, 16)
 Ticks = dict[int, dict[str, int]]  # depth → the ticks that `first_updates` counts
-Measurement = dict[str, Any]  # the result of one run of `mpi/bench.py`
+Measurement = dict[str, Any]  # the result of one run of `sideways/mpi/bench.py`
 Parameters = list[dict[str, numpy.ndarray]]  # for each tick: unit → its parameters, one after the other
 
 

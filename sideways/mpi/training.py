@@ -13,15 +13,15 @@ from typing import Any
 from mpi4py import MPI
 from tqdm import tqdm
 
-from mpi.gather import RefusedError, gather_parameters, on_all_ranks
-from mpi.live import relayed
-from mpi.log import RankLog
-from mpi.options import config_of_ranks, parse
-from mpi.ranks import Ranks
-from mpi.setup import Rank, set_up
-from mpi.world import RANK, WORLD
 from sideways.data.task import Frames
 from sideways.errors import DivergedError, InputError, Interrupted
+from sideways.mpi.gather import RefusedError, gather_parameters, on_all_ranks
+from sideways.mpi.live import relayed
+from sideways.mpi.log import RankLog
+from sideways.mpi.options import config_of_ranks, parse
+from sideways.mpi.ranks import Ranks
+from sideways.mpi.setup import Rank, set_up
+from sideways.mpi.world import RANK, WORLD
 from sideways.rules.diagnostics import cosines
 from sideways.training.build import make_rule
 from sideways.training.checkpoint import Checkpoints

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy
 from mpi4py import MPI
 
-from mpi.placement import by_hand, check_ranks
 from sideways.backend import use_device
 from sideways.balance import Groups, balanced, estimated_costs, measured_costs, speed_up
 from sideways.errors import InputError
+from sideways.mpi.placement import by_hand, check_ranks
 from sideways.network import Network
 from sideways.network.marks import Marks
 from sideways.tables import aligned

@@ -7,8 +7,8 @@ import contextlib
 import io
 import time
 
-from mpi.world import RANK
 from sideways.errors import InputError
+from sideways.mpi.world import RANK
 from sideways.training.build import TICKING
 from sideways.training.config import Config
 from sideways.training.options import add_run_options, config_of
@@ -18,9 +18,9 @@ from sideways.validation import Parser
 def parse() -> argparse.Namespace:
     """Read the command line. If an option is wrong, rank 0 prints the error, and every rank ends with exit code 2."""
     parser = Parser(
-        prog="mpirun -n K python -m mpi",
-        description="Train as `sideways train` does, with the network's units spread over K ranks (or K = R · stages).",
-        epilog="Example: mpirun -n 2 python -m mpi pan-skip --clips 100",
+        prog="mpirun -n K sideways train",
+        description="Train as in one process, with the units of the network spread over K ranks (or K = R · stages).",
+        epilog="Example: mpirun -n 2 sideways train pan-skip --clips 100",
     )
     add_run_options(parser)
     parser.add_argument("--replicas", type=int, default=1, help="copies of the network, each on a part of every batch")

@@ -16,14 +16,14 @@ import numpy
 from mpi4py import MPI
 from threadpoolctl import threadpool_limits
 
-from mpi.blocked import Blocked
-from mpi.emulated import emulate
-from mpi.mailbox import MPIMailbox, wait
-from mpi.ranks import Ranks
-from mpi.world import RANK, WORLD
 from sideways.balance import speed_up
 from sideways.losses import SoftmaxCrossEntropy
 from sideways.models import build_model
+from sideways.mpi.blocked import Blocked
+from sideways.mpi.emulated import emulate
+from sideways.mpi.mailbox import MPIMailbox, wait
+from sideways.mpi.ranks import Ranks
+from sideways.mpi.world import RANK, WORLD
 from sideways.network import FRAME, Network
 from sideways.optimizers import SGD
 from sideways.rules import Delayed, Sideways
@@ -32,7 +32,7 @@ from sideways.rules.trace import trace
 
 def main() -> None:
     """Run the measurement that the command line names."""
-    parser = argparse.ArgumentParser(prog="mpirun -n K python -m mpi.bench")
+    parser = argparse.ArgumentParser(prog="mpirun -n K python -m sideways.mpi.bench")
     parser.add_argument("measurement", choices=("pipeline", "latency"))
     parser.add_argument("method", choices=("sideways", "delayed", "backprop"))
     parser.add_argument(

@@ -8,10 +8,10 @@ from typing import TypeVar
 
 from mpi4py import MPI
 
-from mpi.ranks import Ranks
-from mpi.world import RANK, WORLD
 from sideways.backend import to_device, to_host
 from sideways.errors import InputError
+from sideways.mpi.ranks import Ranks
+from sideways.mpi.world import RANK, WORLD
 from sideways.network import Network
 
 T = TypeVar("T")

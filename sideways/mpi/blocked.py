@@ -9,7 +9,7 @@ before the next frame may start:
     unit 1    F0    ·     ·     ·     ·     B0    F1    ·
 
 Model parallelism alone spreads the memory, not the time: on a chain one rank works and all others wait. The gradients
-are exact, those of `sideways.backprop`. `sideways bench pipeline` and `bench latency` run this (`mpi/bench.py`).
+are exact, those of `sideways.backprop`. `sideways bench pipeline` and `bench latency` run this (`bench.py`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import Any
 import numpy
 from mpi4py import MPI
 
-from mpi.mailbox import wait
-from mpi.world import RANK, WORLD
 from sideways.backend import Array
 from sideways.losses import SoftmaxCrossEntropy
+from sideways.mpi.mailbox import wait
+from sideways.mpi.world import RANK, WORLD
 from sideways.network import FRAME, Network
 from sideways.optimizers import SGD
 from sideways.rules.rule import add_up

@@ -5,5 +5,5 @@
 set -euo pipefail
 export OPENBLAS_NUM_THREADS=1
 export MPIR_CVAR_ENABLE_GPU=1
-mpirun -n 8 .venv/bin/python -m mpi which-clip --model vgg8-skip --backend cupy \
+mpirun -n 8 .venv/bin/sideways train which-clip --model vgg8-skip --backend cupy \
     --set task_options.size=112 --set task_options.lines=120 --transport cuda-aware "$@"

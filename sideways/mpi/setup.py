@@ -9,15 +9,15 @@ from typing import Any
 
 from mpi4py import MPI
 
-from mpi.emulated import emulate
-from mpi.gather import on_all_ranks
-from mpi.mailbox import MPIMailbox
-from mpi.ranks import Ranks, check_same, part_of_batch
-from mpi.replicas import ReplicatedDelayed, ReplicatedSideways
-from mpi.world import WORLD
 from sideways.data import Source, Task
 from sideways.errors import InputError
 from sideways.machine import cuda_aware
+from sideways.mpi.emulated import emulate
+from sideways.mpi.gather import on_all_ranks
+from sideways.mpi.mailbox import MPIMailbox
+from sideways.mpi.ranks import Ranks, check_same, part_of_batch
+from sideways.mpi.replicas import ReplicatedDelayed, ReplicatedSideways
+from sideways.mpi.world import WORLD
 from sideways.network import FRAME, Network
 from sideways.rules import Sideways
 from sideways.training.build import build_network, build_rule, build_task

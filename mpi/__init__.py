@@ -1,1 +1,0 @@
-"""Training over K ranks (processes), each with a group of units, and a GPU if any: `mpirun -n K python -m mpi …`."""

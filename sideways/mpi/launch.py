@@ -1,0 +1,32 @@
+"""From the command line to a rank: has a launcher started this process, and if so, how does it become a rank?
+
+Importing this module does not start MPI.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from sideways.mpi.watchdog import guard
+
+SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # set by MPICH's mpirun and by Slurm's PMI; by Open MPI's mpirun
+SLURM_PMIX = ("PMIX_RANK", "SLURM_STEP_NUM_TASKS")  # set by srun --mpi=pmix, which sets no size of its own
+
+
+def ranks_started() -> int:
+    """The number of processes that mpirun or srun has started this one with; 1 without a launcher."""
+    sizes = [os.environ[name] for name in SIZES if name in os.environ]
+    if not sizes and all(name in os.environ for name in SLURM_PMIX):
+        sizes = [os.environ[SLURM_PMIX[1]]]
+    return int(sizes[0]) if sizes and sizes[0].isdecimal() else 1
+
+
+def start(arguments: Sequence[str]) -> NoReturn:
+    """Become the watchdog of a new process, which is the rank and trains with these options of the command line."""
+    guard()  # forks before MPI starts; only the child goes on from here
+    # A fresh interpreter: OpenBLAS reads its number of threads when NumPy is imported (equal bits, one core per rank).
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.execv(sys.executable, [sys.executable, "-m", "sideways.mpi.rank", *arguments])

@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.mpi.jobs import SHORT, parameters, same
 
 from sideways.mpi.launch import ranks_started
 from sideways.studies.mpirun import command_of
+from tests.mpi.jobs import SHORT, parameters, same
 
 SIDEWAYS = str(Path(sys.executable).with_name("sideways"))
 

@@ -52,11 +52,11 @@ def pytest_configure(config):
 
 def pytest_collection_finish():
     """Import all modules. Hypothesis draws some numbers from the constants in imported modules, so that the examples
-    would otherwise depend on the order of the tests."""
+    would otherwise depend on the order of the tests. The modules of ranks would start MPI, and stay out."""
     import sideways
 
     for module in pkgutil.walk_packages(sideways.__path__, "sideways."):
-        if not module.name.endswith("__main__") and "torch" not in module.name:
+        if not module.name.endswith("__main__") and "torch" not in module.name and ".mpi" not in module.name:
             importlib.import_module(module.name)
 
 
@@ -64,7 +64,7 @@ def pytest_ignore_collect(collection_path, config):
     """Ignore tests that need extra packages, unless they are asked for (`pytest -m peer`, …); and with `--backend`
     ignore tests of code that computes nothing."""
     name, marks = collection_path.name, config.option.markexpr
-    if name in ("peer", "browser", "docs", "wheel") and (name not in marks or f"not {name}" in marks):
+    if name in ("peer", "browser", "docs", "wheel", "hosts") and (name not in marks or f"not {name}" in marks):
         return True
     path = collection_path.relative_to(HERE).as_posix() if collection_path != HERE else ""
     backend = config.getoption("--backend")

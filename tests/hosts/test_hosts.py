@@ -1,0 +1,65 @@
+"""Runs over two and three hosts end with the bits of one process, over TCP, whatever each host has on its disk."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from sideways.commands.main import main
+from sideways.data import shipped_clips
+from sideways.data.videos.make import make
+from tests.mpi import jobs
+from tests.mpi.jobs import parameters, same
+
+pytestmark = [pytest.mark.hosts, pytest.mark.usefixtures("undrawn")]
+TRAIN = ["-m", "sideways", "train"]
+WAVES = ["waves-skip", "--clips", "4", "--evaluation-clips", "2", "--batch", "4"]
+STREAM = ["--boundary", "stream", "--update-every", "4", "--checkpoint-every", "25"]
+
+
+def alone(*options):
+    """Train in this process."""
+    assert main(["train", *options, "--name", "alone"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("hosts", "ranks", "options"),
+    [
+        (2, 4, ["--evaluate-every", "2"]),
+        (3, 3, ["--rule", "delayed", "--learn-every", "9", "--boundary", "stream"]),
+    ],
+    ids=["flush", "delayed"],
+)
+def test_a_run_over_hosts_is_the_run_in_one_process_to_the_last_bit(network, tmp_path, hosts, ranks, options):
+    options = [*WAVES, *options, "--runs", str(tmp_path)]
+    done = network.run(ranks, hosts, *TRAIN, *options, "--name", "hosts")
+    assert done.code == 0, done.errors
+    assert all(f" host{number} " in done.output for number in range(1, hosts + 1))  # the table of ranks
+    alone(*options)
+    assert same(parameters(tmp_path / "alone"), parameters(tmp_path / "hosts"))
+    metrics = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("alone", "hosts")]
+    assert metrics[0] == metrics[1]
+
+
+def test_replicas_over_hosts_are_replicas_on_one_host_to_the_last_bit(network, tmp_path):
+    options = [*TRAIN, *WAVES, "--replicas", "2", "--runs", str(tmp_path)]
+    done = network.run(4, 2, *options, "--name", "hosts")
+    assert done.code == 0, done.errors
+    code, _, errors = jobs.run(4, *options, "--name", "one")
+    assert code == 0, errors
+    assert same(parameters(tmp_path / "one"), parameters(tmp_path / "hosts"))
+
+
+def test_a_stream_that_the_first_host_alone_can_open_reaches_all(network, tmp_path):
+    (tmp_path / "film").mkdir()
+    film = tmp_path / "film" / "film.mp4"
+    film.write_bytes(shipped_clips()["carphone"].read_bytes())
+    options = ["stream-predictor-skip", "--data", f"stream:{film}", "--clips", "3", "--evaluation-clips", "1"]
+    options += ["--set", "task_options.live=false", "--runs", str(tmp_path)]
+    alone(*options)
+    for host in network.hosts[1:]:
+        host.hide(tmp_path / "film")
+    done = network.run(3, 3, *TRAIN, *options, "--name", "hosts")
+    assert done.code == 0, done.errors
+    assert same(parameters(tmp_path / "alone"), parameters(tmp_path / "hosts"))

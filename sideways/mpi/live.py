@@ -44,5 +44,5 @@ def _passed_on(comm: MPI.Comm, frames: Iterator[numpy.ndarray], readers: list[in
 def _received(comm: MPI.Comm, shape: tuple[int, ...]) -> Iterator[numpy.ndarray]:
     while True:
         frame = numpy.empty(shape, numpy.uint8)
-        comm.Recv(frame, 0)
+        comm.Recv(frame, 0, 0)
         yield frame

@@ -44,6 +44,7 @@ AuthorizedKeysFile {folder}/client.pub
 StrictModes no
 UsePAM no
 PidFile none
+SetEnv TMPDIR=/run
 LogLevel INFO
 MaxStartups 100
 """
@@ -126,6 +127,7 @@ class Host:
             unshare = _started("unshare", *NAMESPACES, "--fork", "--kill-child", "--mount-proc", *script, stderr=errors)
         stack.callback(_end, unshare)
         self.pid = _child(unshare)
+        self.own = (unshare.pid, self.pid)
         deadline = time.monotonic() + PATIENCE
         while "Server listening" not in log.read_text():
             if unshare.poll() is not None or time.monotonic() > deadline:
@@ -167,7 +169,7 @@ class Host:
         found = {}
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                if os.readlink(process / "ns/net") != own or int(process.name) == self.pid:
+                if os.readlink(process / "ns/net") != own or int(process.name) in self.own:
                     continue
                 command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
                 if command and not command.startswith("sshd:") and word in command:
@@ -243,6 +245,7 @@ class Network:
     def start(self, ranks: int, hosts: int, *arguments: str, **variables: str) -> subprocess.Popen:
         """Start `mpirun -n RANKS python ARGUMENTS` over the first hosts, with TCP also between ranks of one host."""
         environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "tcp"}
+        environment |= {"TMPDIR": "/run"}  # hosts share /tmp, and PIDs that name folders of Open MPI repeat there
         return subprocess.Popen(
             self.command(ranks, hosts, *arguments),
             env=environment | variables,

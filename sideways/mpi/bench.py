@@ -240,7 +240,7 @@ def seconds_of_ping_pong(size: int, repeats: int = 20) -> float:
             if sender == RANK:
                 WORLD.Send(message, 1 - RANK)
             else:
-                WORLD.Recv(message, 1 - RANK)
+                WORLD.Recv(message, 1 - RANK, 0)
     seconds = (time.perf_counter() - start) / (2 * repeats)
     WORLD.Barrier()
     return seconds

@@ -10,7 +10,8 @@ from sideways.commands.main import main
 from sideways.studies.mpirun import command_of
 from tests.mpi.jobs import parameters, run, same
 
-SOURCES = sorted(Path(sideways.mpi.__file__).parent.glob("*.py"))
+ON_PURPOSE = "site.py"  # tries such receives, to tell whether they work at a site
+SOURCES = sorted(path for path in Path(sideways.mpi.__file__).parent.glob("*.py") if path.name != ON_PURPOSE)
 ARGUMENTS = {  # of each method that receives or looks for a message: up to the source and the tag, which may be any
     **dict.fromkeys(("Recv", "Irecv", "Recv_init", "Mrecv"), ("buf", "source", "tag")),
     **dict.fromkeys(("recv", "irecv"), ("buf", "source", "tag")),
@@ -38,7 +39,7 @@ def test_every_receive_names_its_sender_and_its_tag(path):
 
 def test_the_search_for_wildcards_finds_them():
     source = "comm.Recv(line, MPI.ANY_SOURCE, 1)\ncomm.Recv(frame, 0)\ncomm.Recv(frame, 0, 1)\ncomm.Iprobe(tag=1)\n"
-    assert list(wildcards(source)) == [2, 4, 1]
+    assert sorted(wildcards(source)) == [1, 2, 4]
 
 
 @pytest.mark.xdist_group("ranks")

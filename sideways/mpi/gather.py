@@ -11,10 +11,13 @@ from mpi4py import MPI
 from sideways.backend import to_device, to_host
 from sideways.errors import InputError
 from sideways.mpi.ranks import Ranks
+from sideways.mpi.status import Waiting
 from sideways.mpi.world import RANK, WORLD
 from sideways.network import Network
 
 T = TypeVar("T")
+AGREEMENT = Waiting("all ranks to have taken a step")
+PARAMETERS = Waiting("the parameters of all ranks")
 
 
 class RefusedError(Exception):
@@ -29,7 +32,8 @@ def on_all_ranks(step: Callable[[], T]) -> T:
         result = step()
     except (InputError, OSError) as refusal:
         error = refusal
-    first = WORLD.allreduce(RANK if error else WORLD.Get_size(), MPI.MIN)
+    with AGREEMENT:
+        first = WORLD.allreduce(RANK if error else WORLD.Get_size(), MPI.MIN)
     if first == RANK:
         print(f"sideways: {error}", file=sys.stderr, flush=True)
     if first < WORLD.Get_size():
@@ -42,11 +46,13 @@ def gather_parameters(network: Network, ranks: Ranks, owned: set[str]) -> None:
     comm = ranks.pipeline
     rank = comm.Get_rank()
     for tag, (name, unit) in enumerate(network.units.items()):
-        owner = comm.allreduce(rank if name in owned else 0, MPI.MAX)
+        with PARAMETERS:
+            owner = comm.allreduce(rank if name in owned else 0, MPI.MAX)
         for array in (unit.parameters | unit.state).values():
             values = to_host(array).copy()
-            if rank == owner and owner != 0:
-                comm.Send(values, 0, tag)
-            elif rank == 0 and owner != 0:
-                comm.Recv(values, owner, tag)
+            with PARAMETERS:
+                if rank == owner and owner != 0:
+                    comm.Send(values, 0, tag)
+                elif rank == 0 and owner != 0:
+                    comm.Recv(values, owner, tag)
             array[...] = to_device(values)

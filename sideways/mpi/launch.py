@@ -5,12 +5,14 @@ Importing this module does not start MPI.
 
 from __future__ import annotations
 
+import argparse
+import math
 import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from sideways.mpi.watchdog import guard
+from sideways.mpi.watchdog import PATIENCE, guard
 
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # set by MPICH's mpirun and by Slurm's PMI; by Open MPI's mpirun
 SLURM_PMIX = ("PMIX_RANK", "SLURM_STEP_NUM_TASKS")  # set by srun --mpi=pmix, which sets no size of its own
@@ -24,9 +26,27 @@ def ranks_started() -> int:
     return int(sizes[0]) if sizes and sizes[0].isdecimal() else 1
 
 
+def patience_of(arguments: Sequence[str]) -> float:
+    """The seconds of `--patience`; the default for a value that the rank will refuse."""
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    parser.add_argument("--patience", nargs="?")
+    text = parser.parse_known_args(arguments)[0].patience
+    try:
+        return check_patience(float(text))
+    except (TypeError, ValueError):
+        return PATIENCE
+
+
+def check_patience(seconds: float) -> float:
+    """Return a usable patience. Raises `ValueError` for less than a second, and for infinity."""
+    if not 1 <= seconds < math.inf:
+        raise ValueError(seconds)
+    return seconds
+
+
 def start(arguments: Sequence[str]) -> NoReturn:
     """Become the watchdog of a new process, which is the rank and trains with these options of the command line."""
-    guard()  # forks before MPI starts; only the child goes on from here
+    guard(patience_of(arguments))  # forks before MPI starts; only the child goes on from here
     # A fresh interpreter: OpenBLAS reads its number of threads when NumPy is imported (equal bits, one core per rank).
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.execv(sys.executable, [sys.executable, "-m", "sideways.mpi.rank", *arguments])

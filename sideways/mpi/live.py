@@ -10,6 +10,9 @@ from mpi4py import MPI
 
 from sideways.data import LiveStream, Source
 from sideways.errors import InputError
+from sideways.mpi.status import Waiting
+
+FRAME = Waiting("a frame of the live stream, from rank 0")
 
 
 @contextlib.contextmanager
@@ -19,8 +22,10 @@ def relayed(world: MPI.Comm, source: Source) -> Iterator[None]:
     if not isinstance(stream, LiveStream):  # the only task whose frames cannot be had twice: `task.live`
         yield
         return
-    comm, opened = world.Dup(), stream.source
-    readers = [rank for rank, needs in enumerate(comm.allgather(source.decodes)) if needs and rank]
+    opened = stream.source
+    with FRAME:
+        comm = world.Dup()
+        readers = [rank for rank, needs in enumerate(comm.allgather(source.decodes)) if needs and rank]
     if comm.Get_rank() == 0:
         assert opened is not None
         stream.source = _passed_on(comm, opened, readers)
@@ -44,5 +49,6 @@ def _passed_on(comm: MPI.Comm, frames: Iterator[numpy.ndarray], readers: list[in
 def _received(comm: MPI.Comm, shape: tuple[int, ...]) -> Iterator[numpy.ndarray]:
     while True:
         frame = numpy.empty(shape, numpy.uint8)
-        comm.Recv(frame, 0, 0)
+        with FRAME:
+            comm.Recv(frame, 0, 0)
         yield frame

@@ -9,10 +9,13 @@ from typing import Any
 import numpy
 from mpi4py import MPI
 
+from sideways.mpi.status import Waiting
 from sideways.training.evaluation import METRICS, Metrics
 from sideways.training.log import RunLog
 
 TAG = 1
+METRICS_OF_TOP = Waiting("metrics, from the top of a replica to rank 0")
+VOTE = Waiting("the result of a vote on whether to stop")
 
 
 class RankLog:
@@ -30,7 +33,8 @@ class RankLog:
     """
 
     def __init__(self, world: MPI.Comm, stages: int, replicas: int, run_log: RunLog | None):
-        self.comm = world.Dup()
+        with VOTE:
+            self.comm = world.Dup()
         self.run_log = run_log
         self.tops = range(stages - 1, stages * replicas, stages)  # the top is in the last stage of each replica
         self.sends_metrics = self.comm.Get_rank() in self.tops
@@ -56,7 +60,8 @@ class RankLog:
 
     def _result_of_vote(self) -> bool:
         request, vote = self.votes.popleft()
-        request.Wait()
+        with VOTE:
+            request.Wait()
         return bool(vote[1])
 
     def trained(self, clip: int, tick: int, metrics: Metrics) -> None:
@@ -91,7 +96,8 @@ class RankLog:
             self.receiving = self.comm.Irecv(line, self.tops[len(self.arrived)], TAG), line
         request, line = self.receiving
         if block:
-            request.Wait()
+            with METRICS_OF_TOP:
+                request.Wait()
         elif not request.Test():
             return False
         self.receiving = None
@@ -116,8 +122,9 @@ class RankLog:
         """Receive all metrics under way. Every rank must call this method."""
         while self.run_log and self.expected:
             self._receive(block=True)
-        for request, _ in self.sent:
-            request.Wait()
+        with METRICS_OF_TOP:
+            for request, _ in self.sent:
+                request.Wait()
         self.sent = []
         return self.run_log.flush() if self.run_log else 0
 
@@ -126,4 +133,5 @@ class RankLog:
         self.flush()
         while self.votes:
             self._result_of_vote()
-        self.comm.Free()
+        with VOTE:
+            self.comm.Free()

@@ -30,30 +30,38 @@ from mpi4py import MPI
 
 from sideways.backend import Array, Shape, buffer, copied, on_device, pinned, to_host
 from sideways.backend.streams import Downloads, Uploads, hold_until, mark, wait_for
+from sideways.mpi.status import Waiting
 from sideways.network import Network
 from sideways.network.schedule import Edge
 from sideways.rules import Mailbox
 
+MESSAGE = Waiting("another rank")
 NAP = 50e-6  # seconds between two tests of a message that has not arrived, where ranks must share cores
 
 
-def wait(request: MPI.Request, nap: bool) -> None:
-    """Wait until the request is complete. MPI waits by spinning; with `nap` the core is left to others in between."""
-    if not nap:
-        request.Wait()
-        return
-    while not request.Test():
-        time.sleep(NAP)
+def wait(request: MPI.Request, nap: bool, place: Waiting = MESSAGE) -> None:
+    """Wait until the request is complete. MPI waits by spinning; with `nap` the core is left to others in between.
+
+    place: what a watchdog reports if the wait never ends.
+    """
+    with place:
+        if not nap:
+            request.Wait()
+            return
+        while not request.Test():
+            time.sleep(NAP)
 
 
 class Channel:
     """One direction of one edge between two ranks: its buffers and persistent requests.
 
-    request: makes the persistent request of a buffer. timetable: tick → the message that is sent at this tick, or None.
+    place: whom the channel waits for, in words. request: makes the persistent request of a buffer.
+    timetable: tick → the message that is sent at this tick, or None.
     """
 
     def __init__(
         self,
+        place: str,
         request: Callable[[Array], MPI.Prequest],
         timetable: Callable[[int], int | None],
         shape: Shape,
@@ -61,6 +69,7 @@ class Channel:
         in_place: bool,
         nap: bool,
     ):
+        self.place = Waiting(place)
         self.request, self.timetable, self.nap = request, timetable, nap
         self.in_place = in_place or not on_device()
         self._make = partial(buffer if self.in_place else pinned, shape, dtype)
@@ -75,7 +84,7 @@ class Channel:
 
     def wait(self, k: int) -> None:
         """Wait until the message in buffer k has left or arrived; return at once if there is none."""
-        wait(self.requests[k], self.nap)
+        wait(self.requests[k], self.nap, self.place)
 
     def complete(self) -> None:
         """Wait until all messages have left or arrived."""
@@ -93,7 +102,8 @@ class Sender(Channel):
     """The sender's end of a channel: two buffers in turn."""
 
     def __init__(self, comm: MPI.Comm, rank: int, tag: int, *channel: Any):
-        super().__init__(lambda array: comm.Send_init(array, rank, tag), *channel)
+        place = f"rank {rank} of its replica to take a message"
+        super().__init__(place, lambda array: comm.Send_init(array, rank, tag), *channel)
         self.add_buffer()
         self.next = self.add_buffer()
 
@@ -109,7 +119,8 @@ class Receiver(Channel):
     """The receiver's end of a channel."""
 
     def __init__(self, comm: MPI.Comm, rank: int, tag: int, *channel: Any):
-        super().__init__(lambda array: comm.Recv_init(array, rank, tag), *channel)
+        place = f"a message from rank {rank} of its replica"
+        super().__init__(place, lambda array: comm.Recv_init(array, rank, tag), *channel)
         self.messages: dict[int, int] = {}  # s → the buffer of the message of tick s, which nobody has read
         self.unused: list[int] = []  # numbers of buffers
         self.read: list[int] = []  # the buffer that is read at this tick

@@ -8,6 +8,8 @@ import io
 import time
 
 from sideways.errors import InputError
+from sideways.mpi.launch import check_patience
+from sideways.mpi.watchdog import PATIENCE
 from sideways.mpi.world import RANK
 from sideways.training.build import TICKING
 from sideways.training.config import Config
@@ -39,6 +41,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--emulate-ms", type=float, default=0.0, help="emulate devices: each unit takes this long per tick, idle"
     )
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=PATIENCE,
+        metavar="SECONDS",
+        help=f"end the job when a rank has not been heard of, or no rank makes progress, for so long (default "
+        f"{PATIENCE:g})",
+    )
     with contextlib.nullcontext() if RANK == 0 else contextlib.redirect_stderr(io.StringIO()):  # rank 0 alone prints
         try:
             return parser.parse_args()
@@ -62,4 +72,8 @@ def config_of_ranks(options: argparse.Namespace) -> Config:
         raise InputError("--cosine-every needs each clip twice; over several ranks a live stream passes only once")
     if not 0 <= options.emulate_ms < float("inf"):
         raise InputError(f"--emulate-ms must be a time in milliseconds, not {options.emulate_ms}")
+    try:
+        check_patience(options.patience)
+    except ValueError:
+        raise InputError(f"--patience must be at least 1 second, not {options.patience:g}") from None
     return config

@@ -18,10 +18,15 @@ from sideways.backend import use_device
 from sideways.balance import Groups, balanced, estimated_costs, measured_costs, speed_up
 from sideways.errors import InputError
 from sideways.mpi.placement import by_hand, check_ranks
+from sideways.mpi.status import Waiting
 from sideways.network import Network
 from sideways.network.marks import Marks
 from sideways.tables import aligned
 from sideways.training.checkpoint import PER_SAMPLE
+
+ALL = Waiting("all ranks")
+REPLICAS = Waiting("the other replicas")
+COSTS = Waiting("rank 0 to measure what each unit costs")
 
 
 @dataclass
@@ -47,14 +52,16 @@ class Ranks:
         """Make the communicators. Raises `InputError` for a number of ranks that does not fit."""
         stages = check_ranks(world.Get_size(), units, replicas)
         rank = world.Get_rank()
-        node = world.Split_type(MPI.COMM_TYPE_SHARED, rank)
-        cores = set().union(*node.allgather(os.sched_getaffinity(0)))  # each rank may be bound to some of them
+        with ALL:
+            node = world.Split_type(MPI.COMM_TYPE_SHARED, rank)
+            cores = set().union(*node.allgather(os.sched_getaffinity(0)))  # each rank may be bound to some of them
+            pipeline, peers = world.Split(rank // stages, rank), world.Split(rank % stages, rank)
         return cls(
             world,
             stages,
             replicas,
-            world.Split(rank // stages, rank),
-            world.Split(rank % stages, rank),
+            pipeline,
+            peers,
             node.Get_size(),
             node.Get_rank(),
             node.Get_size() > len(cores),
@@ -75,26 +82,32 @@ class Ranks:
         return self.world.Get_rank() == 0
 
     def barrier(self) -> None:
-        self.world.Barrier()
+        with ALL:
+            self.world.Barrier()
 
     def any(self, flags: numpy.ndarray) -> numpy.ndarray:
-        self.world.Allreduce(MPI.IN_PLACE, flags, MPI.LOR)
+        with ALL:
+            self.world.Allreduce(MPI.IN_PLACE, flags, MPI.LOR)
         return flags
 
     def gather(self, entries: dict[str, str]) -> dict[str, str]:
         # Pickling is allowed here: a checkpoint is taken between two ticks.
-        return {key: value for part in self.world.allgather(entries) for key, value in part.items()}
+        with ALL:
+            parts = self.world.allgather(entries)
+        return {key: value for part in parts for key, value in part.items()}
 
     def join(self, key: str, array: numpy.ndarray) -> numpy.ndarray | None:
         """Join an array over replicas: concatenate samples, average losses. Returns None but in the first replica."""
         if self.replicas == 1:
             return array
         if key.startswith(PER_SAMPLE):
-            parts = self.peers.gather(array)
+            with REPLICAS:
+                parts = self.peers.gather(array)
             return numpy.concatenate(parts) if parts is not None else None
         if key.startswith("loss."):
             array = numpy.array(array)
-            self.peers.Allreduce(MPI.IN_PLACE, array)
+            with REPLICAS:
+                self.peers.Allreduce(MPI.IN_PLACE, array)
             array /= self.replicas
         return array if self.replica == 0 else None
 
@@ -131,7 +144,8 @@ class Ranks:
         if placement != "estimate":
             if self.is_leader:
                 costs[:] = measured_costs(network, batch, marks)
-            self.world.Bcast(costs)
+            with COSTS:
+                self.world.Bcast(costs)
         listed = costs.tolist()
         if placement in ("measure", "estimate"):
             return balanced(names, listed, self.stages), listed
@@ -139,7 +153,8 @@ class Ranks:
 
     def table(self, network: Network, groups: Groups, costs: Sequence[float], device: str) -> str | None:
         """The table of ranks on rank 0; None elsewhere. Every rank must call this method."""
-        everyone = self.world.allgather((socket.gethostname(), os.getpid(), device))  # pickled, once per job
+        with ALL:
+            everyone = self.world.allgather((socket.gethostname(), os.getpid(), device))  # pickled, once per job
         self.addresses = [(host, pid) for host, pid, _ in everyone]
         if not self.is_leader:
             return None
@@ -168,7 +183,8 @@ def check_same(world: MPI.Comm, options: dict[str, object]) -> None:
     digest = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode()).digest()[:8]
     own = numpy.frombuffer(digest, numpy.int64).copy()
     everyone = numpy.empty(world.Get_size(), numpy.int64)
-    world.Allgather(own, everyone)
+    with ALL:
+        world.Allgather(own, everyone)
     others = [rank for rank, value in enumerate(everyone) if value != everyone[0]]
     if others:
         raise InputError(f"rank(s) {', '.join(map(str, others))} were started with other options than rank 0")

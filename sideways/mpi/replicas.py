@@ -9,8 +9,11 @@ from mpi4py import MPI
 
 from sideways.backend import Array, buffer, pinned, to_device, to_host
 from sideways.backend.streams import Downloads, Uploads, hold_until
+from sideways.mpi.status import Waiting
 from sideways.network import Unit
 from sideways.rules import Delayed, Sideways
+
+SUM = Waiting("a sum over replicas")
 
 
 class ReplicatedSideways(Sideways):
@@ -32,9 +35,10 @@ class ReplicatedSideways(Sideways):
         for unit in self.units:
             for array in unit.state.values():
                 first = to_host(array).copy()
-                self.peers.Bcast(first)
-                difference = to_host(array) - first
-                self.peers.Allreduce(MPI.IN_PLACE, difference)
+                with SUM:
+                    self.peers.Bcast(first)
+                    difference = to_host(array) - first
+                    self.peers.Allreduce(MPI.IN_PLACE, difference)
                 # Statistics that are equal on all replicas keep their last bit: their differences are 0.
                 array[...] = to_device(first + difference / self.peers.Get_size())
 
@@ -92,6 +96,7 @@ class GradientMean:
 
     def finish(self, uploads: Uploads) -> None:
         """Wait for the sum. The mean is in `flat` for all work that is queued from now on."""
-        self.request.Wait()
+        with SUM:
+            self.request.Wait()
         self.total /= self.peers.Get_size()
         hold_until(uploads.start(self.total, self.flat, None))

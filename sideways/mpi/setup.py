@@ -15,7 +15,7 @@ from sideways.machine import cuda_aware
 from sideways.mpi.emulated import emulate
 from sideways.mpi.gather import on_all_ranks
 from sideways.mpi.mailbox import MPIMailbox
-from sideways.mpi.ranks import Ranks, check_same, part_of_batch
+from sideways.mpi.ranks import ALL, Ranks, check_same, part_of_batch
 from sideways.mpi.replicas import ReplicatedDelayed, ReplicatedSideways
 from sideways.mpi.world import WORLD
 from sideways.network import FRAME, Network
@@ -52,7 +52,8 @@ def set_up(options: argparse.Namespace, config: Config) -> Rank:
     owner = {name: stage for stage, group in enumerate(groups) for name in group}
     in_place = on_all_ranks(lambda: _in_place(config, options.transport))
     timetable = partial(network.timetable, marks=marks)
-    comms = ranks.pipeline.Dup(), ranks.pipeline.Dup()
+    with ALL:
+        comms = ranks.pipeline.Dup(), ranks.pipeline.Dup()
     mailbox = MPIMailbox(network, timetable, owner, batch, *comms, in_place, ranks.crowded)
     units = groups[ranks.stage]
     rule = on_all_ranks(lambda: _rule(config, task, network, ranks, batch, mailbox, units))
@@ -72,7 +73,9 @@ def _rule(
     options: dict[str, Any] = {"mailbox": mailbox, "units": units, "first_sample": ranks.replica * batch}
     if ranks.replicas == 1:
         return build_rule(config, task, network, **options)
-    return build_rule(config, task, network, REPLICATED, **options, peers=ranks.peers.Dup())
+    with ALL:
+        peers = ranks.peers.Dup()
+    return build_rule(config, task, network, REPLICATED, **options, peers=peers)
 
 
 def _source(config: Config, task: Task, network: Network, ranks: Ranks, batch: int, units: list[str]) -> Source:
@@ -96,4 +99,5 @@ def _in_place(config: Config, transport: str) -> bool:
     able, reason = cuda_aware()
     if transport == "cuda-aware" and able is False:
         raise InputError(f"--transport cuda-aware: this MPI cannot do that ({reason}); omit it, or choose host")
-    return transport == "cuda-aware" or (transport == "auto" and WORLD.allreduce(bool(able), MPI.LAND))
+    with ALL:
+        return transport == "cuda-aware" or (transport == "auto" and WORLD.allreduce(bool(able), MPI.LAND))

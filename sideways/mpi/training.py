@@ -19,8 +19,9 @@ from sideways.mpi.gather import RefusedError, gather_parameters, on_all_ranks
 from sideways.mpi.live import relayed
 from sideways.mpi.log import RankLog
 from sideways.mpi.options import config_of_ranks, parse
-from sideways.mpi.ranks import Ranks
+from sideways.mpi.ranks import ALL, Ranks
 from sideways.mpi.setup import Rank, set_up
+from sideways.mpi.status import STATUS, Waiting, doing, introduce
 from sideways.mpi.world import RANK, WORLD
 from sideways.rules.diagnostics import cosines
 from sideways.training.build import make_rule
@@ -44,11 +45,27 @@ class RankTrainer(Trainer):
 
     def cosines(self, frames: Frames, targets: Frames) -> dict[str, float] | None:
         """Compute the cosines on rank 0, with all parameters and the whole clip, as in one process; None elsewhere."""
+        with doing("comparing gradients", "training"):
+            return self._cosines()
+
+    def _cosines(self) -> dict[str, float] | None:
         gather_parameters(self.rule.network, self.ranks, set(self.rule.owned))
         if RANK:
             return None
         clip = self.source.task.clip("train", self.progress.clip, self.config.batch)
         return cosines(make_rule(self.config, self.rule.network), clip.frames, clip.targets)
+
+    def evaluate(self) -> Scores | None:
+        with doing("evaluation", "training"):
+            return super().evaluate()
+
+    def save(self) -> Path:
+        with doing("checkpoint", "training"):
+            return super().save()
+
+    def _between_ticks(self) -> None:
+        STATUS.tick(self.rule.ticks)
+        super()._between_ticks()
 
 
 class Job:
@@ -86,6 +103,7 @@ class Job:
         with contextlib.ExitStack() as stack:
             try:
                 config = on_all_ranks(lambda: config_of_ranks(options))
+                introduce(WORLD, options.patience)
                 on_all_ranks(lambda: stack.enter_context(session(config)))
                 rank = set_up(options, config)
                 source = rank.source
@@ -101,7 +119,7 @@ class Job:
                 else:
                     on_all_ranks(lambda: create_directory(directory, config) if RANK == 0 else None)
             except RefusedError:
-                MPI.Finalize()
+                _finalize()
                 return 2
             self.rank = rank
             bar = _progress_bar(config, directory)
@@ -110,6 +128,7 @@ class Job:
                 bar.update(clips)
                 bar.set_postfix_str(line)
 
+            STATUS.activity("training")
             run_log = stack.enter_context(RunLog(directory, show, progress)) if RANK == 0 else None
             log = RankLog(WORLD, rank.ranks.stages, rank.ranks.replicas, run_log)
             trainer = RankTrainer(rank.ranks, rank.rule, source, config, log, checkpoints, progress)
@@ -126,18 +145,25 @@ def _run_and_finish(trainer: RankTrainer, rank: Rank, log: RankLog, bar: tqdm) -
         bar.close()
         if RANK == 0:
             print(f"sideways: {stopped}", file=sys.stderr, flush=True)
-        WORLD.Barrier()  # the launcher ends all ranks as soon as one ends with this code
-        MPI.Finalize()
+        with ALL:
+            WORLD.Barrier()  # the launcher ends all ranks as soon as one ends with this code
+        _finalize()
         return 130
     _end_messages(rank, log)
     bar.close()
     gather_parameters(trainer.rule.network, rank.ranks, set(trainer.rule.owned))
-    trainer.progress.seconds = WORLD.allreduce(trainer.progress.seconds, MPI.MAX)  # of the slowest rank
-    parts = WORLD.gather((scores, trainer.source.skipped))  # pickled, once at the end
+    with ALL:
+        trainer.progress.seconds = WORLD.allreduce(trainer.progress.seconds, MPI.MAX)  # of the slowest rank
+        parts = WORLD.gather((scores, trainer.source.skipped))  # pickled, once at the end
     if parts is not None:
         print(_finish_on_rank_0(trainer, parts))
-    MPI.Finalize()
+    _finalize()
     return 0
+
+
+def _finalize() -> None:
+    with Waiting("all ranks to end"):
+        MPI.Finalize()
 
 
 def _finish_on_rank_0(trainer: Trainer, parts: list[tuple[Scores | None, dict[str, str]]]) -> str:

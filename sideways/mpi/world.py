@@ -4,7 +4,10 @@ import mpi4py
 
 mpi4py.rc.finalize = False  # after an error MPI_Finalize would wait for ranks that never come
 
-from mpi4py import MPI  # noqa: E402
+from sideways.mpi.status import Waiting  # noqa: E402
+
+with Waiting("MPI to start"):
+    from mpi4py import MPI
 
 WORLD = MPI.COMM_WORLD
 RANK = WORLD.Get_rank()

@@ -24,6 +24,31 @@ def check_unit(name: Any, inputs: Any, merge: str) -> None:
         raise InputError(f"unit {name!r}: unknown merge {merge!r}; choose 'add' or 'concat'")
 
 
+class Arrays(dict[str, Any]):
+    """The arrays of a unit, by name. Its layers hold these very arrays: write into them, do not replace them.
+
+    Raises `InputError` where an array is to be replaced: the layers would not see the other array.
+    """
+
+    def __setitem__(self, name: str, array: Any) -> None:
+        if name in self and self[name] is not array:  # the very array comes back from `parameters[name] *= 2`
+            raise InputError(
+                f"{name!r} cannot be replaced, because a layer holds the array too: write into it, [{name!r}][...] = …"
+            )
+        super().__setitem__(name, array)
+
+
+def check_arrays(unit: Any) -> None:
+    """Raise `InputError` if a layer of the unit holds another array than the unit: the layer's was replaced."""
+    for prefix, layers in {"": unit.body, **{f"adapter.{j}.": layers for j, layers in unit.adapters.items()}}.items():
+        for name, array in (layers.parameters | layers.state).items():
+            if (unit.parameters | unit.state)[prefix + name] is not array:
+                raise InputError(
+                    f"unit {unit.name!r}: {prefix + name} of its layer was replaced by another array: write into the "
+                    "array instead, layer.weight[...] = …"
+                )
+
+
 def layers_of(name: str, layers: Iterable[Layer]) -> Sequential:
     """Chain the layers of a unit. An `InputError` names the unit."""
     try:

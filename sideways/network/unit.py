@@ -7,7 +7,7 @@ from typing import Any
 
 from sideways.backend import Array, Shape, fresh, generator
 from sideways.layers.base import Layer
-from sideways.network.checks import check_unit, layers_of
+from sideways.network.checks import Arrays, check_unit, layers_of
 from sideways.network.merge import merged, split
 
 FRAME = "frame"
@@ -38,8 +38,8 @@ class Unit:
         self.name, self.inputs, self.merge = name, tuple(inputs), merge
         self.body = layers_of(name, layers)
         self.adapters = {j: layers_of(name, adapters[j]) for j in self.inputs if adapters.get(j)}
-        self.parameters: dict[str, Array] = {}
-        self.state: dict[str, Array] = {}
+        self.parameters: dict[str, Array] = Arrays()
+        self.state: dict[str, Array] = Arrays()
 
     def forward(self, inputs: Mapping[str, Array], train: bool = True) -> tuple[Array, Any]:
         """Compute a = H(u; θ), where u merges the inputs, name → (N, …). Returns (a, values for the backward pass)."""

@@ -42,21 +42,22 @@ class Backprop(Rule):
     """
 
     def tick(self, frame: Any, target: Any, meanwhile: Callable[[], None] = do_nothing) -> Tick:
+        self.check_whole()
         frame = frame_on_device(self.network, frame, self.batch)
         target = target_on_device(self.network, self.loss, target, len(frame), self.clock)
-        self.batch = len(frame)
         for unit in self.network.units.values():
             unit.set_position(self.ticks, 0)
         activations, saved = forward_all(self.network, frame, train=True)
         output = activations[self.network.top.name]
         loss, gradient = self.loss(output, target)
         gradients = backward_all(self.network, gradient, saved)
+        self.is_whole = False  # until `end_tick`; a tick that is interrupted before has changed nothing
+        self.batch = len(frame)
         for name, unit in self.network.units.items():
             unit.update_statistics(saved[name])
             self.apply_gradients(unit, gradients[name])
         meanwhile()
-        self.clock += 1
-        self.ticks += 1
+        self.end_tick()
         return Tick(loss, output, gradients)
 
     def evaluate(self, frames: Any, targets: Any = None) -> Evaluation:

@@ -28,7 +28,10 @@ def bptt(network: Network, loss: Loss, frames: Any, targets: Any, target_delay: 
     of the top's activations at these ticks. Raises `InputError` for a clip shorter than the depth: it has no loss.
     """
     rule = BPTT(network, loss, target_delay=target_delay)
-    ticks = [rule.unroll(frame, target) for frame, target in pairs(frames, targets)]
+    ticks = []
+    for frame, target in pairs(frames, targets):
+        ticks.append(rule.unroll(frame, target))
+        rule.end_tick()
     gradients = rule.roll_up()
     losses = [tick.loss for tick in ticks if tick.loss is not None]
     return Gradients(sum(losses[1:], losses[0]), [tick.output for tick in ticks if tick.output is not None], gradients)
@@ -60,40 +63,44 @@ class BPTT(Rule):
         self.reset()
 
     def reset(self) -> None:
-        super().reset()
         self._mailbox = Mailbox(self.network.timetable)
         self._targets: deque[Array] = deque(maxlen=self.target_delay + 1)
         self._saved: list[dict[str, Any]] = []  # tick → unit → saved
         self._loss_gradients: dict[int, Array] = {}  # tick → dL/d(output)
+        super().reset()
 
     def tick(self, frame: Any, target: Any, meanwhile: Callable[[], None] = do_nothing) -> Tick:
         """Run one tick forward and store all of it; the end of the clip brings the gradients."""
+        self.check_whole()
         for unit in self.network.units.values():
             unit.set_position(self.ticks, 0)
         tick = self.unroll(frame, target)
         for name, saved in self._saved[-1].items():
             self.network.units[name].update_statistics(saved)
         meanwhile()
-        self.ticks += 1
+        self.end_tick()
         return tick
 
     def end_clip(self) -> None:
+        self.check_whole()
         losses = len(self._loss_gradients)
         for name, gradients in self.roll_up().items():
             for gradient in gradients.values():
                 gradient *= 1 / losses
             self.apply_gradients(self.network.units[name], gradients)
-        super().end_clip()
+        self.update_for_clip()
+        self.reset()
 
     def evaluate(self, frames: Any, targets: Any = None) -> Evaluation:
         return evaluate_ticking(self, frames, targets, Mailbox(self.network.timetable))
 
     def unroll(self, frame: Any, target: Any) -> Tick:
-        """Run the forward half of tick t, and store everything."""
+        """Run the forward half of tick t, and store everything. `end_tick` must follow."""
         network, t = self.network, self.clock
         frame = frame_on_device(network, frame, self.batch)
         target = target_on_device(network, self.loss, target, len(frame), t)
         frame = copied(frame)  # stored until the clip ends, while the caller may reuse its own array
+        self.is_whole = False  # until `end_tick`
         self._targets.append(copied(target))
         self.batch = len(frame)
         self._saved.append({})
@@ -108,7 +115,6 @@ class BPTT(Rule):
                 loss, self._loss_gradients[t] = self.loss(activation, self._targets[0])
                 output = copied(activation)  # the stored activation may share memory with other arrays
         self._mailbox.end()
-        self.clock += 1
         return Tick(loss, output)
 
     def roll_up(self) -> dict[str, dict[str, Array]]:
@@ -116,6 +122,7 @@ class BPTT(Rule):
         network = self.network
         if not self._loss_gradients:
             raise InputError(f"a clip of {self.clock} frames has no loss: the network's depth is {network.depth}")
+        self.is_whole = False  # the stored ticks are used up
         totals: dict[str, dict[str, Array]] = {}
         arriving: dict[tuple[str, str], Array] = {}  # the gradients that tick t+1 sends back to tick t
         for t in range(self.clock - 1, -1, -1):

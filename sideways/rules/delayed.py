@@ -113,10 +113,10 @@ class Delayed(Sideways):
 
     def reset(self) -> None:
         """Reset as Sideways does, and forget the inputs and the gradients that are not complete."""
-        super().reset()
         self.parts.clear()
         for kept in self.kept.values():
             kept.clear()
+        super().reset()
 
     def trace(self) -> dict[str, Trace]:
         """The frames that met in each unit at the last tick: in its activation, and in the gradient that it made."""

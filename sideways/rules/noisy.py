@@ -38,17 +38,24 @@ class NoisyBackprop(Backprop):
         self._clip: list[tuple[Array, Any]] = []
 
     def reset(self) -> None:
-        super().reset()
         self._clip = []
+        super().reset()
 
     def tick(self, frame: Any, target: Any, meanwhile: Callable[[], None] = do_nothing) -> Tick:
-        tick = super().tick(frame, target, meanwhile)
+        self._newest = frame, target
+        return super().tick(frame, target, meanwhile)
+
+    def end_tick(self) -> None:
+        frame, target = self._newest
         self._clip.append((copied(to_device(frame)), copied(to_device(target))))
-        return tick
+        super().end_tick()
 
     def end_clip(self) -> None:
+        self.check_whole()
         if self.optimizers:
+            self.is_whole = False
             self._disturb()
+            self.is_whole = True
         super().end_clip()
 
     def _disturb(self) -> None:

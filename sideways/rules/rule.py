@@ -10,6 +10,7 @@ from sideways.backend import Array, copied, empty, namespace
 from sideways.errors import InputError
 from sideways.losses import Loss
 from sideways.network import Network, Unit
+from sideways.network.checks import check_arrays
 from sideways.optimizers import Optimizer
 
 
@@ -60,12 +61,15 @@ class Rule:
                 raise InputError(
                     f"a learning-rate factor names unit {name!r}; the units are {', '.join(network.units)}"
                 )
+        for unit in network.units.values():
+            check_arrays(unit)
         self.network, self.loss, self.update_every = network, loss, update_every
         self.optimizers = {name: optimizer.for_unit(name) for name in network.units} if optimizer else {}
         self.ticks = 0  # all ticks so far: what learning-rate schedules and dropout count
         self.clock = 0  # ticks since the stream or clip began: the t of the static schedule
         self.batch: int | None = None  # samples per frame in this clip
         self.running = ""  # the unit that runs or ran last: for the report of an error
+        self.is_whole = True  # False while a tick or the end of a clip changes the state; after an interruption too
         self.sums: dict[str, dict[str, Array]] = {}  # unit → sum of the gradients since its last update
         self.counts: dict[str, int] = {}  # unit → the number of gradients in its sum
 
@@ -88,23 +92,50 @@ class Rule:
         """The units that live in this process."""
         return list(self.network.units)
 
+    # Interruptions: Ctrl-C in a notebook, or an error, may end a tick halfway. Some units have then run and others not.
+
+    def check_whole(self) -> None:
+        """Raise `InputError` if the last tick, or the last end of a clip, was interrupted: only `reset` goes on."""
+        if not self.is_whole:
+            raise InputError(
+                f"the tick after {self.ticks} ticks was interrupted halfway, and messages are missing: call reset() to "
+                "begin a new clip (units that ran before the interruption may have been updated)"
+            )
+
+    def end_tick(self) -> None:
+        """Count the tick: its state is whole again."""
+        self.clock += 1
+        self.ticks += 1
+        self.is_whole = True
+
     # Clips
 
     def end_clip(self) -> None:
         """End the clip: make the updates that wait for its end, and reset."""
+        self.check_whole()
         self.update_for_clip()
         self.reset()
 
     def update_for_clip(self) -> None:
         """With `update_every="clip"`: update each unit that made gradients since its last update."""
         if self.update_every == "clip":
+            self.is_whole = False
             for name in self.counts:
                 self._update(self.network.units[name])
+            self.is_whole = True
 
     def reset(self) -> None:
-        """Flush: drop all messages and targets, and restart the clock at 0. Parameters, optimizers and sums stay."""
+        """Flush: drop all messages and targets, and restart the clock at 0. Parameters, optimizers and sums stay.
+
+        After an interrupted tick the sums of gradients may be incomplete: they are dropped too. A subclass calls this
+        method at the end of its own `reset`.
+        """
+        if not self.is_whole:
+            self.sums.clear()
+            self.counts.clear()
         self.clock = 0
         self.batch = None
+        self.is_whole = True
 
     # Updates
 

@@ -63,8 +63,7 @@ class Sideways(TickingRule):
         meanwhile()
         self.mailbox.end()
         self.finish_updates()
-        self.clock += 1
-        self.ticks += 1
+        self.end_tick()
         return Tick(loss, output, pseudo_gradients)
 
     def forward(self, unit: Unit, inputs: dict[str, Array]) -> tuple[Array, Any]:

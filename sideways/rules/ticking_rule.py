@@ -53,14 +53,20 @@ class TickingRule(Rule):
         self.targets: deque[Array] = deque(maxlen=self.target_delay + 1)  # the oldest is the one that the loss uses
 
     def take(self, frame: Any, target: Any) -> Array | None:
-        """Check the frame and the target of this tick, put both on the device, keep the target, return the frame."""
+        """Check the frame and the target of this tick, put both on the device, keep the target, return the frame.
+
+        Raises `InputError` for a frame or target that does not fit, and after an interrupted tick (`check_whole`).
+        """
+        self.check_whole()
         batch = self.batch
         if self.reads_frame:
             frame = frame_on_device(self.network, frame, batch)
             batch = len(frame)
         if self.owns_top:
-            target = target_on_device(self.network, self.loss, target, batch, self.clock)
-            self.targets.append(copied(target))  # the caller may reuse its own array
+            target = copied(target_on_device(self.network, self.loss, target, batch, self.clock))
+        self.is_whole = False  # until `end_tick`
+        if self.owns_top:
+            self.targets.append(target)  # a copy: the caller may reuse its own array
         self.batch = batch
         return frame
 
@@ -69,6 +75,7 @@ class TickingRule(Rule):
 
         Raises `InputError` for a flushed clip that was too short to train every unit.
         """
+        self.check_whole()
         shortest = 2 * self.network.depth - 1
         if self.boundary == "flush" and self.clock < shortest:
             raise InputError(
@@ -81,9 +88,9 @@ class TickingRule(Rule):
 
     def reset(self) -> None:
         """Flush: empty the mailbox, drop the delayed targets, start the schedule at t = 0 again."""
-        super().reset()
         self.mailbox.clear()
         self.targets.clear()
+        super().reset()
 
     def evaluate(self, frames: Any, targets: Any = None) -> Evaluation:
         """Run a clip through the ticking network, forward only, with a mailbox of its own. Touches no training state.

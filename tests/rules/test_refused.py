@@ -1,8 +1,10 @@
 """Refusals of the rules, and their words: frames, targets, settings, clips that are too short."""
 
+import copy
+
 import numpy as np
 import pytest
-from graphs import chain, clip, run
+from graphs import chain, clip, equal, run
 
 import sideways as sw
 
@@ -60,6 +62,32 @@ def test_a_refused_tick_leaves_the_size_of_the_batch_open(kind):
 def test_wrong_settings_of_a_rule_are_refused(options, words):
     with pytest.raises(sw.InputError, match=words):
         sw.Sideways(chain(), **{"loss": sw.SoftmaxCrossEntropy()} | options)
+
+
+def test_a_parameter_array_is_written_into_and_never_replaced():
+    network = chain()
+    parameters, layer = network.units["u1"].parameters, network.units["u1"].body.layers[0]
+    with pytest.raises(sw.InputError, match=r"'0.weight' cannot be replaced.*\['0.weight'\]\[...\] = "):
+        parameters["0.weight"] = np.zeros((3, 3))
+    parameters["0.weight"] *= 2  # in place
+    parameters["0.bias"][...] = 3
+    assert parameters["0.weight"] is layer.weight and (layer.bias == 3).all()
+    assert copy.deepcopy(network).units["u1"].parameters.keys() == parameters.keys()
+    layer.weight = layer.weight.copy()
+    with pytest.raises(sw.InputError, match=r"unit 'u1': 0.weight of its layer was replaced"):
+        sw.Sideways(network, sw.SoftmaxCrossEntropy())
+
+
+def test_rules_that_share_a_network_have_their_own_clocks_and_messages():
+    network, loss, (frames, targets) = chain(), sw.SoftmaxCrossEntropy(), clip(8)
+    alone = run(sw.Sideways(copy.deepcopy(network), loss), frames, targets)
+    rules = sw.Sideways(network, loss), sw.Delayed(network, loss), sw.BPTT(network, loss), sw.Backprop(network, loss)
+    ticks = []
+    for frame, target in zip(frames, targets, strict=True):
+        ticks.append(rules[0].tick(frame, target))
+        for rule in rules[1:]:
+            rule.tick(frame + 1, target)
+    assert all(equal(one.gradients, other.gradients) for one, other in zip(alone, ticks, strict=True))
 
 
 def test_a_clip_without_a_loss_is_refused_by_bptt():

@@ -27,6 +27,7 @@ def add(parser: argparse.ArgumentParser) -> None:
             "frames/s of Sideways, Delayed and blocked backpropagation on 1 … K ranks",
         ),
         ("latency", _add_latency, run_latency, "updates and dropped frames when frames arrive at a steady rate"),
+        ("plan", _add_plan, run_plan, "frames/s, latency and memory on many ranks, computed before you rent them"),
     ):
         bench = benches.add_parser(name, help=words)
         if run in (run_pipeline, run_latency):
@@ -166,11 +167,62 @@ def _on_ranks(options: argparse.Namespace, measure: Callable[[Sequence[int], Seq
     measure(options.ranks, arguments, options.json)
 
 
+# Before there are ranks ----------------------------------------------------------------------------------------------
+
+
+def _add_plan(bench: argparse.ArgumentParser) -> None:
+    bench.description = (
+        "Computes what a network will do on many ranks, from the static schedule, the costs of the units and the speed "
+        "of the links. Nothing runs on several ranks, but with --check."
+    )
+    _add_network(bench, positional=True)
+    bench.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of the model")
+    bench.add_argument("--units", type=positive, help="an mlp of this many units instead of the model")
+    bench.add_argument("--dtype", default="float32", choices=("float32", "float64"))
+    bench.add_argument("--rule", default="sideways", choices=("sideways", "delayed"))
+    bench.add_argument(
+        "--learn-every", type=positive, metavar="N", help="delayed: learn from one tick in N (default: 1)"
+    )
+    bench.add_argument(
+        "--ranks", type=positive, nargs="+", default=[2, 4, 8], metavar="K", help="of all replicas (default: 2 4 8)"
+    )
+    bench.add_argument(
+        "--replicas", type=positive, nargs="+", metavar="R", help="(default: the fastest number for each K)"
+    )
+    costs = bench.add_argument_group("costs", "Without options, the units are timed on this machine.")
+    costs.add_argument("--device-gflops", type=above_zero, metavar="G", help="GFLOP/s that each rank's device reaches")
+    costs.add_argument(
+        "--costs",
+        choices=("estimate", "measure"),
+        help="with --device-gflops: each unit's share of the work from its multiply-adds (default), or measured here",
+    )
+    costs.add_argument("--unit-ms", type=above_zero, metavar="MS", help="every unit takes so long for the whole batch")
+    costs.add_argument(
+        "--link-gbs", type=above_zero, default=10.0, metavar="B", help="gigabytes per second each way (default: 10)"
+    )
+    costs.add_argument(
+        "--link-us", type=above_zero, default=10.0, metavar="L", help="microseconds that a message takes (default: 10)"
+    )
+    bench.add_argument("--check", action="store_true", help="with --unit-ms: run the emulated jobs beside the plans")
+    bench.add_argument("--ticks", type=positive, default=30, help="--check: ticks of each repeat (default: 30)")
+
+
+def run_plan(options: argparse.Namespace) -> None:
+    """Plan for many ranks; exit code 1 if a check finds a plan that is off by more than 5 %."""
+    from sideways.studies.bench.plan import plan
+
+    plan(options)
+
+
 # Options of several measurements -------------------------------------------------------------------------------------
 
 
-def _add_network(bench: argparse.ArgumentParser, batch: int = 8) -> None:
-    bench.add_argument("--model", default="vgg8", help="a name (see: sideways models; default: vgg8)")
+def _add_network(bench: argparse.ArgumentParser, batch: int = 8, positional: bool = False) -> None:
+    words = "a name (see: sideways models; default: vgg8)"
+    if positional:
+        bench.add_argument("model", nargs="?", default="vgg8", help=words)
+    else:
+        bench.add_argument("--model", default="vgg8", help=words)
     bench.add_argument("--size", type=positive, default=112, help="height and width of a frame (default: 112)")
     bench.add_argument("--batch", type=positive, default=batch, help=f"samples in a batch (default: {batch})")
 

@@ -2,7 +2,12 @@
 
 import sys
 
-from sideways.mpi.training import Job
+from sideways.mpi.launch import patience_of
+from sideways.mpi.status import introduce
+from sideways.mpi.world import WORLD
 
 if __name__ == "__main__":
+    introduce(WORLD, patience_of(sys.argv[1:]))  # before the imports below, which may take some ranks long
+    from sideways.mpi.training import Job
+
     sys.exit(Job().run())

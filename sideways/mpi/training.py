@@ -21,7 +21,7 @@ from sideways.mpi.log import RankLog
 from sideways.mpi.options import config_of_ranks, parse
 from sideways.mpi.ranks import ALL, Ranks
 from sideways.mpi.setup import Rank, set_up
-from sideways.mpi.status import STATUS, Waiting, doing, introduce
+from sideways.mpi.status import STATUS, Waiting, doing
 from sideways.mpi.world import RANK, WORLD
 from sideways.rules.diagnostics import cosines
 from sideways.training.build import make_rule
@@ -103,7 +103,6 @@ class Job:
         with contextlib.ExitStack() as stack:
             try:
                 config = on_all_ranks(lambda: config_of_ranks(options))
-                introduce(WORLD, options.patience)
                 on_all_ranks(lambda: stack.enter_context(session(config)))
                 rank = set_up(options, config)
                 source = rank.source

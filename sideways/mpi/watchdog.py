@@ -28,6 +28,7 @@ from sideways.mpi.status import VARIABLE, Status
 
 RANK_VARIABLES = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID")
 PATIENCE = 60.0  # seconds, the default of --patience
+START_UP = 2  # times patience: how long a rank may wait for the others to start, before it knows their watchdogs
 BOTH = 0.5  # seconds; two signals within them are one Ctrl-C, from the terminal and from the launcher
 PR_SET_PDEATHSIG = 1  # Linux: the signal that a child gets when its parent dies
 COPIES = 3  # of each datagram that is sent only once
@@ -72,7 +73,8 @@ class Watchdog:
         self.rank = next((os.environ[name] for name in RANK_VARIABLES if name in os.environ), "?")
         number = int(self.rank) if self.rank.isdecimal() else 0
         self.host, now = socket.gethostname(), time.monotonic()
-        self.beats = Beats([Member(number, self.host, rank_pid)], number, patience, now)  # until the table arrives
+        alone = [Member(number, self.host, rank_pid)]
+        self.beats = Beats(alone, number, START_UP * patience, now)  # until the table of all ranks arrives
         self.text_of_table = b""
         self.token = ""
         self.routes: dict[int, tuple[str, int]] = {}  # rank → the address from which its watchdog was heard

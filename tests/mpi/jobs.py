@@ -1,7 +1,9 @@
 """Jobs under mpirun, and how their results are compared: shared by the tests of several ranks."""
 
 import os
+import re
 import subprocess
+from pathlib import Path
 
 import numpy as np
 
@@ -39,3 +41,22 @@ def parameters(directory):
 def same(one, other):
     """Whether two dictionaries of arrays are equal to the last bit."""
     return one.keys() == other.keys() and all(np.array_equal(one[key], other[key]) for key in one)
+
+
+def pids(job):
+    """The ranks' PIDs, read from the table that rank 0 prints."""
+    numbers = []
+    while line := job.stdout.readline():
+        if match := re.match(r"\d+ +\S+ +(\d+) +CPU", line):
+            numbers.append(int(match[1]))
+        if "this placement allows" in line:
+            return numbers
+    raise AssertionError(job.stderr.read())
+
+
+def alive(pid):
+    """Whether a process runs. A zombie, which nobody has waited for yet, does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False

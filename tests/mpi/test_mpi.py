@@ -16,7 +16,7 @@ import pytest
 from sideways.commands.main import main
 from sideways.studies.mpirun import command_of
 from sideways.training.checkpoint import find
-from tests.mpi.jobs import SHORT, parameters, run, same, start, train
+from tests.mpi.jobs import SHORT, alive, parameters, pids, run, same, start, train
 
 pytestmark = [
     pytest.mark.xdist_group("ranks"),  # one job at a time: ranks wait by spinning
@@ -149,25 +149,6 @@ def test_an_exception_in_one_rank_ends_all_with_its_place_and_traceback(tmp_path
     assert code != 0
     assert re.search(r"rank \d+ on \S+, unit conv4, tick \d+:", errors)
     assert "RuntimeError: the sky falls" in errors and errors.count("Traceback") == 1
-
-
-def pids(job):
-    """The ranks' PIDs, read from the table that rank 0 prints."""
-    numbers = []
-    while line := job.stdout.readline():
-        if match := re.match(r"\d+ +\S+ +(\d+) +CPU", line):
-            numbers.append(int(match[1]))
-        if "this placement allows" in line:
-            return numbers
-    raise AssertionError(job.stderr.read())
-
-
-def alive(pid):
-    """Whether a process runs. A zombie, which nobody has waited for yet, does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -33,6 +33,7 @@ from sideways.layers import (
 from sideways.network import FRAME, Network, Unit
 from sideways.validation import check_options
 
+MOST_UNITS = 1000  # between the first and the last convolution of vgg5
 ACTIVATIONS: dict[str, Callable[[], Layer]] = {"relu": ReLU, "tanh": Tanh, "square": Square}
 
 
@@ -209,6 +210,11 @@ def build_model(
     If shapes differ, a skip edge passes a max-pool, and for "add" a 1×1 convolution.
     Raises `InputError` for unknown names and options, and for edges that do not jump upwards over at least one unit.
     """
+    return Network(model_units(name, input_shape, classes, **options), input_shape, seed, dtype)
+
+
+def model_units(name: str, /, input_shape: Shape, classes: int | None, **options) -> list[Unit]:
+    """The units of a model, without parameters; arguments and errors as for `build_model`."""
     if name not in MODELS:
         raise InputError(f"unknown model {name!r}: choose one of {', '.join(MODELS)}")
     base, _, variant = name.partition("-")
@@ -219,7 +225,7 @@ def build_model(
         merge = options.pop("merge", merge)
     outputs = tuple(input_shape)[-1] if classes is None else classes
     stages = FAMILIES[base](outputs, **options, **({"shortcut": True} if variant == "shortcut" else {}))
-    return Network(_wired(stages, tuple(input_shape), skips, merge), input_shape, seed, dtype)
+    return _wired(stages, tuple(input_shape), skips, merge)
 
 
 def _check_model(name: str, base: str, variant: str, classes: int | None, options: dict[str, Any]) -> None:
@@ -232,6 +238,8 @@ def _check_model(name: str, base: str, variant: str, classes: int | None, option
         raise InputError(
             f"model {name!r} outputs classes: to predict frames choose {PREDICTORS[0]} or {PREDICTORS[0]}-skip"
         )
+    if not 0 <= options.get("middle", 0) <= MOST_UNITS:
+        raise InputError(f"model {name!r}: middle must be 0 … {MOST_UNITS} units, not {options['middle']}")
     if options.get("pool", 1) < 1:
         raise InputError(f"model {name!r}: pool must be at least 1 (no pooling), not {options['pool']}")
     if classes is not None and classes < 1:

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import reprlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from sideways.errors import InputError
 
+LARGEST = 2**63 - 1  # of whole numbers: what NumPy and the C library can count
 Number = TypeVar("Number", int, float)
+
+LONGEST_WORD = 400  # letters
 
 # Arguments -----------------------------------------------------------------------------------------------------------
 
@@ -22,7 +26,29 @@ class Parser(argparse.ArgumentParser):
     """A parser that refuses bad arguments in one line, with exit code 2."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: {one_line(message)}; see {self.prog} --help\n")
+
+
+def one_line(message: object) -> str:
+    """A message as a single line for any terminal, without the middle of words that are hundreds of letters long."""
+    text = "".join(c if c.isprintable() else _escaped(c) for c in str(message))
+    return " ".join(word if len(word) <= LONGEST_WORD else f"{word[:20]}…{word[-10:]}" for word in text.split(" "))
+
+
+def _escaped(character: str) -> str:
+    """A character as text: `\\xff` for a byte of a file name that is not UTF-8, else as in Python."""
+    code = ord(character)
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else character.encode("unicode_escape").decode()
+
+
+def is_text(name: str) -> bool:
+    """Say whether a name can be written into any file: UTF-8, without characters that control a terminal."""
+    return name.isprintable()
+
+
+def whole_number(text: str) -> int:
+    """Read a whole number of at most 64 bits, the type of an option of the command line."""
+    return _number(text, int, lambda value: abs(value) <= LARGEST, "a whole number")
 
 
 def positive(text: str) -> int:
@@ -45,8 +71,8 @@ def _number(text: str, kind: Callable[[str], Number], allowed: Callable[[Number]
         value = kind(text)
     except ValueError:
         value = None
-    if value is None or not allowed(value):
-        raise argparse.ArgumentTypeError(f"{description} is wanted, not {text!r}")
+    if value is None or not allowed(value) or (isinstance(value, int) and abs(value) > LARGEST):
+        raise argparse.ArgumentTypeError(f"{description} is wanted, not {shown(text)}")
     return value
 
 
@@ -110,7 +136,37 @@ def parameters_of(target: Callable[..., Any]) -> dict[str, tuple[Any, bool]]:
 def check_type(name: str, value: Any, hint: Any) -> None:
     """Raise `InputError`, which names the option, unless the value is of the type."""
     if not fits(value, hint):
-        raise InputError(f"{name} must be {type_in_words(hint)}, not {value!r}")
+        raise InputError(f"{name} must be {type_in_words(hint)}, not {shown(value)}")
+
+
+def check_numbers(name: str, value: Any) -> None:
+    """Raise `InputError`, which names the option, if a whole number in a value or in its tables has over 64 bits."""
+    if isinstance(value, dict):
+        for key, entry in value.items():
+            check_numbers(f"{name}.{key}", entry)
+    elif isinstance(value, list | tuple):
+        for entry in value:
+            check_numbers(name, entry)
+    elif isinstance(value, int) and abs(value) > LARGEST:
+        raise InputError(f"{name}: whole numbers must be below 2**63, not {shown(value)}")
+
+
+class _Short(reprlib.Repr):
+    """Values as messages show them: shortened if they are long or nested deeply, however large their numbers are."""
+
+    def repr_int(self, value: int, level: int) -> str:
+        bits = value.bit_length()
+        return repr(value) if bits <= 128 else f"a whole number of about {round(bits * 0.30103):,} digits"
+
+
+_SHORT = _Short()
+_SHORT.maxstring = _SHORT.maxother = 120
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 20
+
+
+def shown(value: object) -> str:
+    """A value as messages show it: its `repr`, but short."""
+    return _SHORT.repr(value)
 
 
 def fits(value: Any, hint: Any) -> bool:

@@ -28,6 +28,8 @@ LEVELS = [  # each line may import the lines above it
     "sideways.training.parameters sideways.training.metrics sideways.training.memory sideways.training.prefetch",
     "sideways.training.config",
     "sideways.training.build sideways.training.evaluation",
+    "sideways.training.needs",
+    "sideways.training.manifest",
     "sideways.training.checkpoint",
     "sideways.training.log sideways.training.options",
     "sideways.training.loop sideways.training.report",

@@ -105,6 +105,12 @@ def gpu() -> str | None:
     return f"{properties['name'].decode()}, CuPy {_current().__version__}"
 
 
+def device_memory() -> int:
+    """The bytes that are free on the GPU that computes, with those that CuPy's pool keeps for new arrays."""
+    free, _ = cuda().runtime.memGetInfo()
+    return free + _current().get_default_memory_pool().free_bytes()
+
+
 def cuda() -> Any:
     """CuPy's module of streams, events and memory."""
     return _current().cuda

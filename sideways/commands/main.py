@@ -30,7 +30,7 @@ from sideways.commands import (
 )
 from sideways.errors import DivergedError, InputError
 from sideways.mpi.launch import ranks_started, start
-from sideways.validation import Parser
+from sideways.validation import Parser, one_line
 
 COMMANDS = {  # in the order of `sideways --help`
     "train": train,
@@ -70,6 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         file = f"{error.filename}: " if error.filename else ""
         return _complain(f"{file}{error.strerror or error}", 2)
+    except MemoryError as error:
+        return _complain(f"out of memory: {error or 'an array does not fit'}; choose a smaller --batch or model", 2)
     except DivergedError as error:
         return _complain(error, 1)
     except KeyboardInterrupt as interrupt:
@@ -97,5 +99,5 @@ def command_line(name: str | None = None) -> argparse.ArgumentParser:
 
 
 def _complain(message: object, exit_code: int) -> int:
-    print(f"sideways: {message}", file=sys.stderr)
+    print(f"sideways: {one_line(message)}", file=sys.stderr)
     return exit_code

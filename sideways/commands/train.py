@@ -11,7 +11,9 @@ from pathlib import Path
 from sideways.errors import InputError, Interrupted
 from sideways.training.config import Config
 from sideways.training.report.result import Result, in_words
+from sideways.validation import whole_number
 
+MOST_SEEDS = 10_000
 HELP = "train a network and evaluate it on held-out clips"
 
 
@@ -29,10 +31,13 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     add_run_options(parser)
     parser.add_argument(
-        "--seeds", type=int, default=1, help="run this many seeds, from --seed on, and print mean and spread"
+        "--seeds", type=whole_number, default=1, help="run this many seeds, from --seed on, and print mean and spread"
     )
     parser.add_argument(
-        "--processes", type=int, default=os.cpu_count() or 1, help="runs at a time (default: one for each core)"
+        "--processes",
+        type=whole_number,
+        default=os.cpu_count() or 1,
+        help="runs at a time (default: one for each core)",
     )
     parser.set_defaults(run=run)
 
@@ -54,6 +59,8 @@ def run(options: argparse.Namespace) -> None:
         splits = list(splits_of(str(config.task_options.get("data", ""))))
     if options.seeds < 1 or options.processes < 1:
         raise InputError("--seeds and --processes must be at least 1")
+    if options.seeds > MOST_SEEDS:
+        raise InputError(f"--seeds must be at most {MOST_SEEDS}, not {options.seeds}")
     several = options.seeds * len(splits) > 1
     directory = run_directory(options, several)
     runs = list(_runs(config, directory, range(config.seed, config.seed + options.seeds), splits))

@@ -29,6 +29,8 @@ class _Crops(Task):
     Raises `InputError` for videos that cannot be read, or are too small or too short.
     """
 
+    bytes_to_make = 24  # float64: the crops one by one, all together, and standardised
+
     def __init__(
         self,
         seed: int,
@@ -145,19 +147,20 @@ class Pan(_Crops):
     ):
         self.classes = check_motion(directions, speed)
         self.axes = velocities(numpy.arange(directions // 2), directions, 1.0)  # unit vectors (x, y)
-        self.steps = speed * (numpy.arange(length) - (length - 1) / 2)  # pixels from the middle of a path
+        self.speed = speed
         reach = speed * (length - 1) / 2 * float(numpy.abs(self.axes).sum(axis=0).max())
         super().__init__(seed, length, videos, size, reach, lines, held_out, most_frames)
 
     def samples(self, split, generators):
         labels = self.labels(generators)
         motions = velocities(labels, len(self.classes), 1.0)
+        steps = self.speed * (numpy.arange(self.length) - (self.length - 1) / 2)  # pixels from the middle of a path
         crops = []
         for generator, label, direction in zip(generators, labels, motions, strict=True):
             video, first, corner = self.draw_crop(split, generator)
-            offsets = generator.choice(self.steps, len(self.axes))  # J_k
+            offsets = generator.choice(steps, len(self.axes))  # J_k
             offsets[label % len(self.axes)] = 0
-            crops.append(self.crop(video, first, corner + offsets @ self.axes + self.steps[:, None] * direction))
+            crops.append(self.crop(video, first, corner + offsets @ self.axes + steps[:, None] * direction))
         return standardised(numpy.stack(crops)[..., None], FAINT), labels
 
 

@@ -23,6 +23,7 @@ class Waves(Task):
     shuffled: whether to put the frames of each clip in random order, so that nothing moves smoothly any more.
     """
 
+    bytes_to_make = 24  # complex images, and their real parts
     waves = 16
     wavelengths = (6.0, 12.0)  # pixels
     bands = 4
@@ -90,6 +91,7 @@ class Shapes(Task):
     class. speed: pixels per frame. directions: 4 or 8. size: height and width in pixels.
     """
 
+    bytes_to_make = 72  # three float64 distances for each of the shapes
     shapes = 3
 
     def __init__(self, seed: int = 0, length: int = 18, size: int = 16, speed: float = 1.0, directions: int = 4):

@@ -37,6 +37,10 @@ class Task:
     span: tuple[float, float] = (-3.0, 3.0)  # the pixel values to draw as black and as white
     predicts_frames = False  # True if the targets are frames, so that targets too must be made or decoded
 
+    # The memory that a clip takes, for each number in its frames; `training/needs.py` adds it up.
+    bytes_to_keep = 4
+    bytes_to_make = 12  # at least, at the moment when most is in use: float64 and float32
+
     # Kinds of tasks that other code has to tell apart.
     live = False  # True if each frame is used up as it arrives: no clip can be made twice, and nothing is held out
     stored = False  # True if this task itself decodes its clips from files, so that a `Loader` can decode them ahead

@@ -11,6 +11,7 @@ from sideways.errors import InputError
 from sideways.network import schedule
 from sideways.network.marks import Marks
 from sideways.network.shapes import check_graph, infer_shapes
+from sideways.network.sizes import check_parameters_fit
 from sideways.network.summary import summary
 from sideways.network.unit import FRAME, Unit
 
@@ -29,7 +30,7 @@ class Network:
         first_message[e]    the tick at which edge e = (sender, receiver) carries its first message
         path_lengths[i]     the lengths in ticks of the paths from unit i to the top, shortest first
 
-    Raises `InputError`, naming the unit, for a graph that cannot be built.
+    Raises `InputError`, naming the unit, for a graph that cannot be built, or whose parameters do not fit into memory.
     """
 
     def __init__(self, units: Sequence[Unit], input_shape: Shape, seed: int = 0, dtype: str = "float32"):
@@ -53,6 +54,7 @@ class Network:
         self.first_backward = schedule.first_backward(self.consumers, self.latency)
         self.first_message = schedule.first_messages(self.first_forward, self.first_backward, self.edges)
         self.path_lengths = schedule.path_lengths(self.consumers)
+        check_parameters_fit(units, dtype)
         for unit in units:
             unit.initialise(seed, dtype)
 

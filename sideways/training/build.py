@@ -80,7 +80,7 @@ def build_rule(
             f"cosine_every compares pseudo-gradients, which rule {config.rule!r} does not make: choose 'sideways' or "
             "'delayed', or leave out cosine_every"
         )
-    return make_rule(config, network, _optimizer(config, config.clips * task.length), rules, **more)
+    return make_rule(config, network, build_optimizer(config, config.clips * task.length), rules, **more)
 
 
 def make_rule(
@@ -111,7 +111,8 @@ def make_rule(
     return rules[config.rule](network, loss, optimizer, **options, **more)
 
 
-def _optimizer(config: Config, ticks: int) -> Optimizer:
+def build_optimizer(config: Config, ticks: int) -> Optimizer:
+    """Build the optimizer that a config names, for a run of so many ticks. Raises `InputError` for wrong settings."""
     options = dict(config.optimizer)
     name = options.pop("name", None)
     if not isinstance(name, str) or name not in OPTIMIZERS:

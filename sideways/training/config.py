@@ -8,9 +8,10 @@ from typing import Any, get_type_hints
 
 from sideways.backend import default_backend
 from sideways.errors import InputError
-from sideways.validation import check_type
+from sideways.validation import check_numbers, check_type, shown
 
 MOST_THREADS = 1024
+MOST_WORKERS = 1024
 OWNERS = {  # options of models and tasks that follow from other settings
     "input_shape": "it follows from the task's frames",
     "classes": "they follow from the task",
@@ -69,6 +70,7 @@ class Config:
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self)).items():
             check_type(name, getattr(self, name), hint)
+            check_numbers(name, getattr(self, name))
         for table, keys in (("model_options", OWNERS), ("task_options", ("seed",))):
             for key in keys:
                 if key in getattr(self, table):
@@ -76,8 +78,9 @@ class Config:
         for name in ("clips", "batch", "learn_every", "threads", "keep_checkpoints"):
             if (value := getattr(self, name)) < 1:
                 raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")
-        if self.threads > MOST_THREADS:
-            raise InputError(f"threads must be at most {MOST_THREADS}, not {self.threads}")
+        for name, most in (("threads", MOST_THREADS), ("workers", MOST_WORKERS)):
+            if (value := getattr(self, name)) > most:
+                raise InputError(f"{name} must be at most {most}, not {value}")
         counts = ("evaluation_clips", "evaluate_every", "checkpoint_every", "cosine_every", "distinct_clips")
         for name in (*counts, "horizon", "workers"):
             if (value := getattr(self, name)) < 0:
@@ -95,7 +98,7 @@ class Config:
             is_table = known[key].default is dataclasses.MISSING
             if is_table != isinstance(value, dict):
                 raise InputError(
-                    f"{source}: {key} must be {'a table' if is_table else 'a single value'}, not {value!r}"
+                    f"{source}: {key} must be {'a table' if is_table else 'a single value'}, not {shown(value)}"
                 )
         return cls(**tables)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -21,6 +22,7 @@ import numpy
 
 from sideways.backend import memory_pool, to_device
 from sideways.network import Network, Unit
+from sideways.network.sizes import BYTES, check_fits
 from sideways.rules import BPTT, Delayed, Rule
 from sideways.rules.ticking_rule import TickingRule
 
@@ -131,7 +133,17 @@ def of_unit(network: Network, unit: Unit, batch: int) -> dict[str, int]:
 
 
 def table(network: Network, batch: int = 1) -> list[tuple[str, ...]]:
-    """The rows of a table, one for each unit: its name, and megabytes saved, of scratch, and of messages."""
+    """The rows of a table, one for each unit: its name, and megabytes saved, of scratch, and of messages.
+
+    Runs every unit once. Raises `InputError`, naming the largest unit, if the activations do not fit into memory.
+    """
+    itemsize, shapes = BYTES[network.dtype], network.shapes
+    numbers = {
+        name: 2 * math.prod(unit.output_shape) + sum(math.prod(shapes[j]) for j in unit.inputs)
+        for name, unit in network.units.items()
+    }
+    largest = max(numbers, key=lambda name: numbers[name])  # the units run one after the other
+    check_fits("activations", {f"unit {largest!r} needs": batch * itemsize * numbers[largest]}, "smaller frames")
     return [
         (name, *(f"{count[part] / 1e6:.2f}" for part in ("saved", "scratch", "messages")))
         for name, unit in network.units.items()

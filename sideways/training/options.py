@@ -17,6 +17,7 @@ from sideways.training.build import OPTIMIZERS, RULES
 from sideways.training.checkpoint import find, is_run, read_meta, run_of
 from sideways.training.config import Config
 from sideways.training.recipes import load_recipe
+from sideways.validation import is_text, shown, whole_number
 
 # The recipes that are used if none is named: without --data, with files, and with a live stream.
 DEFAULT, FOR_VIDEOS, FOR_STREAMS = "waves-skip", "videos-small-skip", "stream-predictor-skip"
@@ -52,7 +53,8 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         f"with --data {FOR_VIDEOS}, with --data stream:… {FOR_STREAMS})",
     )
     for name, (kind, words) in SETTINGS.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=words, metavar=kind.__name__.upper())
+        reader = whole_number if kind is int else kind
+        parser.add_argument(f"--{name.replace('_', '-')}", type=reader, help=words, metavar=kind.__name__.upper())
     parser.add_argument(
         "--data",
         help="videos: ucf101:DIR, hmdb51:DIR, kinetics600:DIR or folder:DIR; stream:VIDEO or stream:/dev/video0",
@@ -103,7 +105,7 @@ def config_of(options: argparse.Namespace) -> Config:
         assign(tables, assignment)
     _set_optimizer(tables, options.lr, options.optimizer)
     if options.update_every is not None:
-        tables["update_every"] = int(options.update_every) if options.update_every.isdigit() else options.update_every
+        tables["update_every"] = value_of(options.update_every)
     return Config.from_tables(tables, f"recipe {options.recipe}")
 
 
@@ -156,8 +158,8 @@ def _resumed(options: argparse.Namespace) -> Config:
 
 def split_number(text: str) -> int:
     """Read the number of a split, or raise `InputError`."""
-    if not text.isdecimal():
-        raise InputError(f"--split must be the number of a split, or all, not {text!r}")
+    if not text.isdecimal() or len(text) > 9:
+        raise InputError(f"--split must be the number of a split, or all, not {shown(text)}")
     return int(text)
 
 
@@ -167,14 +169,22 @@ def assign(tables: dict[str, Any], assignment: str) -> None:
     *path, key = target.strip().split(".")
     if not equals or not key or len(path) > 1:
         raise InputError(f"--set takes TABLE.KEY=VALUE, such as task_options.speed=1.5, not {assignment!r}")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
     table = tables.setdefault(path[0], {}) if path else tables
     if not isinstance(table, dict):
         raise InputError(f"--set {assignment}: {path[0]} is not a table")
-    table[key] = value
+    table[key] = value_of(text)
+
+
+def value_of(text: str) -> Any:
+    """Read a TOML value; text that is not TOML stands for itself. Raises `InputError` for values beyond all sense."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    except (ValueError, RecursionError):  # Python reads no number of more than 4,300 digits
+        raise InputError(
+            f"{shown(text)} holds a number that is too long, or lists that are nested too deeply"
+        ) from None
 
 
 # The run directory ---------------------------------------------------------------------------------------------------
@@ -190,8 +200,8 @@ def run_directory(options: argparse.Namespace, several: bool = False) -> Path:
         return run_of(options.resume)
     runs, name = Path(options.runs), options.name
     if name is not None:
-        if not name or Path(name).name != name or name == "..":
-            raise InputError(f"--name is the name of a folder to make in {runs}, not {name!r}")
+        if not name or Path(name).name != name or name == ".." or not is_text(name):
+            raise InputError(f"--name is the name of a folder to make in {runs}, not {shown(name)}")
         holds_runs = (runs / name).is_dir() and not is_run(runs / name)
         if (runs / name).exists() and not (several and holds_runs):
             raise InputError(f"{runs / name} exists already: choose another --name, or remove it")

@@ -22,6 +22,7 @@ from sideways.training.log import RunLog, ShowProgress
 from sideways.training.loop import Trainer
 from sideways.training.memory import peak_of_clip
 from sideways.training.metrics import standard_error
+from sideways.training.needs import check_memory
 from sideways.training.parameters import save_parameters
 from sideways.training.progress import Progress
 from sideways.training.report.frames_ahead import predictions_of_run
@@ -49,6 +50,7 @@ def train(
     after Ctrl-C.
     """
     with session(config), contextlib.closing(build_task(config)) as task:
+        check_memory(config, task)
         network = build_network(config, task.frame_shape, len(task.classes))
         rule = build_rule(config, task, network)
         with Source(task, config.batch, workers=config.workers, limits=limits(config, task)) as source:

@@ -54,7 +54,7 @@ REFUSED = [
     (["--lr", "inf"], "the learning rate must be positive and finite, not inf"),
     (["--lr", "0"], "the learning rate must be positive and finite, not 0.0"),
     (["--clips", "0"], "clips must be a whole number of at least 1, not 0"),
-    (["--clips", "many"], "argument --clips: invalid int value: 'many'; see sideways train --help"),
+    (["--clips", "many"], "argument --clips: a whole number is wanted, not 'many'; see sideways train --help"),
     (["--batch", "0"], "batch must be a whole number of at least 1, not 0"),
     (["--evaluation-clips", "0"], "task 'waves' has no end: evaluation_clips must be at least 1"),
     (["--evaluate-every", "-1"], "evaluate_every must be a whole number of at least 0, not -1"),

@@ -13,6 +13,7 @@ from double.clock import Event, Pinned, Stream, clock
 from double.signatures import check, real
 
 DEVICES = 2  # how many GPUs the double shows
+MEMORY = 1 << 36  # bytes of each GPU, all of them free
 # The host waits to know the size of their results.
 SYNCHRONISING = (
     "nonzero",
@@ -141,6 +142,7 @@ _RUNTIME = types.SimpleNamespace(
     getDeviceCount=lambda: DEVICES,
     driverGetVersion=lambda: 12040,
     runtimeGetVersion=lambda: 12040,
+    memGetInfo=lambda: (MEMORY, MEMORY),
     getDeviceProperties=lambda device: {"name": f"double of a GPU, number {device}".encode()},
 )
 _CUDA = {
@@ -158,6 +160,7 @@ _OWN = {
     "copyto": _copyto,
     "asnumpy": _asnumpy,
     "may_share_memory": _may_share_memory,
+    "get_default_memory_pool": lambda: types.SimpleNamespace(free_bytes=lambda: 0),
     **{name: _created(name) for name in ("zeros", "ones", "full", "arange", "eye", "identity", "linspace")},
     **{name: _transfer(name) for name in ("array", "asarray", "ascontiguousarray")},
 }

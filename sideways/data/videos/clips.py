@@ -57,6 +57,7 @@ class VideoClips(Task):
     """
 
     stored = True
+    bytes_to_keep, bytes_to_make = 1, 2  # uint8
 
     def __init__(
         self,

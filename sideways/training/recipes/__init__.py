@@ -83,6 +83,8 @@ def _read(path: Path, source: str) -> dict[str, Any]:
         raise InputError(f"cannot read the recipe {source}: {error}") from None
     try:
         tables = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except RecursionError:
+        raise InputError(f"the recipe {source} is nested too deeply") from None
     except ValueError as error:  # JSONDecodeError and TOMLDecodeError are both a ValueError
         raise InputError(f"the recipe {source} is not valid {path.suffix[1:].upper()}: {error}") from None
     if not isinstance(tables, dict):

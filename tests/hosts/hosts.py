@@ -14,7 +14,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import NamedTuple
 
 from sideways.studies.mpirun import command_of
 
-PROGRAMS = ("ip", "sshd", "ssh", "ssh-keygen", "unshare", "nsenter", "setpriv", "mount")
+PROGRAMS = ("ip", "sshd", "ssh", "ssh-keygen", "unshare", "nsenter", "setpriv", "mount", "taskset")
 NAMESPACES = ("--net", "--uts", "--mount", "--pid")
 PATIENCE = 30.0  # seconds until an sshd must listen
 END_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")
@@ -34,6 +33,7 @@ mount -t sysfs none /sys
 mount -t tmpfs none /run
 mkdir /run/sshd
 mount --bind "$2/hosts" /etc/hosts
+for start in ~/.bashrc ~/.zshenv; do if [ -e $start ]; then mount --bind /dev/null $start; fi; done
 ip link set lo up
 exec "$3" -D -e -f "$2/$1.sshd"
 """
@@ -117,6 +117,8 @@ class Host:
 
     def __init__(self, network: Network, number: int):
         self.network, self.name, self.address = network, f"host{number}", f"10.77.0.{number}"
+        cores = sorted(os.sched_getaffinity(0))
+        self.core = ("taskset", "--cpu-list", str(cores[number % len(cores)]))  # more ranks than cores do not spin
 
     def boot(self, stack: ExitStack) -> None:
         """Start the host with its sshd, and plug in its cable."""
@@ -124,7 +126,8 @@ class Host:
         log = folder / f"{self.name}.log"
         script = ("sh", "-c", HOST, "sh", self.name, folder, sshd)
         with log.open("w") as errors:
-            unshare = _started("unshare", *NAMESPACES, "--fork", "--kill-child", "--mount-proc", *script, stderr=errors)
+            words = ("unshare", *NAMESPACES, "--fork", "--kill-child", "--mount-proc", *script)
+            unshare = _started(*self.core, *words, stderr=errors)
         stack.callback(_end, unshare)
         self.pid = _child(unshare)
         self.own = (unshare.pid, self.pid)
@@ -140,7 +143,8 @@ class Host:
 
     def words(self, *words: object) -> list[str]:
         """The command that runs a command on this host, as if typed there."""
-        return ["nsenter", "--target", str(self.pid), *NAMESPACES, "--", *END_WITH_PARENT, *map(str, words)]
+        enter = ("nsenter", "--target", str(self.pid), *NAMESPACES, "--")
+        return [*enter, *END_WITH_PARENT, *self.core, *map(str, words)]
 
     def call(self, *words: object) -> str:
         """Run a command on this host, and return its output."""
@@ -238,6 +242,7 @@ class Network:
         if flags:  # Open MPI needs some, MPICH none
             flags = ["--allow-run-as-root", "--mca", "plm_ssh_agent", str(self.ssh), "--host", slots]
             flags += ["--mca", "pml", "ob1", "--mca", "btl", "tcp,self", "--mca", "btl_tcp_if_include", "e0"]
+            flags += ["--bind-to", "none"]
         else:
             flags = ["-launcher", "ssh", "-launcher-exec", str(self.ssh), "-hosts", slots]
         return self.hosts[0].words(mpirun, *flags, "-n", ranks, python, *arguments)

@@ -1,15 +1,11 @@
 """Runs over two and three hosts end with the bits of one process, over TCP, whatever each host has on its disk."""
 
-import os
 import shutil
-import signal
-import time
 
 import pytest
 
 from sideways.commands.main import main
 from sideways.data import shipped_clips
-from sideways.data.videos.make import make
 from tests.mpi import jobs
 from tests.mpi.jobs import parameters, same
 

@@ -71,6 +71,7 @@ def of_clip(rule: Rule, frames: Iterable[Any], targets: Iterable[Any]) -> dict[s
         probe = BPTT(copy.deepcopy(network), rule.loss, target_delay=rule.target_delay)
         for frame, target in zip(frames, targets, strict=True):
             probe.unroll(frame, target)
+            probe.end_tick()
         saved = size(probe._saved)
         between_units["messages"] = 2 * max(unit["messages"] // 2 for unit in units.values())
     elif isinstance(rule, TickingRule):  # only one unit at a time saves arrays

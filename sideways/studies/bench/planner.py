@@ -128,8 +128,12 @@ class Planner:
             return ratio > 1 + GAIN
 
         stages = len(plan.groups)
-        one_each = stages == len(plan.pipeline.units)  # then more ranks for each replica need more units
-        if not any([gains(*cut_units(plan, more_ranks)) for more_ranks in (False, True)[: 1 + one_each]]):
+        cut, tick = cut_units(plan, more_ranks=False)
+        worthwhile = gains(cut, tick)
+        if stages == len(plan.pipeline.units):  # more ranks for each replica need more units
+            cut, tick_of_more = cut_units(plan, more_ranks=True)
+            worthwhile |= tick > (1 + GAIN) * tick_of_more and gains(cut, tick_of_more)
+        if not worthwhile:
             sentences.append(f"Cutting up to {MOST_CUTS} units would gain nothing.")
         more = next((r for r in range(plan.replicas + 1, self.options.batch + 1) if self.options.batch % r == 0), None)
         if more and not gains(

@@ -222,8 +222,16 @@ def test_the_bound_is_named_and_cutting_the_costliest_unit_gains_what_the_balanc
     assert bound(planned(chain(0.01, gradients=20 * MEGABYTE), 1, Link(1e9), 2)) == "the sums over the replicas"
 
 
-def command(tmp_path, *options, code=0):
-    assert main(["bench", "plan", *options, "--json", str(tmp_path / "plan.json")]) == code
+def test_delayed_with_few_marks_waits_where_ranks_pull_at_different_ticks():
+    plan = planned(chain(0.03, 0.03, 0.03, learn_every=3), 3)
+    # In three ticks, one after the other: three forward passes of 10 ms, the top's pull of 20 ms, another rank's of 30 ms.
+    assert plan.steady.tick == pytest.approx(0.08 / 3)
+    assert max(plan.steady.compute) == pytest.approx(0.06 / 3)
+    assert bound(plan) == "ranks that pull at different ticks, and so wait for each other"
+
+
+def command(tmp_path, *options):
+    assert main(["bench", "plan", *options, "--json", str(tmp_path / "plan.json")]) == 0
     return json.loads((tmp_path / "plan.json").read_text())["results"]
 
 

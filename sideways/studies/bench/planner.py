@@ -239,7 +239,7 @@ def cut_units(plan: Plan, more_ranks: bool) -> tuple[str, float]:
 
 
 def bound(plan: Plan) -> str:
-    """Name what sets the length of the tick: a unit, a link, or the way of messages between two ranks."""
+    """Name what sets the length of the tick: a unit, a link, sums, uneven ticks, or the way between two ranks."""
     steady, pipeline = plan.steady, plan.pipeline
     ranks = range(len(plan.groups))
     totals = {"compute": steady.compute, "out of": steady.sent, "into": steady.received}
@@ -251,6 +251,8 @@ def bound(plan: Plan) -> str:
         return f"{name} on rank {rank} ({pipeline.cost(name) / steady.tick:.0%} of the tick)"
     if plan.replicas > 1 and forecast(pipeline, plan.groups, plan.link).tick < (1 - GAIN) * steady.tick:
         return "the sums over the replicas"
+    if pipeline.learn_every > 1 and forecast(pipeline, plan.groups, Link()).tick > (1 - GAIN) * steady.tick:
+        return "ranks that pull at different ticks, and so wait for each other"
     owner = {name: r for r, group in enumerate(plan.groups) for name in group}
     between = [(j, i) for i, unit in pipeline.units.items() for j in unit.inputs if j != FRAME and owner[j] != owner[i]]
     j, i = max(

@@ -224,7 +224,7 @@ def test_the_bound_is_named_and_cutting_the_costliest_unit_gains_what_the_balanc
 
 def test_delayed_with_few_marks_waits_where_ranks_pull_at_different_ticks():
     plan = planned(chain(0.03, 0.03, 0.03, learn_every=3), 3)
-    # In three ticks, one after the other: three forward passes of 10 ms, the top's pull of 20 ms, another rank's of 30 ms.
+    # In three ticks, one after the other: three forward passes of 10 ms, the top's pull of 20 ms, another's of 30 ms.
     assert plan.steady.tick == pytest.approx(0.08 / 3)
     assert max(plan.steady.compute) == pytest.approx(0.06 / 3)
     assert bound(plan) == "ranks that pull at different ticks, and so wait for each other"

@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any
 
+from sideways.mpi.cleanup import shared_memory
+
 VARIABLE = "SIDEWAYS_WATCHDOG"  # in the environment of a rank: descriptors of the page and of a pipe, and a UDP port
 TEXT = 120  # bytes of each text in the page
 SIZE = 16 + 2 * TEXT
@@ -119,6 +121,7 @@ def introduce(world: Any, patience: float) -> None:
     if _PIPE < 0:
         return
     table = {"rank": world.Get_rank(), "patience": patience, "token": everyone[0][-1]}
+    table["segments"] = shared_memory(os.getpid())  # a watchdog that read this itself might have to wait for the rank
     with suppress(BrokenPipeError), open(_PIPE, "w") as pipe:  # broken: the watchdog is about to end this process
         json.dump(table | {"members": [member[:-1] for member in everyone]}, pipe)
 

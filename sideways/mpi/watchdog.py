@@ -22,22 +22,22 @@ import time
 from types import FrameType
 from typing import NoReturn
 
-from sideways.mpi.cleanup import GRACE, Segments, end_the_others, is_stopped, shared_memory
+from sideways.mpi.cleanup import GRACE, Segments, end_the_others, is_stopped
 from sideways.mpi.heartbeat import Beats, Member
 from sideways.mpi.status import VARIABLE, Status
 
 RANK_VARIABLES = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID")
 PATIENCE = 60.0  # seconds, the default of --patience
-START_UP = 2  # times patience: how long a rank may wait for the others to start, before it knows their watchdogs
+START_UP = 60.0  # seconds, or twice the patience if that is longer: how long a rank may wait for others to start
 BOTH = 0.5  # seconds; two signals within them are one Ctrl-C, from the terminal and from the launcher
 PR_SET_PDEATHSIG = 1  # Linux: the signal that a child gets when its parent dies
 COPIES = 3  # of each datagram that is sent only once
 
 
-def guard(patience: float = PATIENCE) -> None:
+def guard(start_up: float = START_UP) -> None:
     """Fork, before MPI starts. The child returns and becomes the rank; the parent stays and watches over it.
 
-    patience: seconds after which a silent rank ends the job, until the rank tells the job's own number.
+    start_up: seconds that the rank may wait for other ranks to start; then it tells the patience of the job.
     The parent passes signals on to the rank, and ends with the rank's exit code.
     """
     parent, launcher = os.getpid(), os.getppid()
@@ -58,23 +58,23 @@ def guard(patience: float = PATIENCE) -> None:
         os.close(table)
         return
     os.close(table_end)
-    Watchdog(rank_pid, launcher, patience, status, table, udp).run()
+    Watchdog(rank_pid, launcher, start_up, status, table, udp).run()
 
 
 class Watchdog:
     """The watchdog of one rank.
 
     rank_pid: the rank's process. launcher: the parent of this process. table: a pipe on which the rank tells, once MPI
-    has started, where all watchdogs are. udp: the socket of the beats.
+    has started, where all watchdogs are; start_up: seconds until then. udp: the socket of the beats.
     """
 
-    def __init__(self, rank_pid: int, launcher: int, patience: float, status: Status, table: int, udp: socket.socket):
+    def __init__(self, rank_pid: int, launcher: int, start_up: float, status: Status, table: int, udp: socket.socket):
         self.rank_pid, self.launcher, self.status, self.table, self.udp = rank_pid, launcher, status, table, udp
         self.rank = next((os.environ[name] for name in RANK_VARIABLES if name in os.environ), "?")
         number = int(self.rank) if self.rank.isdecimal() else 0
         self.host, now = socket.gethostname(), time.monotonic()
         alone = [Member(number, self.host, rank_pid)]
-        self.beats = Beats(alone, number, START_UP * patience, now)  # until the table of all ranks arrives
+        self.beats = Beats(alone, number, start_up, now)  # until the table of all ranks arrives
         self.text_of_table = b""
         self.token = ""
         self.routes: dict[int, tuple[str, int]] = {}  # rank → the address from which its watchdog was heard
@@ -127,11 +127,14 @@ class Watchdog:
             return
         code = os.waitstatus_to_exitcode(status)
         time.sleep(0.05)  # a signal to the whole process group may reach the parent after the rank
-        killed = code < 0 and -code not in [number for number, _ in self.passed_on]
+        while self._receive():
+            pass
+        # The launcher kills ranks too, once a job ends; then the reason has been told already.
+        killed = code < 0 and -code not in [number for number, _ in self.passed_on] and self.deadline is None
+        self._tell_all("end" if code else "bye")
         if killed:
             reason = f"was killed by signal {-code} ({signal.Signals(-code).name})"
             _print(f"rank {self.rank} on {self.host} (PID {self.rank_pid}) {reason}")
-        self._tell_all("end" if code else "bye")
         if code and self.rank != "?":
             end_the_others(self.launcher, self.segments)
         if killed:
@@ -143,7 +146,6 @@ class Watchdog:
         if reason:
             _print(f"{reason}. The job ends; its checkpoints stand")
         self._tell_all("end")
-        self.segments = self.segments or shared_memory(self.rank_pid)
         os.kill(self.rank_pid, signal.SIGKILL)  # works on a process that is stopped, too
         if self.rank != "?":
             end_the_others(self.launcher, self.segments)
@@ -163,7 +165,7 @@ class Watchdog:
             members = [Member(rank, *member) for rank, member in enumerate(table["members"])]
             self.beats = Beats(members, table["rank"], table["patience"], time.monotonic())
             self.token, self.next_beat = table["token"], time.monotonic()
-            self.segments = shared_memory(self.rank_pid)
+            self.segments = table["segments"]
         return False
 
     def _beat(self) -> None:
@@ -202,16 +204,20 @@ class Watchdog:
                     if rank != self.beats.own:
                         self._send(kind, rank)
 
-    def _receive(self) -> None:
-        """Receive a datagram; one that is not of this job, or not for this rank, is ignored."""
+    def _receive(self) -> bool:
+        """Receive a datagram; ignore one that is not of this job, or not for this rank. Returns False without any."""
         try:
             datagram, address = self.udp.recvfrom(1 << 12)
+        except OSError:
+            return False
+        try:
             token, kind, sender, receiver, count, activity = json.loads(datagram)
-        except (OSError, ValueError, TypeError):
-            return
+        except (ValueError, TypeError):
+            return True
         if self.token and token == self.token and receiver == self.beats.own:
             self.routes[sender] = address
             self._act_on(kind, sender, count, activity)
+        return True
 
     def _act_on(self, kind: str, sender: int, count: int, activity: str) -> None:
         beats = self.beats

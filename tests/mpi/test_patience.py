@@ -20,12 +20,12 @@ PATIENCE = 5  # seconds
 SECONDS = 30  # that the end of a job may take, on a busy machine
 OPTIONS = ["waves-skip", "--batch", "2", "--evaluation-clips", "1", "--patience", str(PATIENCE)]
 HOST = socket.gethostname()
-WATCHED = f"""
+WATCHED = """
 import os, sys
 from sideways.mpi.status import VARIABLE
 if VARIABLE not in os.environ:
     from sideways.mpi.watchdog import guard
-    guard({PATIENCE})
+    guard(float(os.environ.get("START_UP", 60)))
     os.execv(sys.executable, [sys.executable, *sys.argv])
 """  # the first lines of a script that becomes a rank with a watchdog
 
@@ -49,6 +49,7 @@ def ends(condition):
 
 
 def messages(errors):
+    """The messages of the job, without those of its launcher."""
     return [line for line in errors.splitlines() if line.startswith("sideways:")]
 
 
@@ -71,6 +72,7 @@ def test_a_rank_that_is_stopped_ends_the_job_and_is_named(tmp_path, victim, with
         os.kill(pid, signal.SIGSTOP)
     _, errors = job.communicate(timeout=PATIENCE + SECONDS)
     assert job.returncode != 0
+    assert len(messages(errors)) == 1, errors
     (message,) = messages(errors)
     reason = "nothing has been heard for" if with_watchdog else "has been stopped for"
     assert reason in message and "its checkpoints stand" in message
@@ -129,9 +131,11 @@ import sideways.mpi.world
 @pytest.mark.parametrize(
     ("lines", "place"), [(STUCK, "a message that nobody sends"), (LATE, "MPI to start")], ids=["receive", "start-up"]
 )
-def test_a_job_in_which_all_wait_inside_mpi_ends_and_says_where(tmp_path, lines, place):
-    code, _, errors = run(2, script(tmp_path, lines), timeout=2 * PATIENCE + SECONDS)
+def test_a_job_in_which_all_wait_inside_mpi_ends_and_says_where(tmp_path, monkeypatch, lines, place):
+    monkeypatch.setenv("START_UP", str(PATIENCE if lines == LATE else SECONDS))
+    code, _, errors = run(2, script(tmp_path, lines), timeout=PATIENCE + 2 * SECONDS)
     assert code != 0
+    assert len(messages(errors)) == 1, errors
     (message,) = messages(errors)
     assert re.search(r"no rank has made progress for \d+ s: rank 0 on", message)
     assert message.count(f"waiting inside MPI for {place}") == (2 if lines == STUCK else 1)
@@ -147,6 +151,7 @@ runpy.run_module("sideways.mpi.rank", run_name="__main__")
     arguments = [*OPTIONS, "--clips", "6", "--emulate-ms", "40", "--runs", str(tmp_path)]
     code, _, errors = run(2, script(tmp_path, lines), *arguments)
     assert code == 0
+    assert len(messages(errors)) == 1, errors
     (message,) = messages(errors)
     assert re.search(rf"warning: no heartbeat has reached rank 0 .* from rank 1 on {HOST} \(PID \d+\)", message)
 

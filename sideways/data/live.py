@@ -17,6 +17,8 @@ import numpy
 from sideways.data.task import SPLITS, Clip, Task
 from sideways.data.videos.clips import Normalised
 from sideways.data.videos.ffmpeg import probe
+from sideways.data.videos.processes import ffmpeg
+from sideways.data.videos.skvideo_compat import imageio_ffmpeg
 from sideways.errors import InputError
 
 QUEUE_LENGTH = 4  # frames that may wait for the learner; when one more arrives, the oldest is dropped
@@ -87,6 +89,7 @@ class LiveStream(Task):
         """Start the camera or the file, once, and wait for the first frame. Raises `InputError` if no frame arrives."""
         if self.source is not None:
             return
+        ffmpeg()
         if not self.is_camera:
             probe(self.path)
         elif not os.path.exists(self.path):
@@ -116,7 +119,8 @@ class LiveStream(Task):
             self.taken = self.given
             if self.source is not None:  # None on a rank that gets its frames from another rank
                 for _ in range(self.given):
-                    next(self.source)
+                    if next(self.source, None) is None:
+                        raise InputError(f"{self.path}: it has fewer frames than the run has used, {self.given}")
 
     def counters(self) -> dict[str, int]:
         return {"taken": self.taken, "dropped": self.dropped}
@@ -137,14 +141,12 @@ class LiveStream(Task):
 
     def _decode(self) -> Generator[numpy.ndarray]:
         """Yield frames (H, W, C) from ffmpeg without end: a camera's as they arrive, a file's in a loop."""
-        import imageio_ffmpeg  # imported here, so that other tasks do not load it
-
         height, width, channels = self.frame_shape
         # Without -readrate_initial_burst, ffmpeg sends the first half second of a file at once.
         speed = ["-re", "-readrate_initial_burst", "0.001"] if self.at_own_speed else []
         source_options = ["-f", "v4l2"] if self.is_camera else [*speed, "-stream_loop", "-1"]
         cut = f"scale={width}:{height}:force_original_aspect_ratio=increase,crop={width}:{height}"
-        frames = imageio_ffmpeg.read_frames(
+        frames = imageio_ffmpeg().read_frames(
             self.path,
             pix_fmt={1: "gray", 3: "rgb24"}[channels],
             bpp=channels,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sideways.backend import Array, Shape, generator, namespace, to_device, to_host
+from sideways.layers import form
 from sideways.layers.base import Layer
 
 
@@ -49,29 +50,39 @@ def check_layer(
 
     layer: any `Layer`. The check initialises a copy and leaves the layer itself alone.
     input_shape: the shape of one sample, such as (H, W, C).
-    Returns a `LayerReport`, to be printed or asked for `.passed`.
+    Returns a `LayerReport`, to be printed or asked for `.passed`. The report of a layer that lacks a part, or returns
+    something of another form, names this part, and has no errors of gradients.
     """
-    layer = copy.deepcopy(layer)
+    try:
+        return _checked(copy.deepcopy(layer), tuple(input_shape), batch, train, seed, step, tolerance)
+    except form.MalformedError as malformed:
+        return LayerReport(form.name_of(layer), {}, (str(malformed),), tolerance)
+
+
+def _checked(
+    layer: Layer, input_shape: Shape, batch: int, train: bool, seed: int, step: float, tolerance: float
+) -> LayerReport:
+    form.check_parts(layer)
     promised = layer.output_shape(input_shape)
     random = generator("check_layer", seed)
     layer.initialise(random, "float64")
+    form.check_arrays(layer)
     for parameter in layer.parameters.values():  # moves biases away from 0, where an error could hide
         parameter += to_device(random.normal(0, 0.1, parameter.shape))
     x = to_device(random.normal(size=(batch, *input_shape)))
-    y, saved = layer.forward(x, train)
+    y, saved = form.check_forward(layer.forward(x, train))
     broken = []
     if y.shape != (batch, *promised):
         broken.append(f"output_shape promises {promised}, forward gives {y.shape[1:]}")
     r = to_device(random.normal(size=y.shape))
     x_before, r_before = to_host(x).copy(), to_host(r).copy()
-    dx, gradients = layer.backward(r, saved)
+    dx, gradients = form.check_backward(layer.backward(r, saved))
+    broken += form.wrong_shapes(layer, x, dx, gradients)
     broken += _broken_rules(layer, x, y, r, dx, gradients, train)
     if (to_host(x) != x_before).any():
         broken.append("forward or backward writes into x")
     if (to_host(r) != r_before).any():
         broken.append("backward writes into dy")
-    if set(gradients) != set(layer.parameters):
-        broken.append(f"backward gives gradients of {sorted(gradients)}, parameters are {sorted(layer.parameters)}")
 
     def objective() -> float:
         return float((layer.forward(x, train)[0] * r).sum())

@@ -156,6 +156,147 @@ def test_check_layer_finds_what_is_wrong_with_a_layer_and_says_it(layer, words):
     assert re.search(words, str(report)), str(report)
 
 
+class NoLayerAtAll:
+    def forward(self, x, train=True):
+        return x, None
+
+    def backward(self, dy, saved):
+        return dy, {}
+
+
+class LooksLikeALayer(NoLayerAtAll):
+    def initialise(self, rng, dtype):
+        pass
+
+    def output_shape(self, shape):
+        return shape
+
+
+class NoBackward(sw.Layer):
+    def forward(self, x, train=True):
+        return x, None
+
+
+class NoForward(sw.Layer):
+    def backward(self, dy, saved):
+        return dy, {}
+
+
+class NamesAreText(Scaled):
+    parameter_names = "scale"
+
+
+class NeverSet(Scaled):
+    parameter_names = ("scale", "bias")
+
+
+class NeverSetState(Scaled):
+    state_names = ("mean",)
+
+
+class PlainNumber(Scaled):
+    def initialise(self, rng, dtype):
+        self.scale = 2.0
+
+
+class OtherDtype(Scaled):
+    def initialise(self, rng, dtype):
+        self.set_arrays("float32", scale=np.ones(1))
+
+
+class ForwardReturnsNoPair(Scaled):
+    def forward(self, x, train=True):
+        return x * self.scale
+
+
+class ForwardReturnsNoArray(Scaled):
+    def forward(self, x, train=True):
+        return [1.0], x
+
+
+class BackwardReturnsNothing(Scaled):
+    def backward(self, dy, saved):
+        pass
+
+
+class BackwardReturnsNoPair(Scaled):
+    def backward(self, dy, saved):
+        return dy * self.scale
+
+
+class BackwardReturnsATriple(Scaled):
+    def backward(self, dy, saved):
+        return (*super().backward(dy, saved), 3)
+
+
+class BackwardReturnsNoInputGradient(Scaled):
+    def backward(self, dy, saved):
+        return None, super().backward(dy, saved)[1]
+
+
+class GradientsInAList(Scaled):
+    def backward(self, dy, saved):
+        dx, gradients = super().backward(dy, saved)
+        return dx, list(gradients.values())
+
+
+class GradientIsNone(Scaled):
+    def backward(self, dy, saved):
+        return super().backward(dy, saved)[0], {"scale": None}
+
+
+class GradientOfSomethingElse(Scaled):
+    def backward(self, dy, saved):
+        dx, gradients = super().backward(dy, saved)
+        return dx, {"weight": gradients["scale"]}
+
+
+class GradientOfAnotherShape(Scaled):
+    def backward(self, dy, saved):
+        dx, gradients = super().backward(dy, saved)
+        return dx, {"scale": gradients["scale"][None, :]}
+
+
+class InputGradientOfAnotherShape(Scaled):
+    def backward(self, dy, saved):
+        dx, gradients = super().backward(dy, saved)
+        return dx[0], gradients
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        (Scaled, "Scaled is a class: check one of its layers, such as Scaled()"),
+        (NoLayerAtAll(), "the layer has no function `initialise`: derive its class from sideways.Layer"),
+        (LooksLikeALayer(), "the layer has no `parameters` and `state`: derive its class from sideways.Layer"),
+        (NoForward(), "the layer has no function `forward` of its own: write forward(self, x, train)"),
+        (NoBackward(), "the layer has no function `backward` of its own: write backward(self, dy, saved)"),
+        (NamesAreText(), "`parameter_names` must be a tuple of names, such as (\"weight\",), not 'scale'"),
+        (NeverSet(), "`parameter_names` lists 'bias', but the layer has no attribute bias: set it in `initialise`"),
+        (NeverSetState(), "`state_names` lists 'mean', but the layer has no attribute mean: set it in `initialise`"),
+        (PlainNumber(), "the attribute scale is a float, not an array: set it in `initialise`"),
+        (OtherDtype(), 'scale is float32 after `initialise` with dtype "float64"'),
+        (ForwardReturnsNoPair(), "forward must return the pair (y, saved), not an array alone"),
+        (ForwardReturnsNoArray(), "forward must return an array as y, not a list"),
+        (BackwardReturnsNothing(), "backward must return the pair (dx, gradients), not None"),
+        (BackwardReturnsNoPair(), "backward must return the pair (dx, gradients), not an array alone"),
+        (BackwardReturnsATriple(), "backward must return the pair (dx, gradients), not a tuple of 3"),
+        (BackwardReturnsNoInputGradient(), "backward must return an array as dx, not None"),
+        (GradientsInAList(), "backward must return gradients as a dict, name → array, not a list"),
+        (GradientIsNone(), "backward must return an array as the gradient of scale, not None"),
+        (GradientOfSomethingElse(), "backward gives gradients of ['weight'], parameters are ['scale']"),
+        (GradientOfAnotherShape(), "the gradient of scale has shape"),
+        (InputGradientOfAnotherShape(), "dx has shape (3, 2), x has (2, 3, 2)"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_check_layer_says_in_a_line_what_a_badly_written_layer_lacks(layer, words):
+    report = sw.check_layer(layer, (3, 2))
+    assert not report.passed
+    assert any(sentence.startswith(words) for sentence in report.broken), report
+    assert all("\n" not in sentence for sentence in report.broken)
+
+
 @given(layers(), st.sampled_from(["float32", "float64"]))
 def test_no_layer_changes_the_dtype_or_writes_into_its_arguments(layer_and_shape, dtype):
     layer, shape = layer_and_shape

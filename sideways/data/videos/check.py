@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from sideways.data.videos.datasets import Video, VideoSet, open_set
 from sideways.data.videos.ffmpeg import probe, read_frames
+from sideways.data.videos.processes import ffmpeg
 from sideways.errors import InputError, printable
 from sideways.tables import aligned
 
@@ -26,10 +27,12 @@ def check(data: str, splits: Sequence[int], length: int, fps: float, processes: 
 
     length, fps: videos shorter than this many frames at this rate are called too short (training loops them).
     processes: the number of files to open at a time, each by an ffmpeg process of its own.
+    Raises `InputError` if there is no ffmpeg.
     """
+    ffmpeg()  # where it is missing, the videos are not to blame
     video_sets = [open_set(data, split) for split in splits]
     paths = sorted({video.path for videos in video_sets for _, part in _parts(videos) for video in part if video.path})
-    with ThreadPoolExecutor(max(processes, 1)) as executor:
+    with ThreadPoolExecutor(max(min(processes, len(paths)), 1)) as executor:
         results = executor.map(lambda path: _state(path, length, fps), paths)
         bar = tqdm(results, total=len(paths), unit="video", desc=data, dynamic_ncols=True, disable=None)
         states = dict(zip(paths, bar, strict=True))

@@ -10,6 +10,7 @@ import numpy
 from sideways.data.task import SPLITS, Clip, Task
 from sideways.data.videos.datasets import Video, VideoSet, open_set
 from sideways.data.videos.decoder import Augmentation, Decoder, Order, Sample
+from sideways.data.videos.processes import ffmpeg
 from sideways.errors import InputError, printable
 
 ATTEMPTS = 5  # videos of a class to try for a training clip; if none can be read, the clip is grey
@@ -107,6 +108,7 @@ class VideoClips(Task):
 
         Raises `InputError` if no video of a split can be read: all clips would be grey, and teach nothing.
         """
+        ffmpeg()
         for split in splits:
             verb = {"train": "train", "test": "evaluate"}[split]
             self.videos.require(split, verb)

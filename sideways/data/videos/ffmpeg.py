@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy
 
-from sideways.data.videos.skvideo_compat import metadata, scikit_video
+from sideways.data.videos import processes
+from sideways.data.videos.skvideo_compat import imageio_ffmpeg, metadata, scikit_video
 from sideways.errors import InputError
 
 
@@ -25,7 +26,11 @@ class VideoInfo:
 
 
 def probe(path: str | Path) -> VideoInfo:
-    """Read a video's header. Raises `InputError`, naming the file, if the file holds no video."""
+    """Read a video's header. Raises `InputError`, naming the file, if the file holds no video.
+
+    Raises `InputError` if there is no ffmpeg, and `TimeoutError` if ffmpeg does not answer.
+    """
+    processes.ffmpeg()
     if not os.path.isfile(path):
         raise InputError(f"{path}: {'is a folder, not a video file' if os.path.isdir(path) else 'no such file'}")
     if os.path.getsize(path) == 0:
@@ -34,6 +39,8 @@ def probe(path: str | Path) -> VideoInfo:
         header = metadata(os.path.abspath(path))
         (width, height), fps, duration = header["size"], float(header["fps"]), float(header["duration"])
         is_video = not header["codec"].startswith("ansi")  # ffmpeg plays the letters of a .txt file as a film
+    except TimeoutError as error:
+        raise TimeoutError(f"{path}: {error}") from None
     except (OSError, RuntimeError, KeyError, StopIteration, ValueError):
         is_video = False
     if not is_video:
@@ -57,7 +64,8 @@ def read_frames(
     stride, start, count: every stride-th frame from frame `start` on, at most `count` of them.
     fps: frames per second to resample to, by repeating or leaving out frames, also if the video's rate varies.
     seconds: the moment of the video to start at.
-    Abandoning the iterator ends the decoder. Raises `InputError` at the first frame if the file cannot be read.
+    Abandoning the iterator ends the decoder. Raises `InputError` at the first frame if the file cannot be read, and
+    `TimeoutError` if no byte has come from ffmpeg for a while.
     """
     if stride < 1 or start < 0 or (count is not None and count < 1):
         raise InputError(f"frames need stride ≥ 1, start ≥ 0 and count ≥ 1, not {stride}, {start} and {count}")
@@ -74,12 +82,18 @@ def read_frames(
         output["-vframes"] = str(count)
     seek = {"-ss": f"{seconds:.3f}"} if seconds else {}
     reader = scikit_video().io.FFmpegReader(os.path.abspath(path), seek, output)
-    frames = 0
+    frames, output = 0, reader._proc.stdout
+    timed = reader._proc.stdout = processes.TimedPipe(output, processes.SILENCE)
     try:
         for frame in reader.nextFrame():
             frames += 1
             yield frame.reshape(height, width, -1)
+    except RuntimeError:  # scikit-video turns all errors into this one
+        if timed.gave_up:
+            raise TimeoutError(f"{path}: {processes.silent(timed.silence)}") from None
+        raise
     finally:
+        reader._proc.stdout = output
         reader._proc.kill()  # close() would wait for the decoder, which has nothing left to save
         reader._proc.communicate()
     if frames == 0:
@@ -118,13 +132,11 @@ def write_video(path: str | Path, frames: Iterable[numpy.ndarray], fps: float = 
     options: passed on to `imageio_ffmpeg.write_frames`, which does the work because the writer of scikit-video 1.1
         calls a method that NumPy arrays no longer have.
     """
-    import imageio_ffmpeg  # imported here, since most programs read videos and write none
-
     frames = iter(frames)
     first = next(frames, None)
     if first is None:
         raise InputError(f"{path}: a video needs at least one frame, and none was given")
-    writer = imageio_ffmpeg.write_frames(
+    writer = imageio_ffmpeg().write_frames(
         os.path.abspath(path),
         first.shape[1::-1],
         fps=fps,

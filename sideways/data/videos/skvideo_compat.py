@@ -3,6 +3,7 @@
 - The modules of scikit-video get back the type names that NumPy 1.24 removed; the global `numpy` is left alone.
   scikit-video 1.2 and later do not need these names, and do not get them.
 - The paths of scikit-video point to the ffmpeg program of imageio-ffmpeg.
+- Processes of ffmpeg end with the process that started them.
 - The program `ffprobe`, which imageio-ffmpeg does not contain, is replaced by a function that asks imageio-ffmpeg.
 """
 
@@ -12,11 +13,17 @@ import functools
 import importlib
 import logging
 import os
+import subprocess
 import sys
+import time
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy
+
+from sideways.data.videos.processes import end_with_parent, ffmpeg, silent
+
+HEADER_TIME = 10.0  # seconds that imageio-ffmpeg waits for the header of a video
 
 # imageio-ffmpeg warns if the width and height of a rotated video differ from those in the file, which is no error.
 logging.getLogger("imageio_ffmpeg").setLevel(logging.ERROR)
@@ -52,27 +59,41 @@ def metadata(filename: str) -> dict[str, Any]:
 @functools.lru_cache(maxsize=4096)
 def _metadata(filename: str, changed: int, size: int) -> dict[str, Any]:
     """Ask ffmpeg once for each version of a file: starting ffmpeg takes as long as decoding a second of video."""
-    import imageio_ffmpeg
-
-    frames = imageio_ffmpeg.read_frames(filename)
+    frames = imageio_ffmpeg().read_frames(filename)
+    start = time.monotonic()
     try:
         return next(frames)
+    except OSError:
+        if time.monotonic() - start > HEADER_TIME:
+            raise silent(HEADER_TIME) from None
+        raise
     finally:
         frames.close()
 
 
 @functools.cache
+def imageio_ffmpeg() -> ModuleType:
+    """Return imageio-ffmpeg, whose processes end with this one. It is imported at the first call."""
+    ffmpeg()
+    module = importlib.import_module("imageio_ffmpeg")
+    options = {"preexec_fn": end_with_parent}
+    module._io._popen_kwargs = lambda prevent_sigint=False: options  # imageio-ffmpeg asks it for options of `Popen`
+    return module
+
+
+@functools.cache
 def scikit_video() -> ModuleType:
     """Return scikit-video, ready to use. It is imported at the first call, since importing its SciPy takes long."""
-    import imageio_ffmpeg
     import skvideo
 
-    path, program = os.path.split(imageio_ffmpeg.get_ffmpeg_exe())
+    path, program = os.path.split(ffmpeg())
     skvideo._FFMPEG_PATH, skvideo._FFMPEG_APPLICATION, skvideo._HAS_FFMPEG = path, program, 1
     skvideo.scan_ffmpeg()
     for name in ("io", "measure", "datasets"):  # these modules copy the paths when they are imported
         importlib.import_module(f"skvideo.{name}")
     skvideo.io.ffmpeg.ffprobe = _probe
+    popen = functools.partial(subprocess.Popen, preexec_fn=end_with_parent)
+    skvideo.io.ffmpeg.sp = SimpleNamespace(Popen=popen, PIPE=subprocess.PIPE, STDOUT=subprocess.STDOUT)
     # With this replacement, scikit-video does not refuse unknown file name endings: ffmpeg looks into the file instead.
     skvideo.io.FFmpegReader._getSupportedDecoders = lambda _: NotImplemented
     if tuple(int(part) for part in skvideo.__version__.split(".")[:2]) < (1, 2):

@@ -12,10 +12,12 @@ from multiprocessing.connection import Connection
 
 from sideways.data.videos.decoder import Decoder
 from sideways.data.videos.loader import memory_of
+from sideways.data.videos.processes import end_with_parent
 
 
 def main() -> None:
     """Decode one sample after the other into the shared memory, until the other end of the pipe is closed."""
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # after Ctrl-C, the run ends its workers itself
     pipe = Connection(int(sys.argv[1]))
     try:

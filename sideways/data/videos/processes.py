@@ -1,0 +1,91 @@
+"""The ffmpeg program, and limits for its processes: none outlives its parent, and none may be silent for ever.
+
+scikit-video and imageio-ffmpeg start these processes; `skvideo_compat.py` gives both `end_with_parent`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+from sideways.errors import InputError
+
+SILENCE = 60.0  # seconds without a byte, after which a decoding process is ended
+PR_SET_PDEATHSIG = 1  # Linux: the signal that a process gets when its parent ends
+_LIBRARY = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def ffmpeg() -> str:
+    """The path of the ffmpeg program. Raises `InputError` if there is none, or if it does not answer."""
+    import imageio_ffmpeg  # imported here, so that programs without videos do not load it
+
+    chosen = os.environ.get("IMAGEIO_FFMPEG_EXE")
+    try:
+        program = shutil.which(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError:  # imageio-ffmpeg has no program of its own here, and finds none
+        program = None
+    if program is None:
+        place = f"IMAGEIO_FFMPEG_EXE names {chosen}, which is no program" if chosen else "there is none"
+        raise InputError(f"videos need the program ffmpeg, and {place}: pip install imageio-ffmpeg, or install ffmpeg")
+    _check_answers(program)
+    return program
+
+
+@functools.cache
+def _check_answers(program: str) -> None:
+    """Raise `InputError` unless the program states its version within a while."""
+    try:
+        subprocess.run(
+            [program, "-version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=SILENCE, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise InputError(f"the program {program} does not work as ffmpeg: {error}") from None
+
+
+def end_with_parent() -> None:
+    """Called in a new process before ffmpeg runs in it: leave Ctrl-C to the parent, and end when the parent ends."""
+    os.setpgid(0, 0)
+    if _LIBRARY is not None:
+        _LIBRARY.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class TimedPipe:
+    """The output of a process, to be read as a file. Raises `TimeoutError` if no byte comes for `silence` seconds."""
+
+    def __init__(self, pipe: Any, silence: float):
+        self.pipe, self.silence = pipe, silence
+        self.gave_up = False
+
+    def read(self, count: int) -> bytearray:
+        """Read so many bytes, or fewer if the process has ended its output."""
+        buffer = bytearray(count)
+        position = 0
+        while position < count:
+            self._wait()
+            read = os.readv(self.pipe.fileno(), [memoryview(buffer)[position:]])
+            if not read:
+                return buffer[:position]
+            position += read
+        return buffer
+
+    def _wait(self) -> None:
+        end = time.monotonic() + self.silence
+        poll = select.poll()
+        poll.register(self.pipe.fileno(), select.POLLIN | select.POLLHUP)
+        while not poll.poll(1000 * min(self.silence, 1.0)):
+            if time.monotonic() > end:
+                self.gave_up = True
+                raise silent(self.silence)
+
+
+def silent(seconds: float) -> TimeoutError:
+    """The error of a process that has been silent for too long."""
+    return TimeoutError(f"ffmpeg has sent nothing for {seconds:g} s, and was ended")

@@ -15,6 +15,7 @@ from sideways.tables import aligned
 
 Facts = list[dict[str, Any]]
 WIDTH = 12  # characters of the first column
+SLOW = 50e-6  # seconds for 8 bytes on one host; shared memory takes a few microseconds
 BITS = ("Python", "NumPy", "mpi4py", "processor", "BLAS", "OPENBLAS_NUM_THREADS")  # a difference changes the last bits
 TELLING = re.compile(
     r"Error|failed|denied|refused|not found|No such|No route|ot resolve|Host key|timed out|Abort|sideways:"
@@ -180,15 +181,19 @@ def messages(answers: Answers, placed: Sequence[str]) -> Finding:
 
 def speed(answers: Answers, versions: Answers, placed: Sequence[str]) -> Finding:
     """Show latency, bandwidth and clocks for each pair, and the transports as far as they can be told."""
-    rows, slowest, apart = [], (0.0, ""), []
+    rows, slowest, remedies = [], (0.0, ""), []
     for facts in answers.facts:
         (a, b), seconds, clock = facts["pair"], facts["seconds"], facts["clock"]
         ends = "one host" if placed[a] == placed[b] else f"{placed[a]} ↔ {placed[b]}"
         rates = [f"{size / seconds[str(size)] / 1e9:.2f}" for size in (64_000, 6_400_000)]
         rows.append([f"{a} ↔ {b}", f"{seconds['8'] * 1e6:.1f}", *rates, f"{clock * 1e3:+.2f}", ends])
         slowest = max(slowest, (seconds["6400000"], f"{a} ↔ {b}"))
+        if placed[a] == placed[b] and seconds["8"] > SLOW:
+            remedies.append(
+                f"{a} ↔ {b} is slow for one host: do other programs take its cores, or is there TCP inside?"
+            )
         if abs(clock) > 1.0:
-            apart.append(f"the clocks of {placed[a]} and {placed[b]} differ by {abs(clock):.1f} s: set them by NTP")
+            remedies.append(f"the clocks of {placed[a]} and {placed[b]} differ by {abs(clock):.1f} s: set them by NTP")
     text = _transports(answers, versions, placed)
     if rows:
         head = ("ranks", "8 B, µs", "64 kB, GB/s", "6.4 MB, GB/s", "clock, ms", "  between")
@@ -198,7 +203,7 @@ def speed(answers: Answers, versions: Answers, placed: Sequence[str]) -> Finding
         done = f"after {len(rows)} pairs" if rows else "with the first pair"
         remedy = "large messages do not pass (MTU? a container without CMA?): try UCX_TLS=tcp or OMPI_MCA_btl=self,tcp"
         return Finding("speed", [f"{problem}, {done}", *text], fails=True, remedies=[remedy])
-    return Finding("speed", text, note=bool(apart), remedies=apart)
+    return Finding("speed", text, note=bool(remedies), remedies=remedies)
 
 
 def _transports(answers: Answers, versions: Answers, placed: Sequence[str]) -> list[str]:

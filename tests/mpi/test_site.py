@@ -176,6 +176,15 @@ def test_lost_datagrams_and_clocks_apart_are_notes():
     assert finding.remedies == ["the clocks of a and b differ by 7.5 s: set them by NTP"]
 
 
+def test_a_slow_pair_on_one_host_is_a_note():
+    versions = answers(*[{"versions": {"MPI": "MPICH 5"}, "variables": []}] * 2)
+    for latency, remedies in ((2e-6, 0), (2e-3, 1)):
+        seconds = {"8": latency, "64000": 1e-4, "6400000": 0.1}
+        pair = {"host": "a", "rank": 0, "pair": [0, 1], "seconds": seconds, "clock": 0.0}
+        finding = findings.speed(Answers(2, [pair], ENDED, 9.0), versions, ["a", "a"])
+        assert len(finding.remedies) == remedies and finding.note == bool(remedies) and not finding.fails
+
+
 def test_where_rank_0_cannot_write_no_run_can(tmp_path):
     (tmp_path / "file").write_text("")
     site = Site(2, runs=str(tmp_path / "file"))

@@ -211,6 +211,6 @@ def _try_backend(backend: str, is_default: bool, has_gpu: bool) -> tuple[bool, s
 
 
 def run_if_asked_for() -> None:
-    """End the process with the table if the command is `sideways doctor`. Called if NumPy cannot be imported."""
-    if sys.argv[1:] == ["doctor"]:
+    """End the process with the table if the command is `sideways doctor …`. Called if NumPy cannot be imported."""
+    if sys.argv[1:2] == ["doctor"]:
         sys.exit(doctor())

@@ -1,5 +1,8 @@
 """Sideways, Skip-Sideways and Delayed: training a deep network on video without ever stopping for a backward pass."""
 
+from sideways import interruption as _interruption  # noqa: F401
+
+# isort: split
 try:
     import numpy as _numpy  # noqa: F401
 except Exception:

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LEVELS = [  # each line may import the lines above it
-    "sideways.errors sideways.tables",
+    "sideways.errors sideways.tables sideways.interruption",
     "sideways.doctor",
     "sideways.validation sideways.backend",
     "sideways.machine",

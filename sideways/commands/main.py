@@ -29,6 +29,7 @@ from sideways.commands import (
     train,
 )
 from sideways.errors import DivergedError, InputError
+from sideways.interruption import raise_again
 from sideways.mpi.launch import ranks_started, start
 from sideways.validation import Parser, one_line
 
@@ -60,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _complain("mpirun starts `sideways train`; the other commands run in one process, without it", 2)
         start([argument for argument in arguments if argument != name])
     options = command_line(name).parse_args(arguments)
+    raise_again()  # the imports are over, but for those that a command makes itself
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file name may hold bytes that are not UTF-8

@@ -3,7 +3,7 @@
     checkpoints/step-00001200/
         conv1.npz …     per unit: parameters, running statistics, optimizer, sums of gradients, messages waiting for it;
                         for the top also the delayed targets, and losses and outputs of the open clip
-        meta.json       counters, position in the data, config, and the size of every file
+        meta.json       counters, position in the data, config, and the SHA-256 of every file (see `manifest.py`)
 
 No pickle. Nothing in a checkpoint depends on how many ranks wrote it: each rank writes, and reads, the files of its own
 units.
@@ -11,7 +11,6 @@ units.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -29,14 +28,17 @@ from sideways.errors import InputError
 from sideways.network import Network
 from sideways.rules.rule import Rule
 from sideways.rules.state import entries_with_prefix, restore_unit, unit_state
+from sideways.rules.state_check import check_state
+from sideways.rules.ticking_rule import TickingRule
 from sideways.training.build import build_network
 from sideways.training.config import Config
-from sideways.training.parameters import read_arrays
+from sideways.training.manifest import FORMAT, DamagedError, digest_of, read_meta, read_unit, seal
+from sideways.training.parameters import write_arrays
 from sideways.training.processes import OneProcess, Processes
 from sideways.training.progress import Progress
 
+RESUME = "--resume "
 RESUME_SEVERAL = "repeat the command, with --name {}, to continue the runs that have not finished"
-FORMAT = 3
 FOLDER = "checkpoints"
 PREFIX = "step-"
 PER_SAMPLE = ("message.", "target.", "output.", "input.")  # arrays with one entry per sample of the batch
@@ -67,8 +69,9 @@ class Checkpoints:
         """Write all state into a draft folder, then publish the draft by renaming it.
 
         Writes nothing if the newest checkpoint already holds this moment of the run. Raises `InputError` if the disk
-        refuses.
+        refuses, or if the run directory is gone.
         """
+        rule.check_whole()
         final = self.folder / f"{PREFIX}{rule.ticks:08d}"
         if self.newest == _moment(rule, progress):
             return final
@@ -76,15 +79,17 @@ class Checkpoints:
         broken_files = self.processes.gather(self.source.broken)
         try:
             if self.processes.is_leader:
+                check_run(self.directory)
                 for abandoned in self.folder.glob(f".{PREFIX}*"):  # left by runs that were killed
                     shutil.rmtree(abandoned, ignore_errors=True)
                 draft.mkdir(parents=True)
             self.processes.barrier()
-            self._write_units(draft, rule, progress)
-            self.processes.barrier()
+            digests = self.processes.gather(self._write_units(draft, rule, progress))  # waits for all processes
             if self.processes.is_leader:
-                self._publish(draft, final, rule, progress, broken_files)
+                self._publish(draft, final, rule, progress, broken_files, digests)
         except OSError as error:
+            if self.processes.is_leader:
+                check_run(self.directory)
             if self.processes.alone:  # other ranks may still write into the draft; the next `save` removes it
                 shutil.rmtree(draft, ignore_errors=True)
             raise InputError(f"cannot write the checkpoint {final}: {error.strerror or error}") from None
@@ -92,7 +97,9 @@ class Checkpoints:
         self.processes.barrier()
         return final
 
-    def _write_units(self, draft: Path, rule: Rule, progress: Progress) -> None:
+    def _write_units(self, draft: Path, rule: Rule, progress: Progress) -> dict[str, str]:
+        """Write the units of this process. Returns file → SHA-256."""
+        digests = {}
         for name in rule.owned:
             entries: dict[str, Any] = dict(unit_state(rule, name))
             if name == rule.network.top.name:
@@ -100,18 +107,28 @@ class Checkpoints:
                 entries |= {f"output.{i}": output for i, output in enumerate(progress.outputs)}
             arrays: dict[str, Any] = {key: self.processes.join(key, to_host(value)) for key, value in entries.items()}
             if all(array is not None for array in arrays.values()):
-                _write(draft / f"{name}.npz", partial(numpy.savez, **arrays))
+                path = draft / f"{name}.npz"
+                _write(path, partial(write_arrays, arrays=arrays))
+                digests[path.name] = digest_of(path)
+        return digests
 
-    def _publish(self, draft: Path, final: Path, rule: Rule, progress: Progress, broken_files: dict[str, str]) -> None:
+    def _publish(
+        self,
+        draft: Path,
+        final: Path,
+        rule: Rule,
+        progress: Progress,
+        broken_files: dict[str, str],
+        digests: dict[str, str],
+    ) -> None:
         """Write meta.json, give the draft its final name, and remove checkpoints that are not to be kept."""
         task = self.source.task
         meta: dict[str, Any] = {"format": FORMAT, "ticks": rule.ticks, "clock": rule.clock}
         meta |= {key: getattr(progress, key) for key in COUNTERS}
-        meta["files"] = {path.name: path.stat().st_size for path in sorted(draft.glob("*.npz"))}
-        meta |= {"frame_shape": task.frame_shape, "classes": task.classes, "span": task.span}
+        meta |= {"files": digests, "frame_shape": task.frame_shape, "classes": task.classes, "span": task.span}
         meta |= {"data": task.fingerprint, "skipped": broken_files, "counters": self.source.counters()}
         meta["config"] = self.config.to_tables()
-        _write(draft / "meta.json", lambda file: file.write(json.dumps(meta, indent=2).encode()))
+        _write(draft / "meta.json", lambda file: file.write(seal(meta)))
         if final.exists():  # the run was resumed from an earlier checkpoint
             final.rename(self.folder / f".{PREFIX}replaced")
         draft.rename(final)
@@ -125,27 +142,54 @@ class Checkpoints:
         """Restore a fresh rule and its source to the moment of a checkpoint.
 
         part: the samples of the batch that a replica trains on. Raises `InputError` if a file is damaged, or is not of
-        this network and data.
+        this network and data; nothing is restored from a file that is.
         """
-        meta = read_meta(path)
-        self._check_data(path, meta)
-        progress = Progress(**{key: meta[key] for key in COUNTERS if key in meta})
+        try:
+            meta = read_meta(path)
+            self._check_data(path, meta)
+            self._check_moment(path, meta, rule)
+            return self._restore(path, meta, rule, part)
+        except DamagedError as error:
+            raise with_earlier(path, error, RESUME) from None
+
+    def _restore(self, path: Path, meta: dict[str, Any], rule: Rule, part: slice) -> Progress:
+        progress = Progress(**{key: meta[key] for key in COUNTERS})
         rule.ticks, rule.clock = meta["ticks"], meta["clock"]
         self.saved_at = rule.ticks
         for name in rule.owned:
-            entries = read_unit(path, name)
+            entries = read_unit(path, meta, name)
             try:
-                own = {key: value[part] if key.startswith(PER_SAMPLE) else value for key, value in entries.items()}
-                restore_unit(rule, name, own)
-            except (KeyError, ValueError) as error:
-                raise InputError(f"{path}: unit {name!r} is not of this network ({error})") from None
+                check_state(rule, name, entries, self.config.batch, progress.tick)
+            except InputError as error:
+                raise DamagedError(f"{path}: unit {name!r} is not of this network and moment: {error}") from None
+            own = {key: value[part] if key.startswith(PER_SAMPLE) else value for key, value in entries.items()}
+            restore_unit(rule, name, own)
             if name == rule.network.top.name:
                 progress.losses = list(_numbered("loss", entries))
                 progress.outputs = [output[part] for output in _numbered("output", entries)]
-        self.source.resume(meta.get("skipped", {}), progress.given, progress.tick, meta.get("counters", {}))
+        self.source.resume(meta["skipped"], progress.given, progress.tick, meta["counters"])
         if path.resolve() == (self.folder / path.name).resolve():
             self.newest = _moment(rule, progress)
         return progress
+
+    def _check_moment(self, path: Path, meta: dict[str, Any], rule: Rule) -> None:
+        """Raise `DamagedError` if the counters contradict each other, or are not of this run."""
+        task, length, clips = self.source.task, self.source.task.length, self.config.clips
+        ticks, clip, tick = meta["ticks"], meta["clip"], meta["tick"]
+        stream = isinstance(rule, TickingRule) and rule.boundary == "stream"
+        whole = tick == 0 or (tick < length and clip < clips and not rule.whole_clips)
+        fault = ""
+        if clip > clips or not whole or ticks != clip * length + tick or ticks_of(path) not in (-1, ticks):
+            fault = f"tick {ticks} is not tick {tick} after {clip} of {clips} clips of {length} ticks"
+        elif meta["clock"] != (ticks if stream else tick):
+            fault = f"clock is {meta['clock']} in tick {ticks}"
+        elif (tuple(meta["frame_shape"]), tuple(meta["span"])) != (tuple(task.frame_shape), tuple(task.span)):
+            fault = f"frames of shape {tuple(meta['frame_shape'])} and span {tuple(meta['span'])}; the data's are "
+            fault += f"{tuple(task.frame_shape)}, {tuple(task.span)}"
+        elif meta["counters"].keys() != self.source.counters().keys() or min(meta["counters"].values(), default=0) < 0:
+            fault = f"counters {meta['counters']} are not of this data"
+        if fault:
+            raise DamagedError(f"{path}: not a checkpoint of this run: {fault}")
 
     def _check_data(self, path: Path, meta: dict[str, Any]) -> None:
         """Raise `InputError` for data of other classes; warn if the files of the data have changed."""
@@ -155,7 +199,7 @@ class Checkpoints:
                 f"{path}: this run tells {len(meta['classes'])} classes ({_first_three(meta['classes'])}); the data "
                 f"now has {len(task.classes)} ({_first_three(task.classes)})"
             )
-        if self.processes.is_leader and meta.get("data", task.fingerprint) != task.fingerprint:
+        if self.processes.is_leader and meta["data"] != task.fingerprint:
             print(
                 f"sideways: warning: {path}: the listed videos, or the files present, have changed since; the run goes "
                 "on with the files present, and will not end with the bits of an uninterrupted run",
@@ -197,8 +241,17 @@ def run_of(path: Path) -> Path:
     return run
 
 
-def find(folder: str | Path) -> Path:
-    """Find a usable checkpoint: the folder itself, or the newest one of a run. Raises `InputError` without one."""
+def check_run(directory: Path) -> None:
+    """Raise `InputError` if the directory of a run that is under way was removed or moved."""
+    if not is_run(directory):
+        raise InputError(f"the run directory {directory} is gone: it was removed or moved while the run was under way")
+
+
+def find(folder: str | Path, option: str = "") -> Path:
+    """Find a usable checkpoint: the folder itself, or the newest one of a run. Raises `InputError` without one.
+
+    option: what the user would write before the name of another checkpoint.
+    """
     path = Path(folder)
     if not path.is_dir():
         raise InputError(f"{path}: no such folder; a run (runs/NAME) or a checkpoint (…/{FOLDER}/{PREFIX}…) is wanted")
@@ -210,46 +263,29 @@ def find(folder: str | Path) -> Path:
         )
     elif not path.name.startswith(PREFIX):
         raise InputError(f"{path}: no checkpoint in it (looked for {FOLDER}/{PREFIX}…)")
-    check(path)
+    try:
+        check(path)
+    except DamagedError as error:
+        raise with_earlier(path, error, option) from None
     return path
 
 
 def check(path: Path) -> None:
-    """Raise `InputError` if a checkpoint is not whole; the message names the newest whole checkpoint before it."""
-    try:
-        read_meta(path)
-        for name in json.loads((path / "meta.json").read_text())["files"]:
-            read_unit(path, name.removesuffix(".npz"))
-    except InputError as error:
-        for earlier in reversed([other for other in listed(path.parent.parent) if ticks_of(other) < ticks_of(path)]):
-            try:
-                check(earlier)
-            except InputError:
-                continue
-            raise InputError(f"{error}; an earlier checkpoint is whole: {earlier}") from None
-        raise
+    """Raise `DamagedError` if a checkpoint is not whole: every file is read, and compared with its checksum."""
+    meta = read_meta(path)
+    for name in meta["files"]:
+        read_unit(path, meta, name.removesuffix(".npz"))
 
 
-def read_meta(path: Path) -> dict[str, Any]:
-    """Read meta.json, and check the sizes of the files that it names."""
-    try:
-        meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
-        files, is_readable = meta["files"], meta["format"] == FORMAT
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: not a checkpoint of this project (no usable meta.json)") from None
-    if not is_readable:
-        raise InputError(f"{path}: a checkpoint of format {meta['format']}; this version reads format {FORMAT}")
-    for name, size in files.items():
-        actual = (path / name).stat().st_size if (path / name).is_file() else None
-        if actual != size:
-            fault = "is missing" if actual is None else f"has {actual} bytes instead of {size}"
-            raise InputError(f"{path}: not a whole checkpoint: {name} {fault}")
-    return meta
-
-
-def read_unit(path: Path, name: str) -> dict[str, numpy.ndarray]:
-    """Read the arrays of one unit."""
-    return read_arrays(path / f"{name}.npz", f"{path}: not a whole checkpoint: {name}.npz cannot be read")
+def with_earlier(path: Path, error: DamagedError, option: str) -> InputError:
+    """The error, which also names the newest whole checkpoint before the damaged one, if there is any."""
+    for earlier in reversed([other for other in listed(path.parent.parent) if ticks_of(other) < ticks_of(path)]):
+        try:
+            check(earlier)
+        except DamagedError:
+            continue
+        return InputError(f"{error}; an earlier checkpoint is whole: {option}{earlier}")
+    return error
 
 
 @dataclass(frozen=True)
@@ -263,17 +299,19 @@ class TrainedNetwork:
 
 
 def load_trained(path: Path) -> TrainedNetwork:
-    """Build the network of a checkpoint. Raises `InputError` if a file lacks an array."""
+    """Build the network of a checkpoint. Raises `InputError` if a file is damaged, or lacks an array."""
     meta = read_meta(path)
     config = replace(Config.from_tables(meta["config"], str(path)), init="")
     network = build_network(config, tuple(meta["frame_shape"]), len(meta["classes"]))
     for name, unit in network.units.items():
-        entries = read_unit(path, name)
+        entries = read_unit(path, meta, name)
         for kind, arrays in (("parameters", unit.parameters), ("state", unit.state)):
             for key, array in arrays.items():
-                if f"{kind}.{key}" not in entries:
-                    raise InputError(f"{path}: not a whole checkpoint: {name}.npz lacks {kind}.{key}")
-                array[...] = to_device(entries[f"{kind}.{key}"])
+                entry = entries.get(f"{kind}.{key}")
+                if entry is None or entry.shape != array.shape or entry.dtype != array.dtype:
+                    fault = "lacks" if entry is None else f"has {entry.shape} instead of {array.shape} in"
+                    raise InputError(f"{path}: not a whole checkpoint: {name}.npz {fault} {kind}.{key}")
+                array[...] = to_device(entry)
     return TrainedNetwork(config, network, tuple(meta["classes"]), tuple(meta["span"]))
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from sideways.training.checkpoint import check_run
 from sideways.training.evaluation import Metrics
 from sideways.training.progress import Progress
 
@@ -48,6 +49,7 @@ class RunLog:
     """
 
     def __init__(self, directory: Path, show: ShowProgress, progress: Progress):
+        self.directory = directory
         path = directory / "metrics.jsonl"
         size = _size_to_continue_at(path, progress.metrics_bytes)
         self.file = path.open("r+b" if path.exists() else "wb")
@@ -85,11 +87,13 @@ class RunLog:
             self.write(kind="cosine", clip=clip, tick=tick, cosines=cosines)
 
     def write(self, **line: Any) -> None:
-        """Append a line to metrics.jsonl."""
+        """Append a line to metrics.jsonl. Raises `InputError` if the run directory is gone."""
+        check_run(self.directory)
         self.file.write(json.dumps(line).encode() + b"\n")
         self.file.flush()
 
     def flush(self) -> int:
+        check_run(self.directory)
         os.fsync(self.file.fileno())
         return self.file.tell()
 

@@ -14,7 +14,7 @@ from sideways.data.registry import TASKS
 from sideways.errors import InputError
 from sideways.models import MODELS
 from sideways.training.build import OPTIMIZERS, RULES
-from sideways.training.checkpoint import find, is_run, read_meta, run_of
+from sideways.training.checkpoint import RESUME, find, is_run, read_meta, run_of
 from sideways.training.config import Config
 from sideways.training.recipes import load_recipe
 from sideways.validation import is_text, shown, whole_number
@@ -144,7 +144,7 @@ def _resumed(options: argparse.Namespace) -> Config:
             f"--resume keeps the settings of the run: leave out {changed[0].replace('_', '-')}; only --workers may "
             "change, and --data if the same data now lies elsewhere"
         )
-    options.resume = find(options.resume)
+    options.resume = find(options.resume, RESUME)
     run_of(options.resume)
     config = Config.from_tables(read_meta(options.resume)["config"], str(options.resume))
     config = replace(config, init="")  # the checkpoint has the parameters, and the file of --init may be gone

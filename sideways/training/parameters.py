@@ -112,10 +112,13 @@ def save_parameters(network: Network, path: Path) -> None:
 
 
 def write_arrays(file: BinaryIO, arrays: dict[str, Any]) -> None:
-    """Write the arrays as an .npz."""
+    """Write the arrays as an .npz, as `numpy.savez` does. `KeyboardInterrupt` may come at any moment."""
+    archive = zipfile.ZipFile(file, "w")
     try:
-        numpy.savez(file, **arrays)
-    except ValueError as error:
-        if isinstance(error.__context__, KeyboardInterrupt):  # the archive cannot be closed within an array
-            raise KeyboardInterrupt from None
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                numpy.lib.format.write_array(member, numpy.asanyarray(array), allow_pickle=False)
+        archive.close()
+    except BaseException:
+        archive.fp = None  # interrupted within an array the archive cannot be closed, not even when it is freed
         raise

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from sideways.backend import use_backend
 from sideways.data import Source, Task
-from sideways.errors import InputError
+from sideways.errors import InputError, Interrupted
 from sideways.training.build import build_network, build_rule, build_task, make_rule
 from sideways.training.checkpoint import Checkpoints
 from sideways.training.config import Config
@@ -63,12 +63,22 @@ def train(
                 trainer = Trainer(rule, source, config, log, checkpoints, progress)
                 scores = trainer.run()
             skipped = source.skipped
-        memory = None  # not measured on videos, which would have to be decoded again
-        if not task.stored and not task.live:
-            clip = task.clip("train", 0, config.batch)
-            memory = peak_of_clip(rule, clip.frames, clip.targets)
         assert scores is not None  # this process owns the top
-        return finish(trainer, scores, skipped, memory)
+        try:
+            return finish(trainer, scores, skipped, _memory_of_clip(trainer))
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"interrupted after the training; to write the results: --resume {checkpoints.save(rule, progress)}"
+            ) from None
+
+
+def _memory_of_clip(trainer: Trainer) -> int | None:
+    """The peak bytes of training on a clip; not measured on videos, which would have to be decoded again."""
+    task = trainer.source.task
+    if task.stored or task.live:
+        return None
+    clip = task.clip("train", 0, trainer.config.batch)
+    return peak_of_clip(trainer.rule, clip.frames, clip.targets)
 
 
 def limits(config: Config, task: Task) -> dict[str, int]:
@@ -125,4 +135,6 @@ def create_directory(directory: Path, config: Config) -> None:
         raise InputError(f"{directory} exists already: choose another --name, or remove it") from None
     except OSError as error:
         raise InputError(f"cannot create {directory}: {error.strerror}") from None
-    (directory / "config.json").write_text(json.dumps(config.to_tables(), indent=2) + "\n")
+    draft = directory / ".config.json"
+    draft.write_text(json.dumps(config.to_tables(), indent=2) + "\n")
+    draft.replace(directory / "config.json")  # the file is whole, or is not there

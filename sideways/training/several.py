@@ -73,7 +73,7 @@ def resume_several(jobs: list[Job], processes: int, directory: Path) -> list[Res
     for config, folder in jobs:
         if not folder.exists():
             continue
-        if not is_run(folder) or json.loads((folder / "config.json").read_text()) != config.to_tables():
+        if not is_run(folder) or _tables(folder / "config.json") != config.to_tables():
             raise InputError(f"{folder} exists already, with other settings: choose another --name, or remove it")
         if (folder / "results.json").exists():
             finished[folder] = read_result(folder / "results.json")
@@ -86,6 +86,14 @@ def resume_several(jobs: list[Job], processes: int, directory: Path) -> list[Res
         results = train_many(missing, processes, directory.name, starts=starts)
         finished |= {folder: result for (_, folder), result in zip(missing, results, strict=True)}
     return [finished[folder] for _, folder in jobs]
+
+
+def _tables(path: Path) -> Any:
+    """Read config.json. Raises `InputError` if it cannot be read."""
+    try:
+        return json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read ({error}): remove {path.parent} to begin this run anew") from None
 
 
 def _side_by_side(

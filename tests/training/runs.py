@@ -1,11 +1,13 @@
 """Short runs and how their results are compared: shared by the tests of training."""
 
+import hashlib
 import json
 from dataclasses import replace
 
 import numpy as np
 
 from sideways.training.config import Config
+from sideways.training.manifest import seal
 
 TINY = Config(
     model="vgg5-skip",
@@ -43,3 +45,23 @@ def lines(directory, kind):
     """The lines of one kind in a run's metrics.jsonl."""
     metrics = (directory / "metrics.jsonl").read_text().splitlines()
     return [line for line in map(json.loads, metrics) if line["kind"] == kind]
+
+
+MISSING = object()  # for `edit`: no such field
+
+
+def edit(step, **fields):
+    """Change fields of a checkpoint's meta.json, and all checksums to match, as somebody with bad intentions would."""
+    path = step / "meta.json"
+    meta = json.loads(path.read_text()) | fields
+    path.write_bytes(seal({key: value for key, value in meta.items() if key != "sha256" and value is not MISSING}))
+
+
+def replace_array(step, unit, key, array):
+    """Replace an array of a unit in a checkpoint, or remove it (None), and change the checksums to match."""
+    path = step / f"{unit}.npz"
+    with np.load(path) as file:
+        arrays = dict(file) | {key: array}
+    np.savez(path, **{name: value for name, value in arrays.items() if value is not None})
+    files = json.loads((step / "meta.json").read_text())["files"]
+    edit(step, files=files | {path.name: hashlib.sha256(path.read_bytes()).hexdigest()})

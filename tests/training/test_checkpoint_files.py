@@ -18,7 +18,7 @@ from sideways.commands.main import main
 from sideways.errors import Interrupted
 from sideways.training.checkpoint import Checkpoints, find, listed, load_trained
 from sideways.training.run import train
-from tests.training.runs import RUN, parameters
+from tests.training.runs import RUN, edit, parameters, replace_array
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -55,11 +55,20 @@ def test_no_checkpoint_holds_a_pickle(tmp_path):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda step: (step / "conv2.npz").write_bytes((step / "conv2.npz").read_bytes()[:-100]), "instead of"),
+        (lambda step: (step / "conv2.npz").write_bytes((step / "conv2.npz").read_bytes()[:-100]), "checksum"),
         (lambda step: (step / "conv2.npz").unlink(), "conv2.npz is missing"),
         (lambda step: (step / "meta.json").write_text("{"), "not a checkpoint of this project"),
         (lambda step: (step / "meta.json").write_text('{"format": 99, "files": {}}'), "format 99"),
-        (lambda step: _flip(step / "conv2.npz"), "cannot be read"),
+        (lambda step: _flip(step / "conv2.npz"), "conv2.npz does not match its checksum"),
+        (lambda step: edit(step, ticks=-5), "ticks must not be negative"),
+        (lambda step: edit(step, ticks=10**6), "step-00000055: not a checkpoint of this run: tick 1000000 is not"),
+        (lambda step: edit(step, clip=2.0), "clip must be a whole number, not 2.0"),
+        (lambda step: edit(step, counters=None), "counters must be a table"),
+        (lambda step: edit(step, frame_shape=[8, 8, 3]), "frames of shape (8, 8, 3)"),
+        (lambda step: replace_array(step, "conv2", "parameters.0.weight", np.ones(1, "f")), "expected is (3, 3, 4, 4)"),
+        (lambda step: replace_array(step, "conv2", "optimizer.first.0.bias", np.ones(7, "f")), "has shape (7,)"),
+        (lambda step: replace_array(step, "conv2", "updates", np.array(10**9)), "updates is 1000000000 after 55 ticks"),
+        (lambda step: replace_array(step, "head", "message.54.conv4", np.ones(1, "f")), "has no place in it"),
     ],
 )
 def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_is_offered(tmp_path, capsys, damage, words):
@@ -68,8 +77,8 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_is_offered(tmp_pa
     assert main(["train", "--resume", str(tmp_path / "run")]) == 2
     error = capsys.readouterr().err
     assert words in error and error.count("\n") == 1
-    offered = error.strip().rpartition("whole: ")[2]
-    assert offered.endswith("step-00000049")
+    offered = error.split()[-1]
+    assert "an earlier checkpoint is whole: " in error and offered.endswith("step-00000049")
     assert main(["train", "--resume", offered]) == 0
     assert not (tmp_path / "run" / "checkpoints" / ".step-00000055").exists()
 
@@ -175,11 +184,6 @@ def test_a_checkpoint_away_from_its_run_is_not_resumed_and_nothing_is_written_be
 
 def test_a_unit_without_one_of_its_arrays_is_refused_in_a_line(tmp_path, capsys):
     train(RUN, tmp_path / "run")
-    path = listed(tmp_path / "run")[-1] / "conv2.npz"
-    with np.load(path) as file:
-        arrays = dict(file)
-    meta = path.with_name("meta.json")
-    np.savez(path, **{key: array for key, array in arrays.items() if key != "parameters.0.weight"})
-    meta.write_text(re.sub(r'"conv2.npz": \d+', f'"conv2.npz": {path.stat().st_size}', meta.read_text()))
+    replace_array(listed(tmp_path / "run")[-1], "conv2", "parameters.0.weight", None)
     assert main(["export", str(tmp_path / "run"), str(tmp_path / "out.npz")]) == 2
     assert "conv2.npz lacks parameters.0.weight" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from sideways.training.build import build_network, build_rule, build_task
 from sideways.training.checkpoint import Checkpoints
 from sideways.training.processes import OneProcess, Processes
 from sideways.training.progress import Progress
+from sideways.training.run import create_directory
 from tests.training.runs import TINY
 
 
@@ -57,6 +58,7 @@ def save(directory, processes):
     """Write a checkpoint of a run that has not begun. Returns its path; the units are conv1 … conv4 and head."""
     task = build_task(TINY)
     rule = build_rule(TINY, task, build_network(TINY, task.frame_shape, len(task.classes)))
+    create_directory(directory, TINY)
     with Source(task, TINY.batch) as source:
         return Checkpoints(directory, TINY, source, processes).save(rule, Progress())
 
@@ -65,15 +67,15 @@ UNITS = ["conv1.npz", "conv2.npz", "conv3.npz", "conv4.npz", "head.npz"]
 
 
 def test_a_process_that_does_not_lead_writes_its_units_into_the_leaders_draft_and_publishes_nothing(tmp_path):
-    draft = tmp_path / "checkpoints" / ".step-00000000"
+    draft = tmp_path / "run" / "checkpoints" / ".step-00000000"
     draft.mkdir(parents=True)  # the leader makes it
     follower = Follower()
-    final = save(tmp_path, follower)
-    assert final == tmp_path / "checkpoints" / "step-00000000"
+    final = save(tmp_path / "run", follower)
+    assert final == tmp_path / "run" / "checkpoints" / "step-00000000"
     assert not final.exists()
     assert sorted(path.name for path in draft.iterdir()) == UNITS  # and no meta.json
     assert follower.calls[:2] == ["gather", "barrier"]  # no unit is written before the leader has made the draft
-    assert follower.calls[-2:] == ["barrier", "barrier"]  # units are written; the checkpoint is published
+    assert follower.calls[-2:] == ["gather", "barrier"]  # units are written; the checkpoint is published
     assert all(call.startswith("join ") for call in follower.calls[2:-2])
     assert "join parameters.0.weight" in follower.calls
 

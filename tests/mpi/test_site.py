@@ -257,3 +257,15 @@ def test_without_mpirun_the_way_to_get_one_is_told(monkeypatch):
     monkeypatch.setattr("sys.executable", str(Path("/nowhere/python")))
     with pytest.raises(InputError, match="there is no mpirun: pip install"):
         check_site(Site(2))
+
+
+def test_with_a_broken_numpy_the_table_of_this_machine_is_printed(tmp_path):
+    (tmp_path / "numpy.py").write_text("raise ImportError('no such thing')")
+    done = subprocess.run(
+        [sys.executable, "-m", "sideways", "doctor", "--mpi"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
+        text=True,
+        capture_output=True,
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert re.search(r"^NumPy +no: no such thing$", done.stdout, re.MULTILINE)

@@ -22,6 +22,7 @@ from sideways.network import FRAME, Network
 from sideways.rules import Sideways
 from sideways.training.build import build_network, build_rule, build_task
 from sideways.training.config import Config
+from sideways.training.needs import check_memory
 from sideways.training.run import limits
 
 REPLICATED = {"sideways": ReplicatedSideways, "delayed": ReplicatedDelayed}
@@ -41,6 +42,7 @@ def set_up(options: argparse.Namespace, config: Config) -> Rank:
     """Make everything that a rank needs to train, and print the table of ranks. Every rank must call this function."""
     on_all_ranks(lambda: check_same(WORLD, vars(options) | config.to_tables()))
     task = on_all_ranks(lambda: build_task(config))
+    on_all_ranks(lambda: check_memory(config, task, WORLD.size))
     network = on_all_ranks(lambda: build_network(config, task.frame_shape, len(task.classes)))
     ranks = on_all_ranks(lambda: Ranks.split(WORLD, len(network.units), options.replicas))
     batch = on_all_ranks(lambda: part_of_batch(config.batch, ranks.replicas))

@@ -39,6 +39,7 @@ def run(options: argparse.Namespace) -> None:
         raise InputError(f"--set {refused[0]}: use --size and --classes instead")
     classes = None if options.model.partition("-")[0] in PREDICTORS else options.classes
     network = build_model(options.model, tuple(options.size), classes, **tables)
+    rows = table(network)  # refuses frames whose activations do not fit into memory
     print(f"{network.summary()}\n")
-    print(aligned(("unit", "saved MB", "scratch MB", "messages MB"), table(network)))
+    print(aligned(("unit", "saved MB", "scratch MB", "messages MB"), rows))
     print("for one sample: saved from forward to backward; scratch; messages of two ticks")

@@ -22,8 +22,7 @@ OPTIONS = ["waves-skip", "--batch", "2", "--evaluation-clips", "1", "--patience"
 HOST = socket.gethostname()
 WATCHED = """
 import os, sys
-from sideways.mpi.status import VARIABLE
-if VARIABLE not in os.environ:
+if "SIDEWAYS_WATCHDOG" not in os.environ:
     from sideways.mpi.watchdog import guard
     guard(float(os.environ.get("START_UP", 60)))
     os.execv(sys.executable, [sys.executable, *sys.argv])

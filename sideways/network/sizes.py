@@ -1,4 +1,4 @@
-"""The sizes of a network before any of its arrays exist: how many numbers its units hold, and whether memory has room."""
+"""The sizes of a network before any of its arrays exist: how many numbers units hold, and whether memory has room."""
 
 from __future__ import annotations
 

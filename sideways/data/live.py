@@ -14,6 +14,7 @@ from itertools import chain
 
 import numpy
 
+from sideways.data.places import located
 from sideways.data.task import SPLITS, Clip, Task
 from sideways.data.videos.clips import Normalised
 from sideways.data.videos.ffmpeg import probe
@@ -63,7 +64,7 @@ class LiveStream(Task):
             raise InputError(f"a stream is named by --data stream:FILE or --data stream:/dev/video0, not {data!r}")
         if size < 1 or not deviation > 0 or horizon < 1:
             raise InputError("a stream needs size ≥ 1, deviation > 0 and, because it has no labels, --horizon ≥ 1")
-        self.path = data.removeprefix("stream:")
+        self.path = str(located(data.removeprefix("stream:")))
         self.is_camera = self.path.startswith("/dev/")
         self.at_own_speed = live
         self.replays = not live and not self.is_camera  # True if a resumed run can replay the frames from the start

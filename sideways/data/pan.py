@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy
 
 from sideways.data.motion import check_motion, standardised, velocities
+from sideways.data.places import located
 from sideways.data.task import Task
 from sideways.data.videos.ffmpeg import read_frames, shipped_clips
 from sideways.errors import InputError
@@ -63,7 +64,9 @@ class _Crops(Task):
 
     def open(self, splits: Sequence[str] = ()) -> None:
         for path in self.paths[len(self.videos) :]:
-            video = numpy.stack(list(islice(read_frames(path, self.lines, grey=True), self.most_frames)))[..., 0]
+            video = numpy.stack(list(islice(read_frames(located(path), self.lines, grey=True), self.most_frames)))[
+                ..., 0
+            ]
             (frames, height, width), size = video.shape, self.frame_shape[0]
             if min(height, width) - size - 1 - 2 * self.margin <= 0:
                 raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Callable
 from typing import TypeVar
@@ -34,8 +35,10 @@ def on_all_ranks(step: Callable[[], T]) -> T:
         error = refusal
     with AGREEMENT:
         first = WORLD.allreduce(RANK if error else WORLD.Get_size(), MPI.MIN)
+        refusals = WORLD.allreduce(1 if error else 0)
     if first == RANK:
-        print(f"sideways: {error}", file=sys.stderr, flush=True)
+        where = f"rank {RANK} on {socket.gethostname()}: " if refusals < WORLD.Get_size() else ""
+        print(f"sideways: {where}{error}", file=sys.stderr, flush=True)
     if first < WORLD.Get_size():
         raise RefusedError
     return result

@@ -8,9 +8,11 @@ import io
 import time
 
 from sideways.errors import InputError
+from sideways.mpi.agreement import check_versions
 from sideways.mpi.launch import check_patience
+from sideways.mpi.ranks import check_same, from_rank_0
 from sideways.mpi.watchdog import PATIENCE
-from sideways.mpi.world import RANK
+from sideways.mpi.world import RANK, WORLD
 from sideways.training.build import TICKING
 from sideways.training.config import Config
 from sideways.training.options import add_run_options, config_of
@@ -58,12 +60,18 @@ def parse() -> argparse.Namespace:
 
 
 def config_of_ranks(options: argparse.Namespace) -> Config:
-    """The config of a run over several ranks. Raises `InputError` for settings that need a single process."""
+    """The config of a run over several ranks. Raises `InputError` for settings that need a single process.
+
+    Rank 0 alone reads recipes and checkpoints: the other hosts need none of these files. Every rank must call this
+    function; it sets `options.resume` to the checkpoint to go on from.
+    """
+    check_versions(WORLD)
+    check_same(WORLD, vars(options))
     if options.split == "all":
         raise InputError(
             "over several ranks run the splits one by one (--split 1 --name splits-1, …), then sideways compare them"
         )
-    config = config_of(options)
+    config, options.resume = from_rank_0(WORLD, lambda: (config_of(options), options.resume))
     if config.rule not in TICKING:
         raise InputError(
             f"rules {' and '.join(TICKING)} run over several ranks, not {config.rule!r}; sideways train runs it"

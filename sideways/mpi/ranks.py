@@ -7,9 +7,10 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy
 from mpi4py import MPI
@@ -24,6 +25,7 @@ from sideways.network.marks import Marks
 from sideways.tables import aligned
 from sideways.training.checkpoint import PER_SAMPLE
 
+T = TypeVar("T")
 ALL = Waiting("all ranks")
 REPLICAS = Waiting("the other replicas")
 COSTS = Waiting("rank 0 to measure what each unit costs")
@@ -176,6 +178,21 @@ def part_of_batch(batch: int, replicas: int) -> int:
     if batch % replicas:
         raise InputError(f"a batch of {batch} cannot be split over {replicas} replicas")
     return batch // replicas
+
+
+def from_rank_0(world: MPI.Comm, step: Callable[[], T]) -> T:
+    """Take a step on rank 0 alone. Returns its result, or raises its `InputError` or `OSError`, on every rank."""
+    outcome: tuple[T | None, Exception | None] = None, None
+    if world.Get_rank() == 0:
+        try:
+            outcome = step(), None
+        except (InputError, OSError) as error:
+            outcome = None, error
+    with ALL:
+        result, refusal = world.bcast(outcome)  # pickled, when a job starts
+    if refusal:
+        raise refusal
+    return result
 
 
 def check_same(world: MPI.Comm, options: dict[str, object]) -> None:

@@ -12,10 +12,11 @@ from mpi4py import MPI
 from sideways.data import Source, Task
 from sideways.errors import InputError
 from sideways.machine import cuda_aware
+from sideways.mpi.agreement import check_data
 from sideways.mpi.emulated import emulate
 from sideways.mpi.gather import on_all_ranks
 from sideways.mpi.mailbox import MPIMailbox
-from sideways.mpi.ranks import ALL, Ranks, check_same, part_of_batch
+from sideways.mpi.ranks import ALL, Ranks, part_of_batch
 from sideways.mpi.replicas import ReplicatedDelayed, ReplicatedSideways
 from sideways.mpi.world import WORLD
 from sideways.network import FRAME, Network
@@ -40,8 +41,8 @@ class Rank:
 
 def set_up(options: argparse.Namespace, config: Config) -> Rank:
     """Make everything that a rank needs to train, and print the table of ranks. Every rank must call this function."""
-    on_all_ranks(lambda: check_same(WORLD, vars(options) | config.to_tables()))
     task = on_all_ranks(lambda: build_task(config))
+    on_all_ranks(lambda: check_data(WORLD, task))
     on_all_ranks(lambda: check_memory(config, task, WORLD.size))
     network = on_all_ranks(lambda: build_network(config, task.frame_shape, len(task.classes)))
     ranks = on_all_ranks(lambda: Ranks.split(WORLD, len(network.units), options.replicas))

@@ -71,7 +71,7 @@ def versions(options: argparse.Namespace) -> None:
             "Python": platform.python_version(),
             "NumPy": numpy.__version__,
             "sideways": sideways.__version__,
-            "code of sideways": _digest(Path(sideways.__file__).parent),
+            "code of sideways": digest(Path(sideways.__file__).parent),
             "mpi4py": mpi4py.__version__,
             "MPI": _in_short(MPI.Get_library_version()),
             "processor": facts["cpu"],
@@ -83,7 +83,7 @@ def versions(options: argparse.Namespace) -> None:
     )
 
 
-def _digest(folder: Path) -> str:
+def digest(folder: Path) -> str:
     """Eight digits that differ if any source file of the package differs."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):

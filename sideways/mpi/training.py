@@ -19,7 +19,7 @@ from sideways.mpi.gather import RefusedError, gather_parameters, on_all_ranks
 from sideways.mpi.live import relayed
 from sideways.mpi.log import RankLog
 from sideways.mpi.options import config_of_ranks, parse
-from sideways.mpi.ranks import ALL, Ranks
+from sideways.mpi.ranks import ALL, Ranks, from_rank_0
 from sideways.mpi.setup import Rank, set_up
 from sideways.mpi.status import STATUS, Waiting, doing
 from sideways.mpi.world import RANK, WORLD
@@ -108,7 +108,7 @@ class Job:
                 source = rank.source
                 stack.enter_context(contextlib.closing(source.task))
                 stack.enter_context(source)
-                directory = on_all_ranks(lambda: run_directory(options))
+                directory = on_all_ranks(lambda: from_rank_0(WORLD, lambda: run_directory(options)))
                 # Rank 0 opens a live stream, and passes its frames on.
                 on_all_ranks(lambda: None if source.task.live and RANK else source.open())
                 checkpoints = Checkpoints(directory, config, source, rank.ranks)
@@ -116,7 +116,7 @@ class Job:
                 if options.resume is not None:
                     progress = on_all_ranks(lambda: checkpoints.load(options.resume, rank.rule, source.part))
                 else:
-                    on_all_ranks(lambda: create_directory(directory, config) if RANK == 0 else None)
+                    on_all_ranks(lambda: from_rank_0(WORLD, lambda: create_directory(directory, config)))
             except RefusedError:
                 _finalize()
                 return 2

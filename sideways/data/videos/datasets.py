@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sideways.data.places import in_words, located
 from sideways.data.videos.files import Files, entries, first_folder, is_video, lines_of, text_of
 from sideways.errors import InputError, printable
 
@@ -75,9 +76,9 @@ def open_set(data: str, split: int = 1) -> VideoSet:
     kind, colon, folder = data.partition(":")
     if not colon or kind not in DATA_SETS:
         raise InputError(f"data {data!r}: write KIND:FOLDER, with one of {', '.join(DATA_SETS)} as the kind")
-    root, splits = Path(folder).expanduser(), splits_of(data)
+    root, splits = located(folder), splits_of(data)
     if not root.is_dir():
-        raise InputError(f"data {data!r}: there is no folder {root}")
+        raise InputError(f"data {data!r}: there is no folder {in_words(folder)}")
     if split not in splits:
         raise InputError(f"data {data!r}: there is no split {split}; choose 1 … {len(splits)}")
     try:

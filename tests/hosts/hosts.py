@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -235,14 +236,17 @@ class Network:
         self.ssh.write_text(f'#!/bin/sh\nexec ssh -F {self.folder}/ssh_config "$@"\n')
         self.ssh.chmod(0o700)
 
-    def command(self, ranks: int, hosts: int, *arguments: str) -> list[str]:
-        """The command `mpirun -n RANKS python ARGUMENTS` over the first hosts, typed on the first one."""
+    def command(self, ranks: int, hosts: int, *arguments: str, variables: Iterable[str] = ()) -> list[str]:
+        """The command `mpirun -n RANKS python ARGUMENTS` over the first hosts, typed on the first one.
+
+        variables: names of variables of the environment that the ranks get.
+        """
         mpirun, *flags, _, _, python = command_of(1)
         slots = ",".join(f"{host.name}:{-(-ranks // hosts)}" for host in self.hosts[:hosts])
         if flags:  # Open MPI needs some, MPICH none
             flags = ["--allow-run-as-root", "--mca", "plm_ssh_agent", str(self.ssh), "--host", slots]
             flags += ["--mca", "pml", "ob1", "--mca", "btl", "tcp,self", "--mca", "btl_tcp_if_include", "e0"]
-            flags += ["--bind-to", "none"]
+            flags += ["--bind-to", "none", *(word for name in variables for word in ("-x", name))]
         else:
             flags = ["-launcher", "ssh", "-launcher-exec", str(self.ssh), "-hosts", slots]
         return self.hosts[0].words(mpirun, *flags, "-n", ranks, python, *arguments)
@@ -252,7 +256,7 @@ class Network:
         environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "tcp"}
         environment |= {"TMPDIR": "/run"}  # hosts share /tmp, and PIDs that name folders of Open MPI repeat there
         return subprocess.Popen(
-            self.command(ranks, hosts, *arguments),
+            self.command(ranks, hosts, *arguments, variables=variables),
             env=environment | variables,
             text=True,
             stdin=subprocess.DEVNULL,

@@ -1,11 +1,17 @@
 """Runs over two and three hosts end with the bits of one process, over TCP, whatever each host has on its disk."""
 
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+import sideways.mpi
 from sideways.commands.main import main
 from sideways.data import shipped_clips
+from sideways.data.videos.make import make
 from tests.mpi import jobs
 from tests.mpi.jobs import parameters, same
 
@@ -60,3 +66,35 @@ def test_a_stream_that_the_first_host_alone_can_open_reaches_all(network, tmp_pa
     done = network.run(3, 3, *TRAIN, *options, "--name", "hosts")
     assert done.code == 0, done.errors
     assert same(parameters(tmp_path / "alone"), parameters(tmp_path / "hosts"))
+
+
+def test_data_may_lie_at_another_path_on_each_host(network, tmp_path):
+    make("ucf101", tmp_path / "data" / "ucf", groups=3, each=1)
+    options = ["videos-small-skip", "--data", f"ucf101:{tmp_path}/data/ucf", "--clips", "2", "--batch", "2"]
+    options += ["--set", "task_options.length=16", "--evaluation-clips", "1", "--runs", str(tmp_path)]
+    alone(*options)
+    (tmp_path / "scratch").mkdir()
+    network.hosts[1].move(tmp_path / "data", tmp_path / "scratch")
+    done = network.run(2, 2, *TRAIN, *options, "--name", "lost")
+    assert done.code == 2
+    assert f"sideways: rank 1 on host2: data 'ucf101:{tmp_path}/data/ucf': there is no folder" in done.errors
+    done = network.run(2, 2, *TRAIN, *options, "--name", "hosts", SIDEWAYS_DATA=f"{tmp_path}/data={tmp_path}/scratch")
+    assert done.code == 0, done.errors
+    assert same(parameters(tmp_path / "alone"), parameters(tmp_path / "hosts"))
+    configs = [(tmp_path / name / "config.json").read_bytes() for name in ("alone", "hosts")]
+    assert configs[0] == configs[1]
+
+
+def test_the_example_for_ssh_trains_on_two_hosts(network, tmp_path):
+    script = "hosts-openmpi.sh" if "openmpi" in os.environ.get("MPI4PY_MPIABI", "") else "hosts-mpich.sh"
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    options = ["--clips", "2", "--batch", "2", "--evaluation-clips", "1", "--name", "run"]
+    job = network.hosts[0].words("bash", Path(sideways.mpi.__file__).parent / "examples" / script, *options)
+    ssh = {"HYDRA_LAUNCHER_EXEC": str(network.ssh), "PRTE_MCA_plm_ssh_agent": str(network.ssh)}
+    root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    path = os.pathsep.join([str(tmp_path / ".venv" / "bin"), os.environ["PATH"]])
+    variables = os.environ | ssh | root | {"PATH": path, "HOSTS": "host1,host2", "TMPDIR": "/run"}
+    done = subprocess.run(job, env=variables, cwd=tmp_path, text=True, capture_output=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert " host1 " in done.stdout and " host2 " in done.stdout
+    assert (tmp_path / "runs" / "run" / "parameters.npz").is_file()

@@ -29,6 +29,7 @@ from sideways.mpi.status import VARIABLE, Status
 RANK_VARIABLES = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID")
 PATIENCE = 60.0  # seconds, the default of --patience
 START_UP = 60.0  # seconds, or twice the patience if that is longer: how long a rank may wait for others to start
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # passed on to the rank
 BOTH = 0.5  # seconds; two signals within them are one Ctrl-C, from the terminal and from the launcher
 PR_SET_PDEATHSIG = 1  # Linux: the signal that a child gets when its parent dies
 COPIES = 3  # of each datagram that is sent only once
@@ -45,8 +46,10 @@ def guard(start_up: float = START_UP) -> None:
     table, table_end = os.pipe()
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     udp.bind(("", 0))
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # they wait until the watchdog can pass them on
     rank_pid = os.fork()
     if rank_pid == 0:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:  # the parent died before the line above, so the kernel will send no signal
@@ -90,9 +93,10 @@ class Watchdog:
         for end in (bell, ringer, self.udp):
             end.setblocking(False)
         signal.set_wakeup_fd(ringer.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        for number in SIGNALS:
             signal.signal(number, self._pass_on)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         poll = select.poll()
         for descriptor in (bell, self.udp, self.table):
             poll.register(descriptor, select.POLLIN)

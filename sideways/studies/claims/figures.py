@@ -87,7 +87,7 @@ def draw_groups(axes: Any, rows: Mapping[str, Mapping[str, Sequence[float]]], la
     axes.set(xlabel=label, ylim=(len(rows) - 0.5, -0.5))
     axes.set_title(title, fontsize=11)
     axes.grid(alpha=0.3, axis="x")
-    axes.legend(frameon=False, fontsize=9, loc="lower left")
+    axes.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.4, -0.13), ncols=3)
 
 
 def draw_lines(axes: Any, lines: Sequence[Curve], x: str, y: str, title: str, **scales: Any) -> None:

@@ -1,4 +1,4 @@
-"""Where the data lies on this host: each host may have the same files at a path of its own.
+"""Places of the data on this host: each host may have the same files at a path of its own.
 
 SIDEWAYS_DATA="/data=/scratch/video:/data=/mnt/nfs" in the environment: a path below /data is looked for below
 /scratch/video, then below /mnt/nfs, then at /data itself. The paths in options and in config.json stay as they are.

@@ -50,7 +50,7 @@ def shared_memory(pid: int) -> Segments:
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether a process is stopped, as by SIGSTOP."""
+    """Tell if a process is stopped, as by SIGSTOP."""
     return _stat(pid)[:1] == ["T"]
 
 

@@ -48,7 +48,7 @@ def is_text(name: str) -> bool:
 
 def whole_number(text: str) -> int:
     """Read a whole number of at most 64 bits, the type of an option of the command line."""
-    return _number(text, int, lambda value: abs(value) <= LARGEST, "a whole number")
+    return _number(text, int, lambda value: abs(value) <= LARGEST, "a whole number below 2**63")
 
 
 def positive(text: str) -> int:

@@ -12,8 +12,10 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from sideways.mpi.status import adopt
 from sideways.mpi.watchdog import PATIENCE, START_UP, guard
 
+THREADS = "OPENBLAS_NUM_THREADS"
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # set by MPICH's mpirun and by Slurm's PMI; by Open MPI's mpirun
 SLURM_PMIX = ("PMIX_RANK", "SLURM_STEP_NUM_TASKS")  # set by srun --mpi=pmix, which sets no size of its own
 
@@ -47,6 +49,11 @@ def check_patience(seconds: float) -> float:
 def start(arguments: Sequence[str]) -> NoReturn:
     """Become the watchdog of a new process, which is the rank and trains with these options of the command line."""
     guard(max(START_UP, 2 * patience_of(arguments)))  # forks before MPI starts; only the child goes on from here
-    # A fresh interpreter: OpenBLAS reads its number of threads when NumPy is imported (equal bits, one core per rank).
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    os.execv(sys.executable, [sys.executable, "-m", "sideways.mpi.rank", *arguments])
+    if THREADS not in os.environ:  # OpenBLAS has read it when NumPy was imported: only a fresh interpreter obeys
+        os.environ[THREADS] = "1"  # equal bits, and one core for each rank
+        os.execv(sys.executable, [sys.executable, "-m", "sideways.mpi.rank", *arguments])
+    adopt()
+    sys.argv[1:] = arguments
+    from sideways.mpi.rank import run  # this import starts MPI
+
+    run()

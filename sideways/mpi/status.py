@@ -110,6 +110,12 @@ def _inherited() -> tuple[Status, int, int]:
 STATUS, _PIPE, _PORT = _inherited()
 
 
+def adopt() -> None:
+    """Take over what the watchdog has made, in a process that was forked after this module was imported."""
+    global STATUS, _PIPE, _PORT
+    STATUS, _PIPE, _PORT = _inherited()
+
+
 def introduce(world: Any, patience: float) -> None:
     """Tell the watchdogs of all ranks about each other. Every rank must call this function, once.
 

@@ -92,8 +92,8 @@ def test_any_options_give_a_config_or_a_line(configs, recipe, chosen):
     [
         (["--update-every", "²"], "update_every must be a positive number of ticks or 'clip', not '²'"),
         (["--split", "²"], "--split must be the number of a split, or all, not '²'"),
-        (["--batch", "9" * 5000], "argument --batch: a whole number is wanted, not '9999"),
-        (["--batch", "9" * 4000], "argument --batch: a whole number is wanted, not '9999"),
+        (["--batch", "9" * 5000], "argument --batch: a whole number below 2**63 is wanted, not '9999"),
+        (["--batch", "9" * 4000], "argument --batch: a whole number below 2**63 is wanted, not '9999"),
         (["--set", f"clips={'9' * 5000}"], "holds a number that is too long, or lists that are nested too deeply"),
         (
             ["--set", f"clips=0x{'f' * 5000}"],

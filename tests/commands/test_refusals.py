@@ -54,7 +54,10 @@ REFUSED = [
     (["--lr", "inf"], "the learning rate must be positive and finite, not inf"),
     (["--lr", "0"], "the learning rate must be positive and finite, not 0.0"),
     (["--clips", "0"], "clips must be a whole number of at least 1, not 0"),
-    (["--clips", "many"], "argument --clips: a whole number is wanted, not 'many'; see sideways train --help"),
+    (
+        ["--clips", "many"],
+        "argument --clips: a whole number below 2**63 is wanted, not 'many'; see sideways train --help",
+    ),
     (["--batch", "0"], "batch must be a whole number of at least 1, not 0"),
     (["--evaluation-clips", "0"], "task 'waves' has no end: evaluation_clips must be at least 1"),
     (["--evaluate-every", "-1"], "evaluate_every must be a whole number of at least 0, not -1"),
@@ -75,9 +78,9 @@ REFUSED = [
     (["--nonsense"], "unrecognized arguments: --nonsense"),
     (["--set", "optimizer=adam", "--lr", "0.01"], "optimizer must be a table, not 'adam'"),
     (["--horizon", "2", "--set", "task_options.length=abc"], "task_options.length is a number of frames, not 'abc'"),
-    (["--threads", "100000000000000000000"], "threads must be at most 1024"),
+    (["--threads", "100000000000000000000"], "argument --threads: a whole number below 2**63 is wanted"),
     (["--init", "{bad}/array.npy"], "array.npy: not a file of parameters"),
-    (["--init", "{bad}/damaged.npz"], "damaged.npz: not a file of parameters"),
+    (["--init", "{bad}/damaged.npz"], "damaged.npz: conv1/0.weight is missing"),
     (
         ["waves-skip", "--data", "ucf101:/tmp"],
         "recipe waves-skip is for task 'waves' (speed) and takes no --data; videos-small-skip does",

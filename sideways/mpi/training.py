@@ -76,9 +76,12 @@ class Job:
 
     def run(self) -> int:
         """Run this rank. An error in any rank ends all ranks, and the message says where the error was."""
-        options = parse()
         try:
-            return self._train(options)
+            return self._train(parse())
+        except RefusedError as refusal:
+            code = WORLD.allreduce(refusal.code, MPI.MAX)
+            _finalize()  # else the launcher ends the other ranks as soon as one has ended, and may report its own signal
+            return code
         except (DivergedError, InputError) as error:  # such as the `InputError` of an unplugged camera
             if self.rank:
                 time.sleep(0.3 * self.rank.ranks.replica)  # all replicas raise the same error: the first prints it

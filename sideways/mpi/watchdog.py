@@ -195,10 +195,15 @@ class Watchdog:
         record = self.beats.records.get(rank)
         is_heard = record and record.heard is not None and self.beats.time - record.heard < 3 * self.beats.interval
         known = [self.routes[rank]] if rank in self.routes else []
-        datagram = json.dumps([self.token, kind, self.beats.own, rank, *self.status.read()]).encode()
+        datagram = json.dumps([self.token, kind, self.beats.own, rank, *self._news()]).encode()
         for address in known if known and is_heard else {*known, *everywhere}:
             with contextlib.suppress(OSError):  # no way to this address, or a full buffer
                 self.udp.sendto(datagram, address)
+
+    def _news(self) -> tuple[int, str]:
+        """The status of the rank. A rank that is stopped does not count as one that waits inside MPI."""
+        count, activity = self.status.read()
+        return (count & ~1, f"stopped; {activity}") if is_stopped(self.rank_pid) else (count, activity)
 
     def _tell_all(self, kind: str) -> None:
         """Send a datagram to all other watchdogs, more than once, because nobody will repeat it."""

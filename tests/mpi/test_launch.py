@@ -35,7 +35,7 @@ def test_under_mpirun_the_command_spreads_the_units_over_the_ranks(tmp_path, thr
 
 def test_under_mpirun_the_help_lists_the_options_of_several_ranks():
     done = launched(2, "train", "--help")
-    assert done.returncode == 0 and done.stdout.count("--replicas REPLICAS") == 2 and "--placement" in done.stdout
+    assert done.returncode == 0 and done.stdout.count("usage: ") == 1 and "--placement" in done.stdout
 
 
 def test_other_commands_are_refused_under_mpirun():

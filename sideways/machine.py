@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy
-from threadpoolctl import threadpool_info
 
 from sideways.backend import device_memory, gpu, on_device
 
 
 def machine() -> dict[str, Any]:
     """The processor, the number of cores this process may use, NumPy, its BLAS, and the GPU (None on the CPU)."""
+    from threadpoolctl import threadpool_info  # where it is missing, `sideways doctor` must still start
+
     libraries = [library for library in threadpool_info() if library["user_api"] == "blas"]
     blas: dict[str, Any] = next((library for library in libraries if "numpy" in library["filepath"]), {})  # not SciPy's
     return {

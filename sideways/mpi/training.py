@@ -80,7 +80,7 @@ class Job:
             return self._train(parse())
         except RefusedError as refusal:
             code = WORLD.allreduce(refusal.code, MPI.MAX)
-            _finalize()  # else the launcher ends the other ranks as soon as one has ended, and may report its own signal
+            _finalize()  # else the launcher ends the others as soon as one has ended, and may report its own signal
             return code
         except (DivergedError, InputError) as error:  # such as the `InputError` of an unplugged camera
             if self.rank:

@@ -90,7 +90,7 @@ def test_the_refusal_names_the_largest_part_and_the_memory_there_is(answers):
     words = answers["train", "--batch", str(10**9)][1]
     assert "the frames of a clip need 110 TB" in words
     assert "(ulimit -v): choose a smaller --batch" in words
-    assert "the parameters need" in answers["train", "--set", f"model_options.width={10**6}"][1]
+    assert "the memory of the optimizer needs" in answers["train", "--set", f"model_options.width={10**6}"][1]
     of_bptt = answers["train", "--rule", "bptt", "--set", f"task_options.length={10**6}", "--batch", "4"][1]
     assert "the activations need" in of_bptt
 

@@ -11,7 +11,7 @@ from tests.mpi.jobs import run
 EMULATED = ["--units", "4", "--size", "8", "--emulate-ms", "10"]
 BLOCKED_BITS = str(Path(__file__).parent / "blocked_bits.py")
 
-pytestmark = pytest.mark.xdist_group("ranks")  # one job at a time: ranks wait by spinning
+pytestmark = pytest.mark.alone
 
 
 def bench(tmp_path, measurement, *options):

@@ -15,7 +15,7 @@ from sideways.mpi.cleanup import shared_memory
 from sideways.training.checkpoint import find
 from tests.mpi.jobs import alive, pids, run, start
 
-pytestmark = pytest.mark.xdist_group("ranks")
+pytestmark = pytest.mark.alone
 PATIENCE = 5  # seconds
 SECONDS = 30  # that the end of a job may take, on a busy machine
 OPTIONS = ["waves-skip", "--batch", "2", "--evaluation-clips", "1", "--patience", str(PATIENCE)]

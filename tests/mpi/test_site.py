@@ -19,6 +19,7 @@ from sideways.studies.site import Site, check_site, site_of
 from tests.command_line import refused
 from tests.mpi.test_mpi import alive
 
+pytestmark = pytest.mark.alone
 PARTS = ("hosts", "versions", "GPUs", "messages", "speed", "wildcards", "files", "UDP", "to set")
 ENDED = Ended(0, "", "", 1.0)
 

@@ -128,7 +128,7 @@ def test_a_checkpoint_that_is_replaced_is_never_missing_while_the_new_one_is_wri
     class Watched(Checkpoints):
         def _write_units(self, draft, rule, progress):
             kept.append((self.folder / draft.name.removeprefix(".")).exists())
-            super()._write_units(draft, rule, progress)
+            return super()._write_units(draft, rule, progress)
 
     monkeypatch.setattr(sideways.training.run, "Checkpoints", Watched)
     train(RUN, tmp_path / "run", resume=listed(tmp_path / "run")[0])

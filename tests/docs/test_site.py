@@ -80,7 +80,7 @@ def test_the_start_page_shows_the_idea_the_result_the_papers_and_the_tick():
 @pytest.mark.parametrize(
     ("page", "command"),
     [
-        ("gpus.html", "mpirun -n 2 python -m mpi"),
+        ("gpus.html", "mpirun -n 2 sideways train"),
         ("data.html", "sideways data check ucf101:"),
         ("training.html", "sideways recipes"),
         ("delayed.html", "sideways train pan-delayed"),

@@ -89,12 +89,13 @@ def test_the_example_for_ssh_trains_on_two_hosts(network, tmp_path):
     script = "hosts-openmpi.sh" if "openmpi" in os.environ.get("MPI4PY_MPIABI", "") else "hosts-mpich.sh"
     (tmp_path / ".venv").symlink_to(sys.prefix)
     options = ["--clips", "2", "--batch", "2", "--evaluation-clips", "1", "--name", "run"]
-    job = network.hosts[0].words("bash", Path(sideways.mpi.__file__).parent / "examples" / script, *options)
+    path = Path(sideways.mpi.__file__).parent / "examples" / script
+    job = network.hosts[0].words("bash", "-c", 'cd "$0" && exec bash "$@"', tmp_path, path, *options)
     ssh = {"HYDRA_LAUNCHER_EXEC": str(network.ssh), "PRTE_MCA_plm_ssh_agent": str(network.ssh)}
     root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     path = os.pathsep.join([str(tmp_path / ".venv" / "bin"), os.environ["PATH"]])
     variables = os.environ | ssh | root | {"PATH": path, "HOSTS": "host1,host2", "TMPDIR": "/run"}
-    done = subprocess.run(job, env=variables, cwd=tmp_path, text=True, capture_output=True, timeout=100)
+    done = subprocess.run(job, env=variables, cwd=tmp_path, text=True, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert " host1 " in done.stdout and " host2 " in done.stdout
     assert (tmp_path / "runs" / "run" / "parameters.npz").is_file()

@@ -1,6 +1,7 @@
 """The ffmpeg program, and limits for its processes: none outlives its parent, and none may be silent for ever.
 
-scikit-video and imageio-ffmpeg start these processes; `skvideo_compat.py` gives both `end_with_parent`.
+scikit-video and imageio-ffmpeg start these processes; `skvideo_compat.py` gives `start` to the one, which decodes, and
+`end_with_parent` to the other, which reads headers.
 """
 
 from __future__ import annotations
@@ -55,6 +56,22 @@ def end_with_parent() -> None:
     os.setpgid(0, 0)
     if _LIBRARY is not None:
         _LIBRARY.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def start(command: list[str], **options: Any) -> subprocess.Popen:
+    """Start a process that ends with its parent. options: as for `subprocess.Popen`.
+
+    The program setpriv asks for that end where there is one: a function that runs before the new program makes Python
+    copy the tables of its whole memory first, which takes longer than to decode some frames.
+    """
+    if setpriv := _setpriv():
+        return subprocess.Popen([setpriv, "--pdeathsig", "KILL", *command], process_group=0, **options)
+    return subprocess.Popen(command, preexec_fn=end_with_parent, **options)
+
+
+@functools.cache
+def _setpriv() -> str | None:
+    return shutil.which("setpriv")
 
 
 class TimedPipe:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy
 
-from sideways.data.videos.processes import end_with_parent, ffmpeg, silent
+from sideways.data.videos.processes import end_with_parent, ffmpeg, silent, start
 
 HEADER_TIME = 10.0  # seconds that imageio-ffmpeg waits for the header of a video
 
@@ -60,11 +60,11 @@ def metadata(filename: str) -> dict[str, Any]:
 def _metadata(filename: str, changed: int, size: int) -> dict[str, Any]:
     """Ask ffmpeg once for each version of a file: starting ffmpeg takes as long as decoding a second of video."""
     frames = imageio_ffmpeg().read_frames(filename)
-    start = time.monotonic()
+    began = time.monotonic()
     try:
         return next(frames)
     except OSError:
-        if time.monotonic() - start > HEADER_TIME:
+        if time.monotonic() - began > HEADER_TIME:
             raise silent(HEADER_TIME) from None
         raise
     finally:
@@ -92,8 +92,7 @@ def scikit_video() -> ModuleType:
     for name in ("io", "measure", "datasets"):  # these modules copy the paths when they are imported
         importlib.import_module(f"skvideo.{name}")
     skvideo.io.ffmpeg.ffprobe = _probe
-    popen = functools.partial(subprocess.Popen, preexec_fn=end_with_parent)
-    skvideo.io.ffmpeg.sp = SimpleNamespace(Popen=popen, PIPE=subprocess.PIPE, STDOUT=subprocess.STDOUT)
+    skvideo.io.ffmpeg.sp = SimpleNamespace(Popen=start, PIPE=subprocess.PIPE, STDOUT=subprocess.STDOUT)
     # With this replacement, scikit-video does not refuse unknown file name endings: ffmpeg looks into the file instead.
     skvideo.io.FFmpegReader._getSupportedDecoders = lambda _: NotImplemented
     if tuple(int(part) for part in skvideo.__version__.split(".")[:2]) < (1, 2):

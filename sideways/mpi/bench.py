@@ -68,7 +68,7 @@ class Learner:
             if options.units
             else build_model(options.model, shape, 101)
         )
-        self.network = network
+        self.network, self.method = network, options.method
         self.ranks = Ranks.split(WORLD, len(network.units), 1)
         if options.emulate_ms:
             emulate(network, options.emulate_ms)
@@ -114,6 +114,17 @@ class Learner:
         """The ticks after which the work repeats: those from one marked loss to the next."""
         return self.marks.every if self.marks else 1
 
+    @property
+    def facts(self) -> dict[str, object]:
+        """The entries about the learner that every result has."""
+        return {
+            "method": self.method,
+            "ranks": self.ranks.stages,
+            "units": len(self.network.units),
+            "depth": self.network.depth,
+            "learn_every": self.period,
+        }
+
     def close(self) -> None:
         """Free the persistent messages."""
         if self.mailbox:
@@ -139,11 +150,7 @@ def pipeline(learner: Learner, options: argparse.Namespace) -> dict[str, object]
     edges = [j for unit in network.units.values() for j in unit.inputs if j != FRAME]
     biggest = max((math.prod(network.units[j].output_shape) for j in edges), default=1)
     return {
-        "method": options.method,
-        "ranks": learner.ranks.stages,
-        "units": len(network.units),
-        "depth": network.depth,
-        "learn_every": learner.period,
+        **learner.facts,
         "batch": options.batch,
         "seconds_per_tick": float(numpy.median(seconds)),
         "spread": float(numpy.ptp(seconds)),
@@ -189,11 +196,7 @@ def latency(learner: Learner, options: argparse.Namespace) -> dict[str, object]:
     lag = newest_frame_lags(network)[network.top.name] if learner.mailbox else 0
     arrived = int(frames[-1]) + 1
     return {
-        "method": options.method,
-        "ranks": learner.ranks.stages,
-        "units": len(network.units),
-        "depth": network.depth,
-        "learn_every": learner.period,
+        **learner.facts,
         "period_ms": options.period_ms,
         "frames": arrived,
         "updates_per_frame": sum(map(len, updates.values())) / len(updates) / arrived,

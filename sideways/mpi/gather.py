@@ -22,7 +22,7 @@ PARAMETERS = Waiting("the parameters of all ranks")
 
 
 class RefusedError(Exception):
-    """Some rank has refused bad input, and has printed the reason. code: this rank's exit code."""
+    """Some rank has refused bad input, and has printed the reason. code: the exit code of the job."""
 
     def __init__(self, code: int = 2):
         super().__init__(code)

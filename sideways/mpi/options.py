@@ -56,7 +56,7 @@ def parse() -> argparse.Namespace:
         help=f"end the job when a rank has not been heard of, or no rank makes progress, for so long (default "
         f"{PATIENCE:g})",
     )
-    options, code = None, 0
+    options, code = None, None
     said, complaint = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complaint):
         try:
@@ -64,14 +64,15 @@ def parse() -> argparse.Namespace:
         except SystemExit as stop:  # a wrong option, or --help
             code = int(stop.code or 0)
     with AGREEMENT:
-        everyone = WORLD.allgather(options is not None)
-    if all(everyone):
+        codes = WORLD.allgather(code)
+    refusals = [(rank, code) for rank, code in enumerate(codes) if code is not None]
+    if not refusals:
         assert options is not None
         return options
-    if everyone.index(False) == RANK:
+    if refusals[0][0] == RANK:
         print(said.getvalue(), end="", flush=True)
         print(complaint.getvalue(), end="", file=sys.stderr, flush=True)
-    raise RefusedError(code)
+    raise RefusedError(max(code for _, code in refusals))
 
 
 def config_of_ranks(options: argparse.Namespace) -> Config:

@@ -79,9 +79,8 @@ class Job:
         try:
             return self._train(parse())
         except RefusedError as refusal:
-            code = WORLD.allreduce(refusal.code, MPI.MAX)
             _finalize()  # else the launcher ends the others as soon as one has ended, and may report its own signal
-            return code
+            return refusal.code
         except (DivergedError, InputError) as error:  # such as the `InputError` of an unplugged camera
             if self.rank:
                 time.sleep(0.3 * self.rank.ranks.replica)  # all replicas raise the same error: the first prints it
@@ -90,8 +89,11 @@ class Job:
             if RANK == 0:
                 print("sideways: interrupted", file=sys.stderr, flush=True)
             end_all("", code=130)
-        except BaseException:
-            end_all(f"sideways: {self._where()}:\n{traceback.format_exc()}")
+        except BaseException as error:
+            where = self._where()
+            if isinstance(error, MPI.Exception) and self.rank and self.rank.ranks.ended_here():
+                end_all("")  # a message could not travel because a rank has ended, and its own watchdog says so
+            end_all(f"sideways: {where}:\n{traceback.format_exc()}")
         return 1
 
     def _where(self) -> str:
@@ -104,25 +106,21 @@ class Job:
 
     def _train(self, options: argparse.Namespace) -> int:
         with contextlib.ExitStack() as stack:
-            try:
-                config = on_all_ranks(lambda: config_of_ranks(options))
-                on_all_ranks(lambda: stack.enter_context(session(config)))
-                rank = set_up(options, config)
-                source = rank.source
-                stack.enter_context(contextlib.closing(source.task))
-                stack.enter_context(source)
-                directory = on_all_ranks(lambda: from_rank_0(WORLD, lambda: run_directory(options)))
-                # Rank 0 opens a live stream, and passes its frames on.
-                on_all_ranks(lambda: None if source.task.live and RANK else source.open())
-                checkpoints = Checkpoints(directory, config, source, rank.ranks)
-                progress = Progress()
-                if options.resume is not None:
-                    progress = on_all_ranks(lambda: checkpoints.load(options.resume, rank.rule, source.part))
-                else:
-                    on_all_ranks(lambda: from_rank_0(WORLD, lambda: create_directory(directory, config)))
-            except RefusedError:
-                _finalize()
-                return 2
+            config = on_all_ranks(lambda: config_of_ranks(options))
+            on_all_ranks(lambda: stack.enter_context(session(config)))
+            rank = set_up(options, config)
+            source = rank.source
+            stack.enter_context(contextlib.closing(source.task))
+            stack.enter_context(source)
+            directory = on_all_ranks(lambda: from_rank_0(WORLD, lambda: run_directory(options)))
+            # Rank 0 opens a live stream, and passes its frames on.
+            on_all_ranks(lambda: None if source.task.live and RANK else source.open())
+            checkpoints = Checkpoints(directory, config, source, rank.ranks)
+            progress = Progress()
+            if options.resume is not None:
+                progress = on_all_ranks(lambda: checkpoints.load(options.resume, rank.rule, source.part))
+            else:
+                on_all_ranks(lambda: from_rank_0(WORLD, lambda: create_directory(directory, config)))
             self.rank = rank
             bar = _progress_bar(config, directory)
 

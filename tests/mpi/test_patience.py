@@ -60,6 +60,7 @@ def training(tmp_path, ranks=2):
     while not list((tmp_path / "run").glob("checkpoints/step-*")):
         assert job.poll() is None, job.communicate()
         time.sleep(0.05)
+    time.sleep(PATIENCE / 5)  # two beats: rank 0's watchdog has heard that all ranks train
     return job, numbers, [parent(pid) for pid in numbers], [path for pid in numbers for path in shared_memory(pid)]
 
 
@@ -75,7 +76,7 @@ def test_a_rank_that_is_stopped_ends_the_job_and_is_named(tmp_path, victim, with
     (message,) = messages(errors)
     reason = "nothing has been heard for" if with_watchdog else "has been stopped for"
     assert reason in message and "its checkpoints stand" in message
-    assert re.search(rf"rank {victim} on {HOST} \(PID {ranks[victim]}\) \[\w", message)
+    assert re.search(rf"rank {victim} on {HOST} \(PID {ranks[victim]}\) \[tick \d+, ", message)
     assert ends(lambda: not any(map(alive, ranks + watchdogs)))
     assert find(tmp_path / "run").name.startswith("step-")
     assert ends(lambda: not any(Path(path).exists() for path in segments))
@@ -85,7 +86,7 @@ def test_a_killed_rank_leaves_no_shared_memory_behind(tmp_path):
     job, ranks, watchdogs, segments = training(tmp_path)
     os.kill(ranks[1], signal.SIGKILL)
     _, errors = job.communicate(timeout=SECONDS)
-    assert f"(PID {ranks[1]}) was killed by signal 9" in messages(errors)[0]  # rank 0 may add where it was
+    assert len(messages(errors)) == 1 and f"(PID {ranks[1]}) was killed by signal 9" in errors
     assert ends(lambda: not any(map(alive, ranks + watchdogs)))
     assert ends(lambda: not any(Path(path).exists() for path in segments))
 

@@ -33,7 +33,7 @@ def check_memory(config: Config, task: Task, ranks: int = 1) -> None:
     ranks: the number of processes that share the run. Each builds all parameters, and at best has an equal part of the
     rest.
     """
-    for parts in needs(config, task):
+    for parts in sorted(needs(config, task), key=lambda parts: -sum(parts.values())):
         shared = {name: nbytes if name == PARAMETERS else nbytes // ranks for name, nbytes in parts.items()}
         if on_device():  # where the frames stay on the host
             frames = {FRAMES: shared.pop(FRAMES)}

@@ -50,7 +50,7 @@ options = st.one_of(
 @pytest.fixture(scope="module")
 def configs(tmp_path_factory):
     """A function that runs `sideways train` up to the config: returns the configs, the exit code and the errors."""
-    jobs = []
+    jobs, folder = [], tmp_path_factory.mktemp("runs")
 
     def train(given_jobs, *rest):
         for config, _ in given_jobs:
@@ -61,18 +61,21 @@ def configs(tmp_path_factory):
     def run(*arguments):
         jobs.clear()
         errors = io.StringIO()
-        with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
+        with (
+            pytest.MonkeyPatch.context() as patch,  # for this call alone: other tests here do train
+            contextlib.redirect_stderr(errors),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            patch.chdir(folder)
+            patch.setattr("sideways.training.several.train_many", train)
+            patch.setattr("sideways.commands.train._print_results", lambda names, results: None)
             try:
                 code = main(["train", *arguments])
             except SystemExit as stop:
                 code = stop.code
         return list(jobs), code, errors.getvalue()
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("runs"))
-        patch.setattr("sideways.training.several.train_many", train)
-        patch.setattr("sideways.commands.train._print_results", lambda names, results: None)
-        yield run
+    return run
 
 
 @given(st.sampled_from(["", *recipe_names()]), st.lists(options, min_size=1, max_size=3))

@@ -1,7 +1,8 @@
 """Motion compensation: undo the displacement between a gradient and the Jacobian that it meets.
 
 This shows that the displacement, and nothing else, turns the signs of pseudo-gradients below a merge (see `aligned`).
-It is a lesson and no rule to train with: it finds one motion for a whole picture, and loses what leaves at the border.
+It is a lesson and no rule to train with: it finds one motion for a whole picture, in whole pixels of a unit's output,
+and loses what leaves at the border. A motion of half a pixel over two ticks is not undone.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import time
+import uuid
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -34,6 +35,7 @@ mount -t sysfs none /sys
 mount -t tmpfs none /run
 mkdir /run/sshd
 mount --bind "$2/hosts" /etc/hosts
+mount --bind "$2/$1.boot_id" /proc/sys/kernel/random/boot_id  # by which UCX tells machines apart
 for start in ~/.bashrc ~/.zshenv; do if [ -e $start ]; then mount --bind /dev/null $start; fi; done
 ip link set lo up
 exec "$3" -D -e -f "$2/$1.sshd"
@@ -226,6 +228,7 @@ class Network:
             call("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / name)
         for host in self.hosts:
             (self.folder / f"{host.name}.sshd").write_text(SSHD.format(folder=self.folder, name=host.name))
+            (self.folder / f"{host.name}.boot_id").write_text(f"{uuid.uuid4()}\n")
         keys = [(self.folder / f"{host.name}.key.pub").read_text() for host in self.hosts]
         known = (f"{host.name},{host.address} {key}" for host, key in zip(self.hosts, keys, strict=True))
         (self.folder / "known_hosts").write_text("".join(known))

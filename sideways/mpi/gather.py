@@ -1,4 +1,4 @@
-"""Steps that all ranks take together outside the tick: take a step or refuse it, and bring parameters to rank 0."""
+"""Steps that all ranks take together outside the tick: take or refuse a step, bring parameters to and from rank 0."""
 
 from __future__ import annotations
 
@@ -62,4 +62,14 @@ def gather_parameters(network: Network, ranks: Ranks, owned: set[str]) -> None:
                     comm.Send(values, 0, tag)
                 elif rank == 0 and owner != 0:
                     comm.Recv(values, owner, tag)
+            array[...] = to_device(values)
+
+
+def spread_parameters(network: Network) -> None:
+    """Bring rank 0's parameters and running statistics to every rank."""
+    for unit in network.units.values():
+        for array in (unit.parameters | unit.state).values():
+            values = to_host(array).copy()
+            with PARAMETERS:
+                WORLD.Bcast(values)
             array[...] = to_device(values)

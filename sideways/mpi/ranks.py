@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -28,6 +28,8 @@ from sideways.training.checkpoint import PER_SAMPLE
 T = TypeVar("T")
 ALL = Waiting("all ranks")
 REPLICAS = Waiting("the other replicas")
+LEADER = Waiting("rank 0 to write a checkpoint")
+FILES = Waiting("the files of a checkpoint")
 COSTS = Waiting("rank 0 to measure what each unit costs")
 
 
@@ -47,7 +49,6 @@ class Ranks:
     rank_on_node: int
     crowded: bool  # more ranks than cores on this node: waiting must not spin
     addresses: list[tuple[str, int]] = field(default_factory=list)  # rank → host, PID; known once the table is made
-    alone = False  # even a job of one rank follows the protocol of several processes
 
     @classmethod
     def split(cls, world: MPI.Comm, units: int, replicas: int) -> Ranks:
@@ -112,6 +113,28 @@ class Ranks:
                 self.peers.Allreduce(MPI.IN_PLACE, array)
             array /= self.replicas
         return array if self.replica == 0 else None
+
+    def to_leader(self, files: Iterable[tuple[str, bytes]], take: Callable[[str, bytes], None]) -> None:
+        """Rank 0 takes the files of one rank after the other, so that it holds one file of another rank at a time."""
+        if not self.is_leader:
+            for file in files:
+                with LEADER:
+                    self.world.send(file, 0)  # pickled: a checkpoint is taken between two ticks
+            with LEADER:
+                self.world.send(None, 0)
+            return
+        for name, content in files:
+            take(name, content)
+        for rank in range(1, self.world.Get_size()):
+            while received := self._file_of(rank):
+                take(*received)
+
+    def _file_of(self, rank: int) -> tuple[str, bytes] | None:
+        with FILES:
+            return self.world.recv(source=rank)
+
+    def from_leader(self, step: Callable[[], T]) -> T:
+        return from_rank_0(self.world, step)
 
     # Devices, and ranks whose process has ended
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,11 +14,11 @@ from sideways.errors import InputError
 from sideways.machine import cuda_aware
 from sideways.mpi.agreement import check_data
 from sideways.mpi.emulated import emulate
-from sideways.mpi.gather import on_all_ranks
+from sideways.mpi.gather import on_all_ranks, spread_parameters
 from sideways.mpi.mailbox import MPIMailbox
 from sideways.mpi.ranks import ALL, Ranks, part_of_batch
 from sideways.mpi.replicas import ReplicatedDelayed, ReplicatedSideways
-from sideways.mpi.world import WORLD
+from sideways.mpi.world import RANK, WORLD
 from sideways.network import FRAME, Network
 from sideways.rules import Sideways
 from sideways.training.build import build_network, build_rule, build_task
@@ -44,7 +44,10 @@ def set_up(options: argparse.Namespace, config: Config) -> Rank:
     task = on_all_ranks(lambda: build_task(config))
     on_all_ranks(lambda: check_data(WORLD, task))
     on_all_ranks(lambda: check_memory(config, task, WORLD.size))
-    network = on_all_ranks(lambda: build_network(config, task.frame_shape, len(task.classes)))
+    readable = replace(config, init=config.init if RANK == 0 else "")  # no other host needs the file of --init
+    network = on_all_ranks(lambda: build_network(readable, task.frame_shape, len(task.classes)))
+    if config.init:
+        spread_parameters(network)
     ranks = on_all_ranks(lambda: Ranks.split(WORLD, len(network.units), options.replicas))
     batch = on_all_ranks(lambda: part_of_batch(config.batch, ranks.replicas))
     device = on_all_ranks(ranks.take_device)

@@ -22,7 +22,7 @@ import time
 from types import FrameType
 from typing import NoReturn
 
-from sideways.mpi.cleanup import GRACE, Segments, end_the_others, is_stopped
+from sideways.mpi.cleanup import GRACE, Segments, end_the_others, is_stopped, launchers_of
 from sideways.mpi.heartbeat import Beats, Member
 from sideways.mpi.status import VARIABLE, Status
 
@@ -41,7 +41,7 @@ def guard(start_up: float = START_UP) -> None:
     start_up: seconds that the rank may wait for other ranks to start; then it tells the patience of the job.
     The parent passes signals on to the rank, and ends with the rank's exit code.
     """
-    parent, launcher = os.getpid(), os.getppid()
+    parent = os.getpid()
     status, page = Status.create()
     table, table_end = os.pipe()
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -61,18 +61,19 @@ def guard(start_up: float = START_UP) -> None:
         os.close(table)
         return
     os.close(table_end)
-    Watchdog(rank_pid, launcher, start_up, status, table, udp).run()
+    Watchdog(rank_pid, start_up, status, table, udp).run()
 
 
 class Watchdog:
     """The watchdog of one rank.
 
-    rank_pid: the rank's process. launcher: the parent of this process. table: a pipe on which the rank tells, once MPI
-    has started, where all watchdogs are; start_up: seconds until then. udp: the socket of the beats.
+    rank_pid: the rank's process. table: a pipe on which the rank tells, once MPI has started, where all watchdogs are;
+    start_up: seconds until then. udp: the socket of the beats.
     """
 
-    def __init__(self, rank_pid: int, launcher: int, start_up: float, status: Status, table: int, udp: socket.socket):
-        self.rank_pid, self.launcher, self.status, self.table, self.udp = rank_pid, launcher, status, table, udp
+    def __init__(self, rank_pid: int, start_up: float, status: Status, table: int, udp: socket.socket):
+        self.rank_pid, self.status, self.table, self.udp = rank_pid, status, table, udp
+        self.parent, self.launchers = os.getppid(), launchers_of(os.getpid())
         self.rank = next((os.environ[name] for name in RANK_VARIABLES if name in os.environ), "?")
         number = int(self.rank) if self.rank.isdecimal() else 0
         self.host, now = socket.gethostname(), time.monotonic()
@@ -104,6 +105,7 @@ class Watchdog:
             self._end_if_the_rank_has_ended()
             self._end_after_a_second_signal()
             if time.monotonic() >= self.next_beat:
+                self._end_if_the_launcher_has_ended()
                 self._beat()
             for descriptor, _ in poll.poll(max(0.0, 1e3 * (self.next_beat - time.monotonic())) + 1):
                 if descriptor == self.udp.fileno():
@@ -125,6 +127,13 @@ class Watchdog:
         if moments and moments[-1] - moments[0] > BOTH:
             self._end("", 130)
 
+    def _end_if_the_launcher_has_ended(self) -> None:
+        if os.getppid() == self.parent:
+            return
+        if self.deadline is None and not self.passed_on:  # else the job is about to end anyway
+            self._tell_all("lost")  # rank 0 prints the reason: what is written here may have no reader any more
+        self._end("", 1)
+
     def _end_if_the_rank_has_ended(self) -> None:
         pid, status = os.waitpid(self.rank_pid, os.WNOHANG)
         if not pid:
@@ -140,7 +149,7 @@ class Watchdog:
             reason = f"was killed by signal {-code} ({signal.Signals(-code).name})"
             _print(f"rank {self.rank} on {self.host} (PID {self.rank_pid}) {reason}")
         if code and self.rank != "?":
-            end_the_others(self.launcher, self.segments)
+            end_the_others(self.launchers, self.segments)
         if killed:
             time.sleep(0.5)  # the launcher shows the line before it ends the other ranks
         os._exit(code if code >= 0 else 128 - code)
@@ -152,7 +161,7 @@ class Watchdog:
         self._tell_all("end")
         os.kill(self.rank_pid, signal.SIGKILL)  # works on a process that is stopped, too
         if self.rank != "?":
-            end_the_others(self.launcher, self.segments)
+            end_the_others(self.launchers, self.segments)
         time.sleep(0.5 if reason else 0.0)  # the launcher shows the line before it ends the other ranks
         os._exit(code)
 
@@ -181,7 +190,7 @@ class Watchdog:
             beats.hear(beats.own, *self.status.read())
         if self.token and not beats.is_hub:
             self._send("beat", beats.hub)
-        if reason := beats.verdict():
+        if self.deadline is None and (reason := beats.verdict()):  # else somebody has told the reason already
             self._end(reason, 1)
         if warning := beats.warning():
             _print(warning)
@@ -239,7 +248,9 @@ class Watchdog:
             if sender == beats.hub:
                 words = f"{beats.members[beats.own]} [{self.status.read()[1]}] has not ended, although rank 0 has"
                 self._set_deadline(beats.patience, words)
-        elif kind == "end":  # the launcher may end this rank before the deadline
+        elif kind == "lost" and beats.is_hub and self.deadline is None:
+            self._end(f"the launcher that started {beats.members[sender]} has ended there", 1)
+        elif kind in ("end", "lost"):  # the launcher may end this rank before the deadline
             self._set_deadline(GRACE, "")
 
     def _set_deadline(self, seconds: float, words: str) -> None:
@@ -249,4 +260,5 @@ class Watchdog:
 
 
 def _print(line: str) -> None:
-    print(f"sideways: {line}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # nobody reads it any more
+        print(f"sideways: {line}", file=sys.stderr, flush=True)

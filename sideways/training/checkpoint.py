@@ -5,20 +5,21 @@
                         for the top also the delayed targets, and losses and outputs of the open clip
         meta.json       counters, position in the data, config, and the SHA-256 of every file (see `manifest.py`)
 
-No pickle. Nothing in a checkpoint depends on how many ranks wrote it: each rank writes, and reads, the files of its own
-units.
+No pickle. Nothing in a checkpoint depends on how many ranks wrote it. Rank 0 alone writes and reads the files, those of
+all units: no other host needs the run directory.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy
 
@@ -32,7 +33,7 @@ from sideways.rules.state_check import check_state
 from sideways.rules.ticking_rule import TickingRule
 from sideways.training.build import build_network
 from sideways.training.config import Config
-from sideways.training.manifest import FORMAT, DamagedError, digest_of, read_meta, read_unit, seal
+from sideways.training.manifest import FORMAT, DamagedError, digest, read_meta, read_unit, seal
 from sideways.training.parameters import write_arrays
 from sideways.training.processes import OneProcess, Processes
 from sideways.training.progress import Progress
@@ -42,6 +43,7 @@ RESUME_SEVERAL = "repeat the command, with --name {}, to continue the runs that 
 FOLDER = "checkpoints"
 PREFIX = "step-"
 PER_SAMPLE = ("message.", "target.", "output.", "input.")  # arrays with one entry per sample of the batch
+Units = dict[str, dict[str, numpy.ndarray]]  # unit → the arrays of its file
 COUNTERS = ("clip", "tick", "seconds", "metrics_bytes", "evaluate", "given")  # fields of `Progress` in meta.json
 
 
@@ -50,7 +52,7 @@ class Checkpoints:
 
     directory: the run directory. A checkpoint is due every `config.checkpoint_every` ticks (0: never; the loop saves at
     the end and after Ctrl-C), and the last `config.keep_checkpoints` checkpoints are kept. With several processes, each
-    process calls `save` at the same tick and writes the units that it owns.
+    process calls `save` at the same tick, and the leader writes the units of all.
     """
 
     def __init__(self, directory: Path, config: Config, source: Source, processes: Processes | None = None):
@@ -77,29 +79,31 @@ class Checkpoints:
             return final
         draft = self.folder / f".{final.name}"
         broken_files = self.processes.gather(self.source.broken)
+        digests: dict[str, str] = {}
+
+        def write(name: str, content: bytes) -> None:
+            _write(draft / name, content)
+            digests[name] = digest(content)
+
         try:
             if self.processes.is_leader:
                 check_run(self.directory)
                 for abandoned in self.folder.glob(f".{PREFIX}*"):  # left by runs that were killed
                     shutil.rmtree(abandoned, ignore_errors=True)
                 draft.mkdir(parents=True)
-            self.processes.barrier()
-            digests = self.processes.gather(self._write_units(draft, rule, progress))  # waits for all processes
+            self.processes.to_leader(self._files(rule, progress), write)
             if self.processes.is_leader:
                 self._publish(draft, final, rule, progress, broken_files, digests)
         except OSError as error:
-            if self.processes.is_leader:
-                check_run(self.directory)
-            if self.processes.alone:  # other ranks may still write into the draft; the next `save` removes it
-                shutil.rmtree(draft, ignore_errors=True)
+            check_run(self.directory)
+            shutil.rmtree(draft, ignore_errors=True)
             raise InputError(f"cannot write the checkpoint {final}: {error.strerror or error}") from None
         self.saved_at, self.newest = rule.ticks, _moment(rule, progress)
         self.processes.barrier()
         return final
 
-    def _write_units(self, draft: Path, rule: Rule, progress: Progress) -> dict[str, str]:
-        """Write the units of this process. Returns file → SHA-256."""
-        digests = {}
+    def _files(self, rule: Rule, progress: Progress) -> Iterator[tuple[str, bytes]]:
+        """The name and the content of the file of each unit of this process."""
         for name in rule.owned:
             entries: dict[str, Any] = dict(unit_state(rule, name))
             if name == rule.network.top.name:
@@ -107,10 +111,9 @@ class Checkpoints:
                 entries |= {f"output.{i}": output for i, output in enumerate(progress.outputs)}
             arrays: dict[str, Any] = {key: self.processes.join(key, to_host(value)) for key, value in entries.items()}
             if all(array is not None for array in arrays.values()):
-                path = draft / f"{name}.npz"
-                _write(path, partial(write_arrays, arrays=arrays))
-                digests[path.name] = digest_of(path)
-        return digests
+                content = io.BytesIO()
+                write_arrays(content, arrays)
+                yield f"{name}.npz", content.getvalue()
 
     def _publish(
         self,
@@ -128,7 +131,7 @@ class Checkpoints:
         meta |= {"files": digests, "frame_shape": task.frame_shape, "classes": task.classes, "span": task.span}
         meta |= {"data": task.fingerprint, "skipped": broken_files, "counters": self.source.counters()}
         meta["config"] = self.config.to_tables()
-        _write(draft / "meta.json", lambda file: file.write(seal(meta)))
+        _write(draft / "meta.json", seal(meta))
         if final.exists():  # the run was resumed from an earlier checkpoint
             final.rename(self.folder / f".{PREFIX}replaced")
         draft.rename(final)
@@ -145,19 +148,28 @@ class Checkpoints:
         this network and data; nothing is restored from a file that is.
         """
         try:
-            meta = read_meta(path)
+            meta, units = self._read(path, rule)
             self._check_data(path, meta)
             self._check_moment(path, meta, rule)
-            return self._restore(path, meta, rule, part)
+            return self._restore(path, meta, units, rule, part)
         except DamagedError as error:
             raise with_earlier(path, error, RESUME) from None
 
-    def _restore(self, path: Path, meta: dict[str, Any], rule: Rule, part: slice) -> Progress:
+    def _read(self, path: Path, rule: Rule) -> tuple[dict[str, Any], Units]:
+        """The content of meta.json, and of the files of this process's units. The leader reads all files."""
+        meta = self.processes.from_leader(lambda: read_meta(path))
+        units: Units = {}
+        for name in rule.network.units:
+            entries = self.processes.from_leader(partial(read_unit, path, meta, name))
+            if name in rule.owned:
+                units[name] = entries
+        return meta, units
+
+    def _restore(self, path: Path, meta: dict[str, Any], units: Units, rule: Rule, part: slice) -> Progress:
         progress = Progress(**{key: meta[key] for key in COUNTERS})
         rule.ticks, rule.clock = meta["ticks"], meta["clock"]
         self.saved_at = rule.ticks
-        for name in rule.owned:
-            entries = read_unit(path, meta, name)
+        for name, entries in units.items():
             try:
                 check_state(rule, name, entries, self.config.batch, progress.tick)
             except InputError as error:
@@ -168,7 +180,7 @@ class Checkpoints:
                 progress.losses = list(_numbered("loss", entries))
                 progress.outputs = [output[part] for output in _numbered("output", entries)]
         self.source.resume(meta["skipped"], progress.given, progress.tick, meta["counters"])
-        if path.resolve() == (self.folder / path.name).resolve():
+        if path == self.folder / path.name:
             self.newest = _moment(rule, progress)
         return progress
 
@@ -320,10 +332,10 @@ def _numbered(kind: str, unit_entries: dict[str, numpy.ndarray]) -> Iterator[num
     return (entries[str(i)] for i in range(len(entries)))
 
 
-def _write(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+def _write(path: Path, content: bytes) -> None:
     """Write a file, and return when it is on the disk."""
     with path.open("wb") as file:
-        write(file)
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
 

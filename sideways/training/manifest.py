@@ -8,6 +8,7 @@ sha256      of meta.json without this last field:
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import re
@@ -47,16 +48,14 @@ class DamagedError(InputError):
     """A checkpoint is not whole, or of another format."""
 
 
+def digest(content: bytes) -> str:
+    """The SHA-256, in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def seal(meta: dict[str, Any]) -> bytes:
     """The bytes of meta.json: the fields, and last the SHA-256 of the bytes without it."""
-    digest = hashlib.sha256(json.dumps(meta, indent=2).encode()).hexdigest()
-    return json.dumps(meta | {"sha256": digest}, indent=2).encode()
-
-
-def digest_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return json.dumps(meta | {"sha256": digest(json.dumps(meta, indent=2).encode())}, indent=2).encode()
 
 
 def read_meta(path: Path) -> dict[str, Any]:
@@ -97,8 +96,8 @@ def _check_fields(meta: dict[str, Any]) -> None:
         raise InputError(f"frame_shape must be three positive sizes, not {meta['frame_shape']}")
     if len(meta["span"]) != 2 or not all(map(math.isfinite, meta["span"])):
         raise InputError(f"span must be two numbers, not {meta['span']}")
-    for name, digest in meta["files"].items():
-        if not re.fullmatch(r"[A-Za-z0-9_-]+\.npz", name) or not re.fullmatch("[0-9a-f]{64}", digest):
+    for name, value in meta["files"].items():
+        if not re.fullmatch(r"[A-Za-z0-9_-]+\.npz", name) or not re.fullmatch("[0-9a-f]{64}", value):
             raise InputError(f"files: {name!r} is not a file with its SHA-256")
 
 
@@ -112,14 +111,14 @@ def read_unit(path: Path, meta: dict[str, Any], name: str) -> dict[str, numpy.nd
     if file.name not in meta["files"]:
         raise DamagedError(f"{refusal} is not among the files that meta.json names")
     try:
-        digest = digest_of(file)
+        content = file.read_bytes()
     except FileNotFoundError:
         raise DamagedError(f"{refusal} is missing") from None
     except OSError as error:
         raise DamagedError(f"{refusal} cannot be read ({error.strerror})") from None
-    if digest != meta["files"][file.name]:
+    if digest(content) != meta["files"][file.name]:
         raise DamagedError(f"{refusal} does not match its checksum: it is damaged, or was changed")
     try:
-        return read_arrays(file, f"{refusal} cannot be read")
+        return read_arrays(io.BytesIO(content), f"{refusal} cannot be read")
     except InputError as error:
         raise DamagedError(str(error)) from None

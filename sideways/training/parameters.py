@@ -85,10 +85,10 @@ def _reason(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def read_arrays(path: Path, refusal: str) -> dict[str, numpy.ndarray]:
+def read_arrays(file: Path | BinaryIO, refusal: str) -> dict[str, numpy.ndarray]:
     """Read the arrays of an .npz. Raises `InputError`: the refusal, and the reason in brackets."""
     try:
-        with numpy.load(path, allow_pickle=False) as arrays:
+        with numpy.load(file, allow_pickle=False) as arrays:
             return dict(arrays)
     except Exception as error:  # NumPy and its readers raise errors of many types for a damaged file
         raise InputError(f"{refusal} ({_reason(error)})") from None

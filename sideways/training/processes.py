@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeVar
 
 import numpy
+
+T = TypeVar("T")
 
 
 class Processes(Protocol):
@@ -12,11 +15,7 @@ class Processes(Protocol):
 
     @property
     def is_leader(self) -> bool:
-        """True in the one process that writes the run directory."""
-
-    @property
-    def alone(self) -> bool:
-        """True if there is no other process."""
+        """True in the one process that reads and writes the run directory."""
 
     def barrier(self) -> None:
         """Wait for all processes."""
@@ -28,14 +27,19 @@ class Processes(Protocol):
         """Merge the entries of all processes."""
 
     def join(self, key: str, array: numpy.ndarray) -> numpy.ndarray | None:
-        """Join an array of a unit's state (`rules/state.py`) over all replicas; None if another process writes it."""
+        """Join an array of a unit's state (`rules/state.py`) over all replicas; None if another process has it."""
+
+    def to_leader(self, files: Iterable[tuple[str, bytes]], take: Callable[[str, bytes], None]) -> None:
+        """Call `take(name, content)` in the leader for each file of each process."""
+
+    def from_leader(self, step: Callable[[], T]) -> T:
+        """Take a step in the leader alone. Returns its result, or raises its `InputError`, in every process."""
 
 
 class OneProcess:
     """A run that has one process to itself."""
 
     is_leader = True
-    alone = True
 
     def barrier(self) -> None:
         pass
@@ -48,3 +52,10 @@ class OneProcess:
 
     def join(self, key: str, array: numpy.ndarray) -> numpy.ndarray | None:
         return array
+
+    def to_leader(self, files: Iterable[tuple[str, bytes]], take: Callable[[str, bytes], None]) -> None:
+        for name, content in files:
+            take(name, content)
+
+    def from_leader(self, step: Callable[[], T]) -> T:
+        return step()

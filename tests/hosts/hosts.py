@@ -170,6 +170,10 @@ class Host:
         self.call("mount", "--bind", folder, to)
         self.hide(folder)
 
+    def seen(self, path: Path) -> Path:
+        """A path from outside to what this host sees at a path."""
+        return Path(f"/proc/{self.pid}/root{path}")
+
     def processes(self, word: str = "") -> dict[int, str]:
         """PID, outside, → command line of each process of this host besides sshd whose command holds a word."""
         own = os.readlink(f"/proc/{self.pid}/ns/net")
@@ -276,6 +280,11 @@ class Network:
             self.kill_all()
             raise
         return Done(job.returncode, output, errors, time.monotonic() - start)
+
+    @property
+    def launcher(self) -> int:
+        """The PID, outside, of the mpirun that runs on the first host."""
+        return next(pid for pid, command in self.hosts[0].processes().items() if "mpirun" in command.split()[0])
 
     def kill_all(self) -> None:
         """Kill every process on the hosts besides sshd."""

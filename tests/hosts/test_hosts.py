@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,31 @@ def test_replicas_over_hosts_are_replicas_on_one_host_to_the_last_bit(network, t
     code, _, errors = jobs.run(4, *options, "--name", "one")
     assert code == 0, errors
     assert same(parameters(tmp_path / "one"), parameters(tmp_path / "hosts"))
+
+
+def test_the_first_host_alone_has_the_files_of_a_run_that_is_stopped_and_goes_on_over_other_hosts(network, tmp_path):
+    start, runs = tmp_path / "start", tmp_path / "runs"
+    alone(*WAVES, "--runs", str(start))
+    options = [*WAVES, *STREAM, "--clips", "40", "--evaluate-every", "2", "--runs", str(runs)]
+    options += ["--init", str(start / "alone" / "parameters.npz")]
+    alone(*options)
+    for host in network.hosts[1:]:
+        host.hide(start)
+        host.hide(runs)
+    job = network.start(2, 2, *TRAIN, *options, "--name", "hosts")
+    while not list((runs / "hosts").glob("checkpoints/step-*")):
+        assert job.poll() is None, job.communicate()
+        time.sleep(0.01)
+    os.kill(network.launcher, signal.SIGINT)
+    _, errors = job.communicate(timeout=60)
+    assert job.returncode == 130 and "interrupted; to go on: --resume " in errors, errors
+    assert list((runs / "hosts").glob("checkpoints/step-*"))
+    done = network.run(3, 3, *TRAIN, "--resume", str(runs / "hosts"))
+    assert done.code == 0, done.errors
+    assert same(parameters(runs / "alone"), parameters(runs / "hosts"))
+    metrics = [(runs / name / "metrics.jsonl").read_bytes() for name in ("alone", "hosts")]
+    assert metrics[0] == metrics[1]
+    assert not any(host.call("find", start, runs, "-mindepth", "1") for host in network.hosts[1:])
 
 
 def test_a_stream_that_the_first_host_alone_can_open_reaches_all(network, tmp_path):

@@ -126,9 +126,9 @@ def test_a_checkpoint_that_is_replaced_is_never_missing_while_the_new_one_is_wri
     kept = []  # for each checkpoint, whether the old one existed while the new one was written
 
     class Watched(Checkpoints):
-        def _write_units(self, draft, rule, progress):
-            kept.append((self.folder / draft.name.removeprefix(".")).exists())
-            return super()._write_units(draft, rule, progress)
+        def _files(self, rule, progress):
+            kept.append((self.folder / f"step-{rule.ticks:08d}").exists())
+            return super()._files(rule, progress)
 
     monkeypatch.setattr(sideways.training.run, "Checkpoints", Watched)
     train(RUN, tmp_path / "run", resume=listed(tmp_path / "run")[0])
@@ -161,7 +161,7 @@ def press_ctrl_c_after(clips):
 
 
 def test_where_the_disk_is_full_the_draft_goes_and_a_line_says_so(tmp_path, monkeypatch, capsys):
-    def full(path, write):
+    def full(path, content):
         path.write_bytes(b"some")
         raise OSError(28, "No space left on device")
 

@@ -1,5 +1,6 @@
 """The processes that share a run: one alone, and the part of a process that does not lead."""
 
+import io
 import typing
 
 import numpy as np
@@ -17,7 +18,6 @@ class Follower:
     """One of several processes, not the leader, whose calls are recorded. The other processes do not exist."""
 
     is_leader = False
-    alone = False
 
     def __init__(self):
         self.calls = []
@@ -37,21 +37,29 @@ class Follower:
         self.calls.append(f"join {key}")
         return array
 
+    def to_leader(self, files, take):
+        self.calls.append("to_leader")
+        self.sent = dict(files)
+
 
 def test_one_process_has_all_members_of_processes_leads_and_changes_nothing():
     alone: Processes = OneProcess()
     members = [name for name in vars(Processes) if not name.startswith("_")]
-    assert set(members) == {"is_leader", "alone", "barrier", "any", "gather", "join"}
+    assert set(members) == {"is_leader", "barrier", "any", "gather", "join", "to_leader", "from_leader"}
     for name in members:
         assert hasattr(alone, name)
         if callable(getattr(alone, name)):
             assert typing.get_type_hints(getattr(OneProcess, name)) == typing.get_type_hints(getattr(Processes, name))
-    assert alone.is_leader and alone.alone
+    assert alone.is_leader
     flags, array = np.array([True, False]), np.ones(3)
     alone.barrier()
     assert alone.any(flags) is flags
     assert alone.gather({"film.mp4": "broken"}) == {"film.mp4": "broken"}
     assert alone.join("parameters.0.weight", array) is array
+    assert alone.from_leader(lambda: array) is array
+    taken = []
+    alone.to_leader([("conv1.npz", b"1"), ("head.npz", b"2")], lambda *file: taken.append(file))
+    assert taken == [("conv1.npz", b"1"), ("head.npz", b"2")]
 
 
 def save(directory, processes):
@@ -66,27 +74,23 @@ def save(directory, processes):
 UNITS = ["conv1.npz", "conv2.npz", "conv3.npz", "conv4.npz", "head.npz"]
 
 
-def test_a_process_that_does_not_lead_writes_its_units_into_the_leaders_draft_and_publishes_nothing(tmp_path):
-    draft = tmp_path / "run" / "checkpoints" / ".step-00000000"
-    draft.mkdir(parents=True)  # the leader makes it
+def test_a_process_that_does_not_lead_sends_its_units_to_the_leader_and_touches_no_file(tmp_path):
     follower = Follower()
     final = save(tmp_path / "run", follower)
     assert final == tmp_path / "run" / "checkpoints" / "step-00000000"
-    assert not final.exists()
-    assert sorted(path.name for path in draft.iterdir()) == UNITS  # and no meta.json
-    assert follower.calls[:2] == ["gather", "barrier"]  # no unit is written before the leader has made the draft
-    assert follower.calls[-2:] == ["gather", "barrier"]  # units are written; the checkpoint is published
-    assert all(call.startswith("join ") for call in follower.calls[2:-2])
+    assert not final.parent.exists()
+    assert sorted(follower.sent) == UNITS
+    assert follower.calls[:2] == ["gather", "to_leader"] and follower.calls[-1] == "barrier"  # it is published
+    assert all(call.startswith("join ") for call in follower.calls[2:-1])
     assert "join parameters.0.weight" in follower.calls
 
 
 def test_a_process_alone_writes_the_same_units_and_publishes_the_checkpoint(tmp_path):
-    draft = tmp_path / "follower" / "checkpoints" / ".step-00000000"
-    draft.mkdir(parents=True)
-    save(tmp_path / "follower", Follower())
+    follower = Follower()
+    save(tmp_path / "follower", follower)
     final = save(tmp_path / "alone", OneProcess())
     assert sorted(path.name for path in final.iterdir()) == [*UNITS, "meta.json"]
     for name in UNITS:
-        with np.load(final / name) as one, np.load(draft / name) as other:
+        with np.load(final / name) as one, np.load(io.BytesIO(follower.sent[name])) as other:
             assert one.files == other.files
             assert all(np.array_equal(one[key], other[key]) for key in one.files)

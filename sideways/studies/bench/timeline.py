@@ -87,15 +87,14 @@ class Pipeline:
         """The tick whose gradient the unit pulls through its Jacobian, once the pipeline is full; None without any."""
         return self.marks.pull(name, tick) if self.marks else tick
 
-    def backward(self, name: str) -> float:
-        """The seconds of a pull: under Delayed all units but the top run forward once more."""
-        unit = self.units[name]
-        return unit.backward + (unit.forward if self.marks and name != self.top else 0.0)
+    def second_forward(self, name: str) -> float:
+        """The seconds of the forward pass before a pull: under Delayed all units but the top run forward once more."""
+        return self.units[name].forward if self.marks and name != self.top else 0.0
 
     def cost(self, name: str) -> float:
         """The mean seconds of a unit per tick, as `sideways.balance.cost_per_tick` has it."""
         pulls = len(self.marks.lengths[name]) / self.marks.every if self.marks else 1.0
-        return self.units[name].forward + pulls * self.backward(name)
+        return self.units[name].forward + pulls * (self.second_forward(name) + self.units[name].backward)
 
     def split(self, name: str) -> Pipeline:
         """The pipeline with one unit cut into two units of half its costs, one after the other.
@@ -201,9 +200,10 @@ class Timeline:
         s = pipeline.pull(name, t)
         if s is None:
             return
+        self._compute(rank, pipeline.second_forward(name))  # before the messages are waited for
         for c in pipeline.consumers[name]:
             self._receive(rank, c, name, s + 1 if pipeline.marks else s - 1, unit.message)
-        self._compute(rank, pipeline.backward(name))
+        self._compute(rank, unit.backward)
         self.backward_ended[name, t] = self.now
         for j in unit.inputs:
             if j != FRAME:

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from functools import partial
+from typing import Any
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy is imported
 
@@ -77,20 +78,22 @@ class Learner:
         self.possible_speed_up = speed_up(costs, groups)
         owner = {name: stage for stage, group in enumerate(groups) for name in group}
         self.owned = groups[self.ranks.stage]
+        self.optimizer = SGD(1e-4, momentum=0.9)
         self.labels = numpy.arange(options.batch) % 10
         self.frames = numpy.random.default_rng(0).random((4, options.batch, *shape), numpy.float32)
         self.reads_frame = any(FRAME in network.units[name].inputs for name in self.owned)
-        optimizer = SGD(1e-4, momentum=0.9)
         self.mailbox = None
         if options.method == "backprop":
-            self.blocked = Blocked(network, owner, options.batch, optimizer, self.ranks.crowded)
+            self.blocked = Blocked(network, owner, options.batch, self.optimizer, self.ranks.crowded)
             return
         timetable = partial(network.timetable, marks=self.marks)
         self.mailbox = MPIMailbox(network, timetable, owner, options.batch, WORLD.Dup(), None, nap=self.ranks.crowded)
-        kind = partial(Delayed, learn_every=self.marks.every) if self.marks else Sideways
-        self.rule = kind(
-            network, SoftmaxCrossEntropy(), optimizer, boundary="stream", mailbox=self.mailbox, units=self.owned
-        )
+        self.rule = self._rule(mailbox=self.mailbox, units=self.owned)
+
+    def _rule(self, **options: Any) -> Sideways:
+        """The rule for this rank's units, or, without options, for all of them in this process."""
+        kind = partial(Delayed, learn_every=self.period) if self.marks else Sideways
+        return kind(self.network, SoftmaxCrossEntropy(), self.optimizer, boundary="stream", **options)
 
     def step(self, t: int) -> None:
         """Run one tick of a rule that ticks, or take one frame up and down by backpropagation."""
@@ -108,6 +111,25 @@ class Learner:
             self.step(t)
         wait(WORLD.Ibarrier(), self.ranks.crowded)
         return ticks
+
+    def slow_down(self, ticks: int) -> float:
+        """The time of a tick of all units in one process while every rank runs one, over that while rank 0 runs alone.
+
+        This is what ranks lose because they share one machine's memory and caches, without any message.
+        """
+        if self.mailbox is None or self.ranks.stages == 1:
+            return 1.0
+        rule, seconds = self._rule(), numpy.empty((3, 2))
+        for repeat in seconds:
+            for together in (0, 1):
+                wait(WORLD.Ibarrier(), nap=True)
+                start = time.perf_counter()
+                for t in range(ticks if together or RANK == 0 else 0):
+                    rule.tick(self.frames[t % len(self.frames)], self.labels)
+                repeat[together] = time.perf_counter() - start
+        mean = WORLD.allreduce(float(numpy.median(seconds[:, 1])), MPI.SUM) / WORLD.Get_size()
+        alone = WORLD.bcast(float(numpy.median(seconds[:, 0])))
+        return mean / alone
 
     @property
     def period(self) -> int:
@@ -155,6 +177,7 @@ def pipeline(learner: Learner, options: argparse.Namespace) -> dict[str, object]
         "seconds_per_tick": float(numpy.median(seconds)),
         "spread": float(numpy.ptp(seconds)),
         "allowed": learner.possible_speed_up,
+        "slow_down": learner.slow_down(ticks),
         "biggest_message_bytes": 4 * options.batch * biggest,
         "ping_pong_seconds": seconds_of_ping_pong(4 * options.batch * biggest),
     }

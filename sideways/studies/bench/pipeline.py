@@ -23,7 +23,7 @@ the speed-up of this balance × 16 / (15 + ranks)."""
 MARKED = "Delayed learns from the loss of one tick in n; D is the depth."
 HEAD = (
     *("method", "ranks", "frames/s", "ms/tick", "spread", "speed-up", "ideal", "reached"),
-    *("ms over ideal", "ping-pong ms", "Sideways is"),
+    *("side by side", "of that", "ping-pong ms", "Sideways is"),
 )
 NAMES = {
     "sideways": "Sideways",
@@ -52,8 +52,11 @@ def pipeline(ranks: Sequence[int], arguments: Sequence[str], path: str | None) -
     print_table(HEAD, rows)
     print(
         "\nms/tick: median of five; a tick of blocked backpropagation takes one frame up and its gradient down. ideal:"
-        "\nthe speed-up that the balance of the placement allows. ping-pong: one way, a bare message as large as the"
-        "\nlargest activation. 'Sideways is': frames/s of Sideways' fastest row over frames/s of this row."
+        "\nthe speed-up that the balance of the placement allows; reached: the share of it. side by side: the time of a"
+        "\ntick of the whole network in one process, while as many processes as there are ranks do the same beside each"
+        "\nother, over its time alone: the ranks share the machine's memory and caches; of that: the share reached if"
+        "\nthe ideal tick is longer by this factor. ping-pong: one way, a bare message as large as the largest"
+        "\nactivation. 'Sideways is': frames/s of Sideways' fastest row over frames/s of this row."
         f"\n{MARKED}\n{reason or PYTORCH}"
     )
     write_json(path, [*results, *peers])
@@ -67,6 +70,7 @@ def _row(result: dict[str, Any], alone: float, ideal: float, fastest: float) -> 
     seconds, ranks, threads = result["seconds_per_tick"], result["ranks"], result.get("threads", 1)
     gain = alone / seconds
     ping_pong = result.get("ping_pong_seconds")  # PyTorch's results have none
+    slow_down = result.get("slow_down") if ranks > 1 and result["method"] != "backprop" else None
     return (
         _name(result),
         str(ranks) if threads == 1 else f"1, {threads} threads",
@@ -76,7 +80,8 @@ def _row(result: dict[str, Any], alone: float, ideal: float, fastest: float) -> 
         f"{gain:.2f}",
         f"{ideal:.2f}",
         f"{gain / ideal:.0%}",
-        f"{1e3 * (seconds - alone / ideal):.2f}" if ranks > 1 else "",
+        f"{slow_down:.2f}" if slow_down else "",
+        f"{gain / ideal * slow_down:.0%}" if slow_down else "",
         f"{1e3 * ping_pong:.2f}" if ranks > 1 and ping_pong is not None else "",
         f"{seconds / fastest:.2f} ×",
     )

@@ -1,5 +1,6 @@
 """Fixtures that write small video files, and the frames in them."""
 
+import shutil
 from functools import cache
 
 import numpy
@@ -60,18 +61,24 @@ def tasks(films):
     return task
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """A data set of 3 + 3 training and 1 + 2 test videos, of 4 to 40 frames at 25 per second."""
-    number = 0
+@pytest.fixture(scope="session")
+def set_of_videos(tmp_path_factory):
+    """The data set of `folder`, written once."""
+    number, made = 0, tmp_path_factory.mktemp("videos") / "set"
     for split, label, lengths in (
         ("train", "a", (40, 12, 4)),
         ("train", "b", (20, 6, 30)),
         ("test", "a", (40,)),
         ("test", "b", (20, 5)),
     ):
-        (tmp_path / "set" / split / label).mkdir(parents=True, exist_ok=True)
+        (made / split / label).mkdir(parents=True)
         for i, length in enumerate(lengths):
-            write_video(tmp_path / "set" / split / label / f"{i}.avi", marked(number, length), **LOSSLESS)
+            write_video(made / split / label / f"{i}.avi", marked(number, length), **LOSSLESS)
             number += 1
-    return tmp_path / "set"
+    return made
+
+
+@pytest.fixture
+def folder(tmp_path, set_of_videos):
+    """A data set of 3 + 3 training and 1 + 2 test videos, of 4 to 40 frames at 25 per second."""
+    return shutil.copytree(set_of_videos, tmp_path / "set")

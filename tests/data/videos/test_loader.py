@@ -2,8 +2,10 @@
 
 import os
 import pickle
+import shutil
 import signal
 import time
+from multiprocessing.connection import wait
 
 import numpy as np
 import pytest
@@ -16,9 +18,10 @@ from sideways.data.videos.decoder import GREY, Decoder, Order
 from tests.data.conftest import LOSSLESS
 
 
-def clips_of(task, workers, count=4, batch=4, part=slice(None)):
-    with Source(task, batch, part=part, workers=workers, limits={"train": count, "test": 1}) as source:
-        clips = [source.clip("train", index) for index in range(count)] + [source.clip("test", 0)]
+def clips_of(task, workers, count=4, batch=4, part=slice(None), tested=1):
+    with Source(task, batch, part=part, workers=workers, limits={"train": count, "test": tested}) as source:
+        clips = [source.clip("train", index) for index in range(count)]
+        clips += [source.clip("test", index) for index in range(tested)]
         return [(np.stack(list(frames)), np.asarray(targets)) for frames, targets in clips]
 
 
@@ -37,37 +40,62 @@ def test_a_part_of_each_batch_is_that_part(folder):
         np.testing.assert_array_equal(targets[:, 2:4], labels)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_worker_that_dies_or_hangs_is_replaced_and_nothing_changes(folder, monkeypatch, sent):
-    monkeypatch.setattr(sideways.data.videos.loader, "PATIENCE", 8.0)  # seconds, more than a process takes to start
+@pytest.fixture
+def stop(monkeypatch):
+    """A function that stops a worker. To a worker that is stopped and says nothing, 200 seconds pass as one. The
+    attribute `waiting` counts the orders that had no room in its pipe meanwhile."""
+    stopped = []
+
+    def hurried(pipes, timeout):
+        ready = wait(pipes, timeout)
+        for worker in stopped:
+            if worker.pipe in pipes and worker.pipe not in ready:
+                worker.since -= 200
+                stop.waiting = len(worker.waiting)
+        return ready
+
+    def stop(worker):
+        os.kill(worker.process.pid, signal.SIGSTOP)
+        stopped.append(worker)
+
+    monkeypatch.setattr(sideways.data.videos.loader, "wait", hurried)
+    return stop
+
+
+@pytest.mark.parametrize("hangs", [False, True], ids=["dies", "hangs"])
+def test_a_worker_that_dies_or_hangs_is_replaced_and_nothing_changes(folder, stop, hangs):
     task = task_of(folder)
-    expected = clips_of(task, 0, count=6)
+    expected = clips_of(task, 0, count=6, tested=0)
     with Source(task, 4, workers=2, limits={"train": 6, "test": 1}) as source:
+        first = [worker.process for worker in source.loader.workers]
         for index in range(6):
             frames, _ = source.clip("train", index)
             np.testing.assert_array_equal(np.stack(list(frames)), expected[index][0])
             if index in (1, 3):
-                os.kill(source.loader.workers[0].process.pid, sent)
+                worker = source.loader.workers[0]
+                stop(worker) if hangs else worker.process.kill()
         assert source.skipped == {}
         processes = [worker.process for worker in source.loader.workers]
-        assert len(processes) == 2
+        assert len(processes) == 2 and {*processes} - {*first}
     assert all(process.poll() is not None for process in processes)
 
 
-@pytest.mark.parametrize("batch", [8, 400])
-def test_a_worker_that_hangs_from_the_start_with_any_number_of_orders_is_replaced(folder, monkeypatch, batch):
+@pytest.mark.parametrize(("batch", "long"), [(8, False), (16, True)], ids=["few orders", "more than a pipe holds"])
+def test_a_worker_that_hangs_from_the_start_with_any_number_of_orders_is_replaced(folder, stop, batch, long):
+    if long:  # each order names all videos of its class, by some 3000 characters each
+        folder = shutil.copytree(folder, folder.parent.joinpath(*["d" * 200] * 14))
     task = task_of(folder)
-    (expected, _), _ = clips_of(task, 0, count=1, batch=batch)
+    ((expected, _),) = clips_of(task, 0, count=1, batch=batch, tested=0)
     with Source(task, batch, workers=1, limits={"train": 3, "test": 1}) as source:
-        os.kill(source.loader.workers[0].process.pid, signal.SIGSTOP)
-        monkeypatch.setattr(sideways.data.videos.loader, "PATIENCE", 8.0)
+        stop(source.loader.workers[0])
         frames, _ = source.clip("train", 0)
         np.testing.assert_array_equal(np.stack(list(frames)), expected)
+    assert (stop.waiting > 0) == long
 
 
 def test_workers_that_keep_dying_leave_the_work_to_this_process(folder, monkeypatch, capsys):
     task = task_of(folder)
-    expected = clips_of(task, 0, count=3)
+    expected = clips_of(task, 0, count=3, tested=0)
 
     class Dying(sideways.data.videos.loader.Worker):
         def __init__(self, *arguments):
@@ -114,8 +142,8 @@ def test_all_bytes_of_the_shared_file_are_there_before_the_first_is_written(tmp_
 
 def test_an_evaluation_between_training_clips_uses_the_slots_that_are_left(folder):
     task = task_of(folder)
-    expected = {("train", i): clips_of(task, 0)[i][0] for i in range(4)}
-    expected["test", 0] = clips_of(task, 0)[4][0]
+    jobs = [*(("train", i) for i in range(4)), ("test", 0)]
+    expected = {job: frames for job, (frames, _) in zip(jobs, clips_of(task, 0), strict=True)}
     with Source(task, 4, workers=2, limits={"train": 4, "test": 3}) as source:
         for split, index in [("train", 0), ("test", 0), ("train", 1), ("test", 0), ("train", 2), ("train", 3)]:
             frames, _ = source.clip(split, index)

@@ -284,7 +284,9 @@ class Network:
     @property
     def launcher(self) -> int:
         """The PID, outside, of the mpirun that runs on the first host."""
-        return next(pid for pid, command in self.hosts[0].processes().items() if "mpirun" in command.split()[0])
+        names = ("mpirun", "prterun")  # Open MPI's mpirun becomes prterun
+        processes = self.hosts[0].processes().items()
+        return next(pid for pid, command in processes if os.path.basename(command.split()[0]) in names)
 
     def kill_all(self) -> None:
         """Kill every process on the hosts besides sshd."""

@@ -23,14 +23,15 @@ EVERY = 20  # ticks from one checkpoint to the next
 SECONDS = 40  # in which a job that trains must end, and all its processes with it, on a busy machine
 START_UP = 60  # seconds that a rank waits for others to start
 ENDLESS = ["waves-skip", "--batch", "2", "--clips", "100000", "--evaluation-clips", "1",
-           "--checkpoint-every", str(EVERY), "--set", "keep_checkpoints=1000"]  # fmt: skip
-WORKS = "sideways train"  # in the command lines of ranks and watchdogs
+           "--checkpoint-every", str(EVERY), "--set", "keep_checkpoints=1000",
+           "--set", "schedule.name=constant"]  # fmt: skip
+LENGTH = 18  # ticks in a clip
 DAEMONS = ("hydra_pmi_proxy", "prted")
 
 
-def train(network, hosts, runs, *options):
+def train(network, hosts, runs, *options, patience=PATIENCE):
     """Start a job of one rank on each of the first hosts."""
-    options = [*options, "--patience", str(PATIENCE), "--runs", str(runs)]
+    options = [*options, "--patience", str(patience), "--runs", str(runs)]
     return network.start(hosts, hosts, "-m", "sideways", "train", *options)
 
 
@@ -53,7 +54,8 @@ def ended(network, job, seconds=SECONDS):
 
 def works(host):
     """The PIDs of the watchdog and the rank of a host, in the order in which they were started."""
-    return [pid for pid, command in sorted(host.processes(WORKS).items()) if "mpirun" not in command.split()[0]][-2:]
+    commands = sorted(host.processes("-m sideways").items())
+    return [pid for pid, command in commands if os.path.basename(command.split()[0]).startswith("python")]
 
 
 def daemon(host):
@@ -90,7 +92,7 @@ def test_a_cable_that_is_put_back_within_patience_changes_no_bit(network, tmp_pa
     options = ["waves-skip", "--batch", "2", "--clips", "60", "--evaluation-clips", "1", "--checkpoint-every", "20"]
     options += ["--runs", str(tmp_path)]
     assert main(["train", *options, "--name", "alone"]) == 0
-    job = train(network, 2, tmp_path, *options, "--name", "hosts")
+    job = train(network, 2, tmp_path, *options, "--name", "hosts", patience=30)
     until(lambda: listed(tmp_path / "hosts"), job)
     network.hosts[1].unplug()
     time.sleep(3)
@@ -168,9 +170,9 @@ def random_fault(network, draw, hosts):
 def test_twenty_random_faults_at_random_moments_leave_no_process_and_change_no_bit(network, tmp_path):
     draw, run = random.Random(int(os.environ.get("FAULT_SEED", "14"))), tmp_path / "run"
     for number in range(int(os.environ.get("FAULTS", "20"))):
-        print(f"{number}:", strike_once(network, run, draw, in_start_up=number % 5 == 0))
+        print(f"{number}:", strike_once(network, run, draw, in_start_up=number % 5 == 0), flush=True)
     newest = [path for path in listed(run) if ticks_of(path) % EVERY == 0][-1]
-    clips = ticks_of(newest) // 10 + 1
+    clips = ticks_of(newest) // LENGTH + 1
     assert main(["train", *ENDLESS, "--runs", str(tmp_path), "--name", "alone", "--clips", str(clips)]) == 0
     for path in newest.glob("*.npz"):
         with np.load(path) as one, np.load(tmp_path / "alone" / "checkpoints" / newest.name / path.name) as other:

@@ -1,15 +1,17 @@
 """Jobs under mpirun, and how their results are compared: shared by the tests of several ranks."""
 
+import json
 import os
 import re
 import subprocess
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from sideways.studies.mpirun import command_of
 
-SHORT = ["--clips", "4", "--evaluation-clips", "2", "--batch", "16"]  # a batch so large that conv4 uses Winograd
+SHORT = ["--clips", "3", "--evaluation-clips", "2", "--batch", "16"]  # a batch so large that conv4 uses Winograd
 
 
 def start(ranks, *arguments):
@@ -30,6 +32,21 @@ def run(ranks, *arguments, timeout=240):
 def train(ranks, tmp_path, name, *arguments):
     """Train on the recipe waves-skip over ranks, in the run directory tmp_path/name."""
     return run(ranks, "-m", "sideways.mpi", "waves-skip", *SHORT, "--runs", str(tmp_path), "--name", name, *arguments)
+
+
+def run_all(ranks, *lines, codes=0):
+    """Run several command lines of `sideways.mpi` in one job. Returns (output, errors) of each; all must end with this
+    exit code on every rank."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "lines.json"
+        path.write_text(json.dumps(lines))
+        code, _, errors = run(ranks, str(Path(__file__).parent / "commands.py"), str(path), timeout=400)
+        assert code == 0, errors
+        assert "persistent request" not in errors
+        results = json.loads(path.read_text())
+    for line, (ended, _, complaints) in zip(lines, results, strict=True):
+        assert ended == [codes] * ranks, (line, complaints)
+    return [(output, complaints) for _, output, complaints in results]
 
 
 def parameters(directory):

@@ -1,12 +1,13 @@
 """Run under mpirun: random networks, trained over ranks and in one process, must end with the same bits.
 
-`mpirun -n K python same_bits.py SEED COUNT sideways|delayed [staged|cuda-aware]`; rank 0 prints how many networks
-agreed, and names those that did not. With a fourth word the ranks compute with CuPy. The single process that they are
-compared with also does, unless `import cupy` finds the device double: then the single process computes with NumPy.
+`mpirun -n K python same_bits.py SEED COUNT sideways|delayed [staged] [cuda-aware]`; rank 0 prints how many networks
+agreed, and names those that did not. With more words the ranks compute with CuPy, once in each of these ways. The
+single process that they are compared with also does, unless `import cupy` finds the device double: then the single
+process computes with NumPy. Each rank is that single process for some of the networks.
 """
 
-import copy
 import importlib
+import itertools
 import os
 import sys
 from functools import partial
@@ -72,59 +73,84 @@ def on_device(network):
     return moved, Watched
 
 
+def case(seed, number, stages, kind):
+    """Draw a network, its groups of units, clips to train it on, and the options of the rule."""
+    random = np.random.default_rng([seed, number])
+    network = random_network(random, stages)
+    boundary, every = MODES[number % len(MODES)]
+    names = list(network.units)
+    cuts = sorted(random.choice(np.arange(1, len(names)), stages - 1, replace=False).tolist())
+    groups = [names[a:b] for a, b in zip([0, *cuts], [*cuts, len(names)], strict=True)]
+    length = 2 * network.depth + int(random.integers(0, 3))
+    clips = [
+        (random.normal(size=(length, 2, 4, 5, 2)).astype(np.float32), random.integers(0, 3, (length, 2)))
+        for _ in range(3)
+    ]
+    options = {"update_every": every, "boundary": boundary}
+    if kind == "delayed":
+        options["learn_every"] = int(random.choice([1, 2, 3, 2 * network.depth - 2, 2 * network.depth - 1]))
+    return network, groups, clips, options
+
+
+def arrays_of(network, names):
+    """The parameters and running statistics of some units, on the host: (unit, key) → array."""
+    units = {name: network.units[name].parameters | network.units[name].state for name in names}
+    return {(name, key): sw.to_host(array) for name, arrays in units.items() for key, array in arrays.items()}
+
+
+def alone(rule, network, clips, options):
+    """Train in one process. Returns the arrays of all units, and the outputs."""
+    outputs = train(rule(network, sw.SoftmaxCrossEntropy(), sw.Adam(1e-3), **options), clips)
+    return arrays_of(network, network.units), outputs
+
+
+def over_ranks(rule, network, groups, clips, options, mode):
+    """Train over all ranks. Returns the arrays of this rank's units, and the outputs if it owns the top, else None."""
+    own_units = groups[WORLD.Get_rank()]
+    owner = {name: stage for stage, group in enumerate(groups) for name in group}
+    timetable = network.timetable
+    if "learn_every" in options:
+        timetable = partial(timetable, marks=network.marks(options["learn_every"]))
+    comms = WORLD.Dup(), WORLD.Dup()
+    network, wrap = on_device(network) if mode else (network, lambda comm: comm)
+    mailbox = MPIMailbox(network, timetable, owner, 2, *map(wrap, comms), in_place=mode != "staged", nap=True)
+    trained = rule(network, sw.SoftmaxCrossEntropy(), sw.Adam(1e-3), mailbox=mailbox, units=own_units, **options)
+    reads_frame = any("frame" in network.units[name].inputs for name in own_units)
+    owns_top = network.top.name in own_units
+    outputs = train(trained, clips, reads_frame, owns_top)
+    mailbox.clear()
+    mailbox.free()
+    for comm in comms:
+        comm.Free()
+    return arrays_of(network, own_units), outputs if owns_top else None
+
+
 def main():
-    seed, count, kind, *mode = int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
-    if mode:
+    seed, count, kind, *modes = int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
+    if modes:
         importlib.import_module("cupy")
-    reference = "cupy" if mode and "double" not in sys.modules else "numpy"
+    reference = "cupy" if modes and "double" not in sys.modules else "numpy"
     rank, stages, agreed = WORLD.Get_rank(), WORLD.Get_size(), 0
-    for number in range(count):
-        random = np.random.default_rng([seed, number])
+    rule = {"sideways": sw.Sideways, "delayed": sw.Delayed}[kind]
+    sw.use_backend(reference)
+    expected = {}
+    for number in range(rank, count, stages):
+        network, _, clips, options = case(seed, number, stages, kind)
+        expected[number] = alone(rule, network, clips, options)
+    for number, mode in itertools.product(range(count), modes or [""]):
         sw.use_backend(reference)
-        network = random_network(random, stages)
-        boundary, every = MODES[number % len(MODES)]
-        names = list(network.units)
-        cuts = sorted(random.choice(np.arange(1, len(names)), stages - 1, replace=False).tolist())
-        groups = [names[a:b] for a, b in zip([0, *cuts], [*cuts, len(names)], strict=True)]
-        own_units = groups[rank]
-        owner = {name: stage for stage, group in enumerate(groups) for name in group}
-        length = 2 * network.depth + int(random.integers(0, 3))
-        clips = [
-            (random.normal(size=(length, 2, 4, 5, 2)).astype(np.float32), random.integers(0, 3, (length, 2)))
-            for _ in range(3)
-        ]
-        options = {"update_every": every, "boundary": boundary}
-        timetable, rules = network.timetable, {"sideways": sw.Sideways, "delayed": sw.Delayed}
-        if kind == "delayed":
-            learn_every = int(random.choice([1, 2, 3, 2 * network.depth - 2, 2 * network.depth - 1]))
-            options["learn_every"] = learn_every
-            timetable = partial(network.timetable, marks=network.marks(learn_every))
-        optimizer = sw.Adam(1e-3)
-        alone = copy.deepcopy(network)
-        expected = train(rules[kind](alone, sw.SoftmaxCrossEntropy(), optimizer, **options), clips)
-        comms = WORLD.Dup(), WORLD.Dup()
-        network, wrap = on_device(network) if mode else (network, lambda comm: comm)
-        mailbox = MPIMailbox(network, timetable, owner, 2, *map(wrap, comms), in_place=mode != ["staged"], nap=True)
-        rule = rules[kind](network, sw.SoftmaxCrossEntropy(), optimizer, mailbox=mailbox, units=own_units, **options)
-        reads_frame = any("frame" in network.units[name].inputs for name in own_units)
-        outputs = train(rule, clips, reads_frame, names[-1] in own_units)
-        mailbox.clear()
-        mailbox.free()
-        for comm in comms:
-            comm.Free()
-        same = all(
-            np.array_equal(*map(sw.to_host, (array, (alone.units[name].parameters | alone.units[name].state)[key])))
-            for name in own_units
-            for key, array in (network.units[name].parameters | network.units[name].state).items()
-        )
-        if names[-1] in own_units:
-            same &= len(outputs) == len(expected) and all(map(np.array_equal, outputs, expected))
+        network, groups, clips, options = case(seed, number, stages, kind)
+        arrays, outputs = over_ranks(rule, network, groups, clips, options, mode)
+        expected_arrays, expected_outputs = WORLD.bcast(expected.get(number), number % stages)
+        same = all(np.array_equal(array, expected_arrays[key]) for key, array in arrays.items())
+        if outputs is not None:
+            same &= len(outputs) == len(expected_outputs) and all(map(np.array_equal, outputs, expected_outputs))
         if WORLD.allreduce(same, MPI.LAND):
             agreed += 1
         elif rank == 0:
-            print(f"network {number} ({options}) differs", flush=True)
+            print(f"network {number} ({options}) differs {mode}", flush=True)
     if rank == 0:
-        print(f"{agreed} of {count} agreed", flush=True)
+        print(f"{agreed} of {count * len(modes or [''])} agreed", flush=True)
 
 
 if __name__ == "__main__":

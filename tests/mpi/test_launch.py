@@ -22,15 +22,23 @@ def launched(ranks, *arguments, environment=os.environ):
     )
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The parameters of a run in one process, and the command that it was started with."""
+    folder = tmp_path_factory.mktemp("runs")
+    options = ["train", "waves-skip", *SHORT, "--runs", str(folder)]
+    subprocess.run([SIDEWAYS, *options, "--name", "one"], check=True, capture_output=True)
+    return parameters(folder / "one"), options
+
+
 @pytest.mark.parametrize("threads", [{}, {"OPENBLAS_NUM_THREADS": "1"}], ids=["unset", "one thread"])
-def test_under_mpirun_the_command_spreads_the_units_over_the_ranks(tmp_path, threads):
-    options = ["train", "waves-skip", *SHORT, "--runs", str(tmp_path)]
+def test_under_mpirun_the_command_spreads_the_units_over_the_ranks(tmp_path, alone, threads):
+    expected, options = alone
     variables = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
-    done = launched(2, *options, "--name", "ranks", environment=variables | threads)
+    done = launched(2, *options, "--runs", str(tmp_path), "--name", "ranks", environment=variables | threads)
     assert done.returncode == 0, done.stderr
     assert "2 stage(s) × 1 replica(s)" in done.stdout
-    subprocess.run([SIDEWAYS, *options, "--name", "one"], check=True, capture_output=True)
-    assert same(parameters(tmp_path / "ranks"), parameters(tmp_path / "one"))
+    assert same(parameters(tmp_path / "ranks"), expected)
 
 
 def test_under_mpirun_the_help_lists_the_options_of_several_ranks():

@@ -46,6 +46,8 @@ def test_groups_by_hand_and_numbers_of_ranks_are_checked():
             by_hand(list("abc"), text, 2)
     with pytest.raises(InputError, match="at least 1"):
         check_ranks(2, 5, 0)
+    with pytest.raises(InputError, match=r"3 ranks cannot .* in 2 replica.*: mpirun -n 2, 4, 6, 8, 10 would work"):
+        check_ranks(3, 5, 2)
 
 
 def count_passes(unit, counts):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sideways.doctor import TABLE, Probe, take
+import sideways.doctor
+from sideways.doctor import CUPY, FFMPEG, GPUS, MPI4PY, NUMPY, PACKAGES, TABLE, Probe, take
 
 CLONE = Path(__file__).parent.parent
 RAISES = "raise ImportError('no such thing')"
@@ -34,6 +35,31 @@ def examined(tmp_path, broken, *folders, **environment):
     return done.returncode, done.stdout.splitlines()
 
 
+@pytest.fixture(scope="module")
+def taken():
+    """What the probes find on this machine, each taken once: part → result."""
+    return {probe.part: take(probe) for probe in TABLE}
+
+
+@pytest.fixture
+def doctor(tmp_path, monkeypatch, taken):
+    """A function like `examined`, in this process, that takes anew only the probes that meet the broken module."""
+
+    def run(broken, probes):
+        for name, text in broken.items():
+            (tmp_path / f"{name}.py").write_text(text)
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(CLONE)]))
+        known = {part: result for part, result in taken.items() if part not in [probe.part for probe in probes]}
+        monkeypatch.setattr(sideways.doctor, "take", lambda probe: known.get(probe.part) or take(probe))
+        printed = []
+        code = sideways.doctor.doctor(printed.append)
+        lines = "\n".join(printed).splitlines()
+        assert not any("Traceback" in line for line in lines)
+        return code, lines
+
+    return run
+
+
 def line_of(lines, part):
     return next(line for line in lines if line.startswith(part))
 
@@ -49,34 +75,49 @@ def test_where_the_default_can_run_the_exit_code_is_0_and_every_part_has_its_lin
     assert all("→" in lines[i + 1] for i in missing)
 
 
+def test_what_is_broken_and_not_needed_is_one_line_with_its_remedy_and_exit_code_0(tmp_path):
+    code, lines = examined(tmp_path, {"mpi4py": RAISES, "cupy": "import os; os.kill(os.getpid(), 11)"})
+    assert code == 0
+    for part, words in (("mpi4py", "no: no such thing"), ("CuPy", "no: ends its process with signal 11")):
+        number = lines.index(line_of(lines, part))
+        assert words in lines[number] and "→ pip install" in lines[number + 1]
+
+
 @pytest.mark.parametrize(
-    ("broken", "part", "words"),
+    ("probe", "module", "text", "words"),
     [
-        ({"mpi4py": RAISES}, "mpi4py", "no: no such thing"),
-        ({"cupy": RAISES}, "CuPy", "no: no such thing"),
-        ({"cupy": "raise RuntimeError('half installed')"}, "CuPy", "no: RuntimeError: half installed"),
-        ({"cupy": "import os; os.kill(os.getpid(), 11)"}, "CuPy", "no: ends its process with signal 11"),
-        ({"cupy": "def ("}, "CuPy", "no: SyntaxError"),
-        ({"mpi4py": "import os; os._exit(3)"}, "mpi4py", "no: exit code 3"),
+        (CUPY, "cupy", RAISES, "no such thing"),
+        (CUPY, "cupy", "raise RuntimeError('half installed')", "RuntimeError: half installed"),
+        (CUPY, "cupy", "def (", "SyntaxError"),
+        (MPI4PY, "mpi4py", "import os; os._exit(3)", "exit code 3"),
     ],
 )
-def test_what_is_broken_and_not_needed_is_one_line_with_its_remedy_and_exit_code_0(tmp_path, broken, part, words):
-    code, lines = examined(tmp_path, broken)
-    assert code == 0
-    number = lines.index(line_of(lines, part))
-    assert words in lines[number] and "→ pip install" in lines[number + 1]
+def test_a_part_that_is_broken_is_told_in_a_line(tmp_path, monkeypatch, probe, module, text, words):
+    (tmp_path / f"{module}.py").write_text(text)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    works, line = take(probe)
+    assert not works and line.startswith(words) and "\n" not in line
 
 
-@pytest.mark.parametrize("name", ["numpy", "matplotlib", "imageio_ffmpeg", "threadpoolctl"])
-def test_where_the_default_cannot_run_the_exit_code_is_1_and_the_remedy_is_there(tmp_path, name):
-    code, lines = examined(tmp_path, {name: RAISES})
+def cannot_run(code, lines):
     assert code == 1
     assert any("no: no such thing" in line for line in lines) and any("→ pip install" in line for line in lines)
     assert "numpy (the default): does not work: no such thing" in line_of(lines, "backend")
 
 
-def test_a_default_that_the_environment_names_and_that_cannot_run_is_exit_code_1(tmp_path):
-    code, lines = examined(tmp_path, {"cupy": RAISES}, SIDEWAYS_BACKEND="cupy")
+def test_where_numpy_is_missing_the_exit_code_is_1_and_the_remedy_is_there(tmp_path):
+    cannot_run(*examined(tmp_path, {"numpy": RAISES}))
+
+
+@pytest.mark.parametrize("name", ["matplotlib", "imageio_ffmpeg", "threadpoolctl"])
+def test_where_the_default_cannot_run_the_exit_code_is_1_and_the_remedy_is_there(doctor, monkeypatch, name):
+    monkeypatch.delenv("SIDEWAYS_BACKEND", raising=False)
+    cannot_run(*doctor({name: RAISES}, (NUMPY, PACKAGES, FFMPEG)))
+
+
+def test_a_default_that_the_environment_names_and_that_cannot_run_is_exit_code_1(doctor, monkeypatch):
+    monkeypatch.setenv("SIDEWAYS_BACKEND", "cupy")
+    code, lines = doctor({"cupy": RAISES}, (CUPY, GPUS))
     assert code == 1
     assert "cupy (the default): does not work: " in line_of(lines, "backend")
     assert any("numpy (with --backend numpy): works" in line for line in lines)

@@ -10,18 +10,23 @@ import fcntl
 import json
 import mmap
 import os
+import signal
 import socket
 import struct
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any
 
-from sideways.mpi.cleanup import shared_memory
+from sideways.mpi.cleanup import GRACE, LAST, is_stopped, shared_memory
 
 VARIABLE = "SIDEWAYS_WATCHDOG"  # in the environment of a rank: descriptors of the page and of a pipe, and a UDP port
 TEXT = 120  # bytes of each text in the page
 SIZE = 16 + 2 * TEXT
+SPARE = 2.0  # seconds that a rank gives the others beyond those that they need to end a job
 SIOCGIFADDR = 0x8915  # Linux: ask for the IPv4 address of an interface
 
 
@@ -130,6 +135,21 @@ def introduce(world: Any, patience: float) -> None:
     table["segments"] = shared_memory(os.getpid())  # a watchdog that read this itself might have to wait for the rank
     with suppress(BrokenPipeError), open(_PIPE, "w") as pipe:  # broken: the watchdog is about to end this process
         json.dump(table | {"members": [member[:-1] for member in everyone]}, pipe)
+    words = f"sideways: rank {world.Get_rank()} on {socket.gethostname()} (PID {os.getpid()})"
+    threading.Thread(target=_end_with_a_stopped_watchdog, args=(os.getppid(), patience, words), daemon=True).start()
+
+
+def _end_with_a_stopped_watchdog(watchdog: int, patience: float, words: str) -> None:
+    """Kill the watchdog, and so this rank, if the watchdog stays stopped although the other ranks must have ended.
+
+    Nobody else could do it where no other rank of the job runs on this host.
+    """
+    seconds = 0
+    while seconds < patience + GRACE + LAST + SPARE:
+        time.sleep(1)
+        seconds = seconds + 1 if is_stopped(watchdog) else 0
+    print(f"{words}: its watchdog (PID {watchdog}) has been stopped for {seconds} s. The job ends", file=sys.stderr)
+    os.kill(watchdog, signal.SIGKILL)
 
 
 def addresses() -> list[str]:

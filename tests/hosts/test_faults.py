@@ -74,6 +74,15 @@ FAULTS = {  # name → the fault on a host, and words that tell the user of it; 
 }
 
 
+def test_a_watchdog_that_is_stopped_where_no_other_runs_ends_with_its_rank_and_the_launcher(network, tmp_path):
+    job = train(network, 2, tmp_path, *ENDLESS, "--name", "run")
+    until(lambda: listed(tmp_path / "run"), job)
+    time.sleep(2)  # rank 1's watchdog has heard of rank 0
+    os.kill(works(network.hosts[0])[0], signal.SIGSTOP)
+    code, errors = ended(network, job)
+    assert code and "rank 0 on host1 (PID " in errors
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_on_the_second_host_ends_the_job_on_both_and_its_checkpoints_stand(network, tmp_path, fault):
     job = train(network, 2, tmp_path, *ENDLESS, "--name", "run")
@@ -170,7 +179,7 @@ def random_fault(network, draw, hosts):
 def test_twenty_random_faults_at_random_moments_leave_no_process_and_change_no_bit(network, tmp_path):
     draw, run = random.Random(int(os.environ.get("FAULT_SEED", "14"))), tmp_path / "run"
     for number in range(int(os.environ.get("FAULTS", "20"))):
-        print(f"{number}:", strike_once(network, run, draw, in_start_up=number % 5 == 0), flush=True)
+        strike_once(network, run, draw, in_start_up=number % 5 == 0)
     newest = [path for path in listed(run) if ticks_of(path) % EVERY == 0][-1]
     clips = ticks_of(newest) // LENGTH + 1
     assert main(["train", *ENDLESS, "--runs", str(tmp_path), "--name", "alone", "--clips", str(clips)]) == 0
@@ -180,7 +189,7 @@ def test_twenty_random_faults_at_random_moments_leave_no_process_and_change_no_b
 
 
 def strike_once(network, run, draw, in_start_up):
-    """Begin a run over two or three hosts, or go on with it, until a fault ends it. Returns what has happened."""
+    """Begin a run over two or three hosts, or go on with it, until a fault ends it."""
     hosts, known = network.hosts[: draw.choice([2, 3])], len(listed(run))
     if not known:
         shutil.rmtree(run, ignore_errors=True)  # the job before ended before its first checkpoint
@@ -188,9 +197,9 @@ def strike_once(network, run, draw, in_start_up):
     job = train(network, len(hosts), run.parent, *options)
     until(lambda: works(hosts[-1]) if in_start_up else len(listed(run)) > known, job)
     time.sleep(draw.uniform(0, 2))
-    fault = random_fault(network, draw, hosts)
+    print(f"{len(hosts)} hosts, {random_fault(network, draw, hosts)}:", flush=True)
     code, errors = ended(network, job, START_UP * in_start_up + SECONDS)
+    print(f"code {code}\n{errors}")
     assert code or OPEN_MPI
     for host in hosts:
         host.plug()
-    return f"{len(hosts)} hosts, {fault}: code {code}\n{errors}"

@@ -26,7 +26,7 @@ def data_set(tmp_path_factory):
 @pytest.mark.parametrize("recipe", ["videos-small-skip", "videos-predictor-skip"])
 def test_a_run_on_videos_over_three_ranks_is_the_run_in_one_process(data_set, tmp_path, recipe):
     options = [recipe, "--data", f"ucf101:{data_set}", "--clips", "2", "--batch", "4", "--runs", str(tmp_path)]
-    options += ["--set", "task_options.length=16", "--evaluate-every", "1"]
+    options += ["--set", "task_options.length=16", "--set", "model_options.width=4", "--evaluate-every", "1"]
     assert main(["train", *options, "--workers", "0", "--name", "alone"]) == 0
     code, _, errors = run(3, "-m", "sideways.mpi", *options, "--workers", "2", "--name", "ranks")
     assert code == 0, errors
@@ -54,7 +54,7 @@ def test_replicas_decode_their_own_part_of_each_batch(data_set, tmp_path):
         "--runs",
         str(tmp_path),
     ]
-    options += ["--set", "task_options.length=16", "--set", "model_options.norm=false"]
+    options += ["--set", "task_options.length=16", "--set", "model_options={norm = false, width = 4}"]
     assert main(["train", *options, "--name", "alone"]) == 0
     code, _, errors = run(4, "-m", "sideways.mpi", *options, "--replicas", "2", "--name", "ranks")
     assert code == 0, errors
@@ -65,8 +65,17 @@ def test_replicas_decode_their_own_part_of_each_batch(data_set, tmp_path):
 
 @pytest.mark.parametrize("live", [True, False])
 def test_ranks_share_one_stream(tmp_path, live):
-    options = ["stream-predictor-skip", "--data", f"stream:{shipped_clips()['carphone']}", "--clips", "4"]
-    options += ["--evaluation-clips", "1", "--set", f"task_options.live={str(live).lower()}", "--runs", str(tmp_path)]
+    options = ["stream-predictor-skip", "--data", f"stream:{shipped_clips()['carphone']}", "--clips", "2"]
+    options += [
+        "--evaluation-clips",
+        "1",
+        "--set",
+        "task_options.size=16",
+        "--set",
+        f"task_options.live={str(live).lower()}",
+        "--runs",
+        str(tmp_path),
+    ]
     code, _, errors = run(3, "-m", "sideways.mpi", *options, "--name", "ranks")
     assert code == 0, errors
     assert "frames taken" in (tmp_path / "ranks" / "report.md").read_text()

@@ -12,6 +12,8 @@ from sideways.training.recipes import load_recipe
 from sideways.training.run import train
 from tests.training.runs import TINY, lines, parameters
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def test_units_with_rate_0_keep_their_parameters_and_the_others_do_not(tmp_path):
     frozen = {"conv1": 0, "conv3": 0.0}

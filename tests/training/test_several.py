@@ -74,6 +74,7 @@ def test_runs_side_by_side_stop_with_checkpoints_none_is_begun_and_no_process_is
         find(tmp_path / "runs" / f"seed-{seed}")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_same_command_again_goes_on_with_what_is_missing(tmp_path, capsys):
     options = ["train", *SEEDS, "--clips", "6", "--checkpoint-every", "20", "--processes", "1", "--runs"]
     assert main([*options, str(tmp_path / "whole")]) == 0
@@ -95,6 +96,7 @@ def test_the_same_command_again_goes_on_with_what_is_missing(tmp_path, capsys):
     assert "a folder of several runs: name one of them (to train on: repeat the command" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_all_splits_of_data_that_a_config_names(tmp_path, capsys):
     make("ucf101", tmp_path / "ucf", groups=3, each=1)
     options = ["--clips", "1", "--batch", "2", "--runs", str(tmp_path), "--processes", "1"]

@@ -16,6 +16,7 @@ from sideways.training.several import train_many
 from tests.training.runs import TINY, lines, parameters, same
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("rule", ["sideways", "backprop", "bptt"])
 def test_the_same_seed_gives_the_same_losses_evaluation_and_parameters_bit_for_bit(tmp_path, rule, dtype):
@@ -45,6 +46,7 @@ def test_the_first_error_of_a_run_side_by_side_is_the_error_of_all(tmp_path):
     assert not (tmp_path / "wrong").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("rule", "update_every"),
     [("sideways", "clip"), ("sideways", 2), ("backprop", "clip"), ("backprop", 2), ("bptt", "clip")],
@@ -87,6 +89,7 @@ def test_a_run_directory_holds_what_the_readme_lists_and_nothing_else(run):
     ]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_config_json_repeats_the_run(run, tmp_path):
     directory, result, _ = run
     config = Config.from_tables(json.loads((directory / "config.json").read_text()), "config.json")

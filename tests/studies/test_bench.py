@@ -2,6 +2,7 @@
 
 import json
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -69,8 +70,9 @@ def test_growth_has_a_row_for_each_size_and_a_price_per_unit(tmp_path, capsys):
 
 
 def test_memory_is_flat_in_the_length_of_a_clip_but_for_bptt_and_per_unit_in_the_depth_with_few_marked_losses(
-    tmp_path, capsys
+    tmp_path, capsys, monkeypatch
 ):
+    monkeypatch.setattr("sideways.studies.bench.memory.build_model", partial(build_model, width=8))
     results = bench(tmp_path, "memory", "--size", "32", "--lengths", "16", "64")["results"]
     of = {(r["rule"], r["T"]): r for r in results["lengths"]}
     for rule in ("Sideways", "Delayed, n = 1", "Delayed, n = 2D-1"):

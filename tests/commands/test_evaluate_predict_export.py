@@ -103,6 +103,7 @@ def test_predict_tells_the_probabilities_of_every_tick(run, made, tmp_path, caps
     assert not (tmp_path / "no").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_exported_weights_start_another_run_with_a_new_classifier(run, made, tmp_path, capsys):
     assert main(["export", str(run), str(tmp_path / "w.npz")]) == 0
     with np.load(tmp_path / "w.npz") as weights, np.load(run / "parameters.npz") as same:
@@ -126,6 +127,7 @@ def test_exported_weights_start_another_run_with_a_new_classifier(run, made, tmp
         assert np.allclose(kept["conv1/0.weight"], again["conv1/0.weight"], atol=1e-6)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_all_splits_are_runs_of_their_own_and_compare_puts_them_side_by_side(made, tmp_path, capsys):
     data = ["--data", f"ucf101:{made}", "--runs", str(tmp_path), "--split", "all", "--processes", "1"]
     assert main(["train", "videos-small-skip", *RUN, *data, "--name", "splits"]) == 0
@@ -176,6 +178,7 @@ def stopped(made, tmp_path):
     return tmp_path / "run", data
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_resumed_run_takes_its_data_from_where_it_was_moved_and_names_what_was_skipped_before(stopped, capsys):
     run, data = stopped
     moved = data.rename(data.with_name("moved"))
@@ -191,6 +194,7 @@ def test_a_resumed_run_takes_its_data_from_where_it_was_moved_and_names_what_was
     assert all(f"- `{path}`: the file is empty" in (run / "report.md").read_text() for path in skipped)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_resumed_run_whose_data_has_changed_warns_and_one_of_other_classes_is_refused(stopped, capsys):
     run, data = stopped
     open_set(f"ucf101:{data}").train[3].path.unlink()
@@ -204,6 +208,7 @@ def test_a_resumed_run_whose_data_has_changed_warns_and_one_of_other_classes_is_
     )
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_is_resumed_without_the_file_that_it_started_from(run, made, tmp_path):
     assert main(["export", str(run), str(tmp_path / "w.npz")]) == 0
     data = ["--data", f"ucf101:{made}", "--runs", str(tmp_path), "--init", str(tmp_path / "w.npz"), "--name", "tuned"]
@@ -212,6 +217,7 @@ def test_a_run_is_resumed_without_the_file_that_it_started_from(run, made, tmp_p
     assert main(["train", "--resume", str(tmp_path / "tuned")]) == 0
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_set_of_training_videos_alone_is_trained_on_and_the_report_says_that_nothing_was_held_out(
     made, tmp_path, capsys
 ):

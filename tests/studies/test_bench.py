@@ -73,6 +73,7 @@ def test_memory_is_flat_in_the_length_of_a_clip_but_for_bptt_and_per_unit_in_the
     tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setattr("sideways.studies.bench.memory.build_model", partial(build_model, width=8))
+    monkeypatch.setattr("sideways.studies.bench.memory.SIZE", 16)  # pixels, of the chains
     results = bench(tmp_path, "memory", "--size", "32", "--lengths", "16", "64")["results"]
     of = {(r["rule"], r["T"]): r for r in results["lengths"]}
     for rule in ("Sideways", "Delayed, n = 1", "Delayed, n = 2D-1"):
@@ -84,7 +85,7 @@ def test_memory_is_flat_in_the_length_of_a_clip_but_for_bptt_and_per_unit_in_the
     for result in (*results["lengths"], *results["depths"]):
         assert sum(result[kind] for kind in kinds) >= result["peak"]
     inputs = {(r["rule"], r["depth"]): r["inputs"] / r["depth"] for r in results["depths"]}
-    activation = 4 * 32 * 32 * 16
+    activation = 4 * 16 * 16 * 16
     for depth in (4, 8, 16):
         assert inputs["Sideways", depth] == 0
         # one input for each unit but the top; that of the lowest is the frame, of 3 channels instead of 16

@@ -1,7 +1,9 @@
 """Claims: each experiment runs on tiny networks and reports its measurements; the command keeps and prints them."""
 
 import json
+import shutil
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,12 +12,16 @@ import sideways.training.run
 from sideways.commands.main import main
 from sideways.data.videos.make import make
 from sideways.errors import DivergedError
+from sideways.models import build_model
 from sideways.studies.claims import aligned, claim, exact, future, recognition, sign_law, speed
 from sideways.studies.claims.check import CLAIMS, check_claims
 from sideways.studies.claims.claim import OURS, ArmResults, Claim, Finding, Lab, recipe
 from sideways.studies.claims.verdict import HOLDS, IN_PART, NOT_HERE, NOT_RUN, at_chance, judged, spread
 from sideways.training.build import build_network, build_task
+from sideways.training.report import frames_ahead
 from sideways.training.several import try_many
+
+pytestmark = pytest.mark.xdist_group("claims")  # the runs that these tests share
 
 *_, DEEPER, ON_VIDEO = aligned.CASES
 
@@ -27,7 +33,8 @@ class Tiny(Lab):
         def shrunk(c):
             every = {name: min(getattr(c, name), 1) for name in ("evaluate_every", "cosine_every")}
             often = 18 if c.checkpoint_every else 0
-            small = replace(c, clips=3, batch=2, evaluation_clips=1, checkpoint_every=often, **every)
+            task = {key: min(value, 18) if key == "length" else value for key, value in c.task_options.items()}
+            small = replace(c, clips=3, batch=2, evaluation_clips=1, checkpoint_every=often, task_options=task, **every)
             return replace(small, model_options=c.model_options | {"width": 2}) if c.model.startswith("vgg5") else small
 
         return super().train(
@@ -37,9 +44,29 @@ class Tiny(Lab):
         )
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A function like `try_many` that makes each run once, and later copies what it has written."""
+    folder, results = tmp_path_factory.mktemp("runs"), {}
+
+    def train(jobs, processes, title):
+        keys = [json.dumps(config.to_tables(), sort_keys=True) for config, _ in jobs]
+        missing = {key: config for key, (config, _) in zip(keys, jobs, strict=True) if key not in results}
+        new = [(config, folder / str(len(results) + i)) for i, config in enumerate(missing.values())]
+        results.update(zip(missing, try_many(new, processes, title), strict=True))
+        for key, (_, path) in zip(keys, jobs, strict=True):
+            shutil.copytree(results[key].directory, path)
+        return [replace(results[key], directory=str(path)) for key, (_, path) in zip(keys, jobs, strict=True)]
+
+    return train
+
+
 @pytest.fixture
-def tiny(tmp_path, monkeypatch):
+def tiny(tmp_path, monkeypatch, kept):
     """A function that runs one experiment without plotting its single runs."""
+    monkeypatch.setattr(claim, "try_many", kept)
+    monkeypatch.setattr(frames_ahead, "plot_prediction", lambda path, *arguments: path.touch())
+
     monkeypatch.setattr(sideways.training.run, "plot_run", lambda *arguments: None)
     monkeypatch.setattr(sideways.training.run, "plot_confusion", lambda *arguments: None)
     measure = aligned.measure
@@ -88,9 +115,9 @@ def test_a_claim_whose_runs_all_diverged_does_not_hold(tiny, monkeypatch, name):
 
 @pytest.mark.parametrize("arm", [0, 1])
 @pytest.mark.parametrize("name", ["temporal", "smooth", "aligned", "future", "exact"])
-def test_a_single_arm_that_diverged_ends_no_claim(tiny, monkeypatch, name, arm):
+def test_a_single_arm_that_diverged_ends_no_claim(tiny, kept, monkeypatch, name, arm):
     def all_but_one(jobs, processes, title):
-        results = try_many(jobs, processes, title)
+        results = kept(jobs, processes, title)
         return [*results[:arm], DivergedError("loss is inf"), *results[arm + 1 :]]
 
     monkeypatch.setattr(claim, "try_many", all_but_one)
@@ -150,7 +177,8 @@ def test_exact_puts_accuracy_loss_time_and_memory_of_each_rule_in_one_table(tiny
     assert megabytes[exact.PLAIN] <= megabytes[exact.DELAYED] <= megabytes[exact.EXACT]
 
 
-def test_memory_of_sideways_is_flat_in_the_claim_too(tiny):
+def test_memory_of_sideways_is_flat_in_the_claim_too(tiny, monkeypatch):
+    monkeypatch.setattr(speed, "build_model", partial(build_model, width=8))
     finding = tiny("memory")
     assert finding.verdict.word == HOLDS
     rules = [row["rule"] for row in finding.rows]

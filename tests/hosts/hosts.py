@@ -14,6 +14,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterable
@@ -280,6 +281,19 @@ class Network:
             self.kill_all()
             raise
         return Done(job.returncode, output, errors, time.monotonic() - start)
+
+    def plug(self) -> None:
+        """Put all cables back, and wait until every other host can be reached from the first one."""
+        for host in self.hosts:
+            host.plug()
+            host.call("ip", "neighbour", "flush", "dev", "e0")  # a host may remember that nobody answered
+        deadline = time.monotonic() + PATIENCE
+        for host in self.hosts[1:]:
+            connect = f"import socket; socket.create_connection(({host.address!r}, 22), 1)"
+            command = self.hosts[0].words(sys.executable, "-c", connect)
+            while subprocess.run(command, stderr=subprocess.DEVNULL).returncode:
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"{host.name} stays out of reach")
 
     @property
     def launcher(self) -> int:

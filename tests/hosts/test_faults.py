@@ -110,7 +110,7 @@ def test_a_cable_that_is_put_back_within_patience_changes_no_bit(network, tmp_pa
     assert len(listed(tmp_path / "hosts")) == before  # no tick without messages
     network.hosts[1].plug()
     code, errors = ended(network, job)
-    assert (code, errors) == (0, ""), errors
+    assert code == 0 and "sideways: " not in errors, errors
     assert same(parameters(tmp_path / "alone"), parameters(tmp_path / "hosts"))
 
 
@@ -201,5 +201,4 @@ def strike_once(network, run, draw, in_start_up):
     code, errors = ended(network, job, START_UP * in_start_up + SECONDS)
     print(f"code {code}\n{errors}")
     assert code or OPEN_MPI
-    for host in hosts:
-        host.plug()
+    network.plug()

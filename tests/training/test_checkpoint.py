@@ -104,11 +104,11 @@ def test_killed_at_random_moments_and_resumed_each_time_the_run_ends_with_the_sa
     assert main(["train", *options, "--runs", str(tmp_path), "--name", "whole"]) == 0
     moment = random.Random(1)
     arguments, kills = [*options, "--runs", str(tmp_path), "--name", "killed"], 0
-    for _ in range(30):
+    for _ in range(40):
         job = subprocess.Popen(
             [sys.executable, "-m", "sideways", "train", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
-        if kills < 6:  # kill at a random moment after the first sign of a new checkpoint
+        if kills < 10:  # kill at a random moment after the first sign of a new checkpoint
             deadline, before = time.monotonic() + 30, len(list((tmp_path / "killed").glob("checkpoints/*")))
             folder = tmp_path / "killed" / "checkpoints"
             names = {path.name for path in folder.glob("*")}
@@ -127,7 +127,7 @@ def test_killed_at_random_moments_and_resumed_each_time_the_run_ends_with_the_sa
             arguments = ["--resume", str(tmp_path / "killed")]
         else:
             shutil.rmtree(tmp_path / "killed", ignore_errors=True)
-    assert kills == 6
+    assert kills == 10
     assert same(parameters(tmp_path / "whole"), parameters(tmp_path / "killed"))
     assert (tmp_path / "whole" / "metrics.jsonl").read_bytes() == (tmp_path / "killed" / "metrics.jsonl").read_bytes()
 

@@ -3,10 +3,10 @@
     launcher ─┬─ watchdog ── rank 0        The watchdogs send each other beats by UDP; `Beats` judges what they tell.
               └─ watchdog ── rank 1        The rank tells its watchdog by a page of memory (`Status`) how far it is.
 
-A watchdog that finds a rank silent, or its launcher gone, prints one line that names the rank, tells the other watchdogs,
-and kills its own rank. Without watchdogs only the launcher reports a death, and MPICH's sometimes names a rank that it
-killed itself. It has also been seen to miss a death and hang; so if the job is still running after 4 s, the watchdogs
-end it, and 2 s later the launcher.
+A watchdog that finds a rank silent, or its launcher gone, prints one line that names the rank, tells the other
+watchdogs, and kills its own rank. Without watchdogs only the launcher reports a death, and MPICH's sometimes names a
+rank that it killed itself. It has also been seen to miss a death and hang; so if the job is still running after 4 s,
+the watchdogs end it, and 2 s later the launcher.
 """
 
 from __future__ import annotations

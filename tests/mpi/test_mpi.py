@@ -236,12 +236,13 @@ def test_a_rank_that_the_launcher_ends_is_not_named_as_killed(whole_group, words
 
 
 def test_after_ctrl_c_all_ranks_stop_after_the_same_tick_and_a_process_alone_goes_on_from_there(tmp_path):
-    options = ["--clips", "16", "--batch", "8", "--evaluation-clips", "2", "--boundary", "stream"]
+    options = ["--clips", "30", "--batch", "8", "--evaluation-clips", "2", "--boundary", "stream"]
     options += ["--update-every", "4", "--runs", str(tmp_path)]
     job = start(3, "-m", "sideways.mpi", "waves-skip", *options, "--name", "stopped")
     ranks = pids(job)
     while not (tmp_path / "stopped" / "metrics.jsonl").exists():
         time.sleep(0.01)
+    time.sleep(0.5)
     for pid in ranks:  # a terminal sends the signal to all of them, too
         os.kill(pid, signal.SIGINT)
     _, errors = job.communicate(timeout=30)

@@ -86,6 +86,11 @@ class Channel:
         """Wait until the message in buffer k has left or arrived; return at once if there is none."""
         wait(self.requests[k], self.nap, self.place)
 
+    def test(self) -> None:
+        """Let MPI move the messages under way: it moves a large one only while it is called."""
+        for request in self.requests:
+            request.Test()
+
     def complete(self) -> None:
         """Wait until all messages have left or arrived."""
         for k in range(len(self.requests)):
@@ -206,6 +211,7 @@ class MPIMailbox(Mailbox):
         self.ends: deque[Any] = deque([None, None], 2)  # when the device is done with each of the last two ticks
         self.incoming: dict[tuple[str, str], Receiver] = {}
         self.outgoing: dict[tuple[str, str], Sender] = {}
+        self.channels: list[Channel] = []
         super().__init__(timetable)
         me = comm.Get_rank()
         for number, (j, i) in enumerate(network.edges):
@@ -222,6 +228,7 @@ class MPIMailbox(Mailbox):
                 self.outgoing[i, j] = Sender(comm, owner[j], 2 * number + 1, *down)
             if gradients and owner[j] == me:
                 self.incoming[i, j] = Receiver(comm, owner[i], 2 * number + 1, *down)
+        self.channels += [*self.incoming.values(), *self.outgoing.values()]
         self.evaluation = (
             MPIMailbox(network, timetable, owner, batch, evaluation_comm, None, in_place, nap, gradients=False)
             if evaluation_comm
@@ -235,15 +242,21 @@ class MPIMailbox(Mailbox):
         for channel in self.incoming.values():
             channel.expect(tick)
 
-    def send(self, sender: str, receiver: str, message: Array, s: int) -> None:
+    def _look(self) -> None:
+        """Start the messages whose copies have arrived, and let MPI move those under way."""
         self.downloads.look()
+        for channel in self.channels:
+            channel.test()
+
+    def send(self, sender: str, receiver: str, message: Array, s: int) -> None:
+        self._look()
         if (sender, receiver) not in self.outgoing:
             super().send(sender, receiver, message, s)
         elif s == self.timetable((sender, receiver), self.tick):
             self.outgoing[sender, receiver].send(message, self.downloads)
 
     def receive(self, sender: str, receiver: str, s: int) -> Array | None:
-        self.downloads.look()
+        self._look()
         if (sender, receiver) in self.incoming:
             return self.incoming[sender, receiver].receive(s, self.uploads, self.ends[-1])
         return super().receive(sender, receiver, s)
@@ -263,7 +276,7 @@ class MPIMailbox(Mailbox):
         super().clear()
         for end in self.ends:  # the next receives may begin with any buffer
             wait_for(end)
-        for channel in (*self.incoming.values(), *self.outgoing.values()):
+        for channel in self.channels:
             channel.complete()
 
     def waiting(self, receiver: str) -> dict[tuple[str, int], Array]:
@@ -288,7 +301,7 @@ class MPIMailbox(Mailbox):
 
     def free(self) -> None:
         """Complete and free every persistent request; the mailbox is of no use afterwards."""
-        for channel in (*self.incoming.values(), *self.outgoing.values()):
+        for channel in self.channels:
             channel.free()
         if self.evaluation:
             self.evaluation.free()

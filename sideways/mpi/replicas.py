@@ -55,6 +55,8 @@ class ReplicatedSideways(Sideways):
         self._under_way.append((unit, gradients))
         self.downloads.start(mean.flat, mean.own, mean.start)
         self.downloads.look()
+        for under_way, _ in self._under_way:
+            self._means[under_way.name].request.Test()  # MPI moves the sums only while it is called
         return None
 
     def finish_updates(self) -> None:
@@ -80,7 +82,7 @@ class GradientMean:
     """
 
     def __init__(self, peers: MPI.Comm, size: int, dtype: str):
-        self.peers = peers
+        self.peers, self.request = peers, MPI.REQUEST_NULL
         self.flat, self.own, self.total = buffer((size,), dtype), pinned((size,), dtype), pinned((size,), dtype)
 
     def parts(self, gradients: dict[str, Array]) -> Iterator[tuple[Array, Array]]:

@@ -52,6 +52,12 @@ def commands(tmp_path, prefix=""):
     return [[*common, "--name", prefix + name, *options] for name, options in OPTIONS.items()]
 
 
+def test_a_large_message_arrives_while_both_ranks_are_busy_with_other_units():
+    code, output, errors = run(2, str(HERE / "moves.py"))
+    assert (code, output.split()) == (0, ["ok", "ok"]), errors[-2000:]
+
+
+
 def test_a_run_over_ranks_is_the_run_in_one_process_to_the_last_bit(tmp_path):
     for line in commands(tmp_path):
         assert main(["train", *line]) == 0

@@ -1,0 +1,44 @@
+"""Run under mpirun with two ranks: a large message arrives while both ranks are busy with other units.
+
+Pauses stand for the passes of these units, between which the ranks look for messages of other edges. The receiver
+looks into its buffer without having waited for the message. Each rank prints `ok`.
+"""
+
+import time
+
+import numpy as np
+from mpi4py import MPI
+from together import together
+
+from sideways.models import build_model
+from sideways.mpi.mailbox import MPIMailbox
+
+WORLD = MPI.COMM_WORLD
+PASSES = 100
+
+
+def main():
+    network = build_model("vgg8", (112, 112, 3), 10)
+    owner = {name: int(name != "conv1") for name in network.units}
+    mailbox = MPIMailbox(network, network.timetable, owner, 8, WORLD.Dup(), None)
+    message = np.ones((8, *network.units["conv1"].output_shape), np.float32)
+    assert message.nbytes > 6e6
+    mailbox.begin(0)
+    if WORLD.Get_rank() == 1:
+        channel = mailbox.incoming["conv1", "conv2"]
+        buffer = channel.buffers[channel.messages[0]]
+        buffer[...] = 0
+    WORLD.Barrier()
+    if WORLD.Get_rank() == 0:
+        mailbox.send("conv1", "conv2", message, 0)
+    for _ in range(PASSES):
+        time.sleep(0.005)
+        mailbox.receive("conv3", "conv4", -1)
+    if WORLD.Get_rank() == 1:
+        assert buffer.all()
+    WORLD.Barrier()
+    print("ok", flush=True)
+
+
+if __name__ == "__main__":
+    together(main)

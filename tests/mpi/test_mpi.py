@@ -57,7 +57,6 @@ def test_a_large_message_arrives_while_both_ranks_are_busy_with_other_units():
     assert (code, output.split()) == (0, ["ok", "ok"]), errors[-2000:]
 
 
-
 def test_a_run_over_ranks_is_the_run_in_one_process_to_the_last_bit(tmp_path):
     for line in commands(tmp_path):
         assert main(["train", *line]) == 0

@@ -131,7 +131,7 @@ class Ranks:
 
     def _file_of(self, rank: int) -> tuple[str, bytes] | None:
         with FILES:
-            return self.world.recv(source=rank, tag=0)
+            return self.world.recv(None, rank, 0)
 
     def from_leader(self, step: Callable[[], T]) -> T:
         return from_rank_0(self.world, step)

@@ -4,6 +4,7 @@ Pauses stand for the passes of these units, between which the ranks look for mes
 looks into its buffer without having waited for the message. Each rank prints `ok`.
 """
 
+import os
 import time
 
 import numpy as np
@@ -37,7 +38,7 @@ def main():
     if WORLD.Get_rank() == 1:
         assert buffer.all()
     WORLD.Barrier()
-    print("ok", flush=True)
+    os.write(1, b"ok\n")  # in one piece: both ranks write at once
 
 
 if __name__ == "__main__":

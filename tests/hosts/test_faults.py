@@ -53,9 +53,15 @@ def ended(network, job, seconds=SECONDS):
 
 
 def works(host):
-    """The PIDs of the watchdog and the rank of a host, in the order in which they were started."""
-    commands = sorted(host.processes("-m sideways").items())
-    return [pid for pid, command in commands if os.path.basename(command.split()[0]).startswith("python")]
+    """The PIDs of the watchdog of a host and of the rank that it has started."""
+    commands = host.processes("-m sideways").items()
+    found = [pid for pid, command in commands if os.path.basename(command.split()[0]).startswith("python")]
+    return sorted(found, key=lambda pid: parent(pid) in found)  # PIDs themselves begin again at the system's largest
+
+
+def parent(pid):
+    """The PID, outside, of a process's parent."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def daemon(host):

@@ -24,7 +24,7 @@ LEVELS = [  # each line may import the lines above it
     "sideways.rules",
     "sideways",  # the public face
     "sideways.models sideways.balance sideways.explore",
-    "sideways.training.processes sideways.training.progress sideways.training.recipes",
+    "sideways.training.processes sideways.training.progress sideways.training.recipes sideways.training.skvideo_compat",
     "sideways.training.parameters sideways.training.metrics sideways.training.memory sideways.training.prefetch",
     "sideways.training.config",
     "sideways.training.build sideways.training.evaluation",

@@ -17,9 +17,8 @@ import numpy
 from sideways.data.places import located
 from sideways.data.task import SPLITS, Clip, Task
 from sideways.data.videos.clips import Normalised
-from sideways.data.videos.ffmpeg import probe
+from sideways.data.videos.ffmpeg import imageio_ffmpeg, probe
 from sideways.data.videos.processes import ffmpeg
-from sideways.data.videos.skvideo_compat import imageio_ffmpeg
 from sideways.errors import InputError
 
 QUEUE_LENGTH = 4  # frames that may wait for the learner; when one more arrives, the oldest is dropped

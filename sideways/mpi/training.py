@@ -18,6 +18,7 @@ from sideways.errors import DivergedError, InputError, Interrupted
 from sideways.mpi.gather import RefusedError, gather_parameters, on_all_ranks
 from sideways.mpi.live import relayed
 from sideways.mpi.log import RankLog
+from sideways.mpi.mailbox import wait
 from sideways.mpi.options import config_of_ranks, parse
 from sideways.mpi.ranks import ALL, Ranks, from_rank_0
 from sideways.mpi.setup import Rank, set_up
@@ -162,7 +163,9 @@ def _run_and_finish(trainer: RankTrainer, rank: Rank, log: RankLog, bar: tqdm) -
 
 
 def _finalize() -> None:
-    with Waiting("all ranks to end"):
+    place = Waiting("all ranks to end")
+    wait(WORLD.Ibarrier(), nap=True, place=place)  # rank 0 may need the cores to write the results
+    with place:
         MPI.Finalize()
 
 

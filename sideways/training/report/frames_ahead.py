@@ -16,8 +16,6 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from sideways.backend import Array, to_host
 from sideways.data import Task, write_video
@@ -27,6 +25,7 @@ from sideways.rules import Backprop, Mailbox, Rule
 from sideways.rules.inference import TickingForward
 from sideways.rules.inputs import frame_on_device
 from sideways.training.metrics import Span, psnr, ssim
+from sideways.training.report.plots import new_figure
 
 SHOWN = 8  # columns of a figure
 HEAD = ("prediction", "newest frame, ticks old", "PSNR dB", "SSIM", "held-out frames")
@@ -186,8 +185,7 @@ def plot_prediction(
     numbers: the number of each frame in its film, counted from 0 (None: 0, 1, 2, …).
     """
     chosen = numpy.unique(numpy.linspace(0, len(truth) - 1, min(SHOWN, len(truth))).round().astype(int))
-    figure = Figure(figsize=(1.5 * len(chosen) + 1.5, 5.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(1.5 * len(chosen) + 1.5, 5.2)
     panels = figure.subplots(3, len(chosen), squeeze=False)
     reach = (span[1] - span[0]) / 2
     for column, t in enumerate(chosen):

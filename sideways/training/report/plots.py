@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.typing import LineStyleType
 
 from sideways.data import write_video
 from sideways.training.evaluation import Scores
 from sideways.training.metrics import confusion
+
+Axes = Any  # Matplotlib's, as the next two; see `new_figure`
+Figure = Any
+LineStyle = Any
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
@@ -62,8 +62,7 @@ def plot_confusion(path: Path, scores: Scores, classes: Sequence[str]) -> None:
     parts = counts / numpy.maximum(counts.sum(axis=1, keepdims=True), 1)
     few = len(classes) <= 20
     side = 5.5 if few else min(24.0, 3 + 0.15 * len(classes))
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(side + 1, side)
     axes = figure.subplots()
     image = axes.imshow(parts, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=9 if few else 5)
@@ -96,8 +95,8 @@ def annotated_video(
 ) -> None:
     """Write a video: each frame (H, W, C) uint8, taken one by one, beside bars of its tick's probabilities (T, K)."""
     chosen = numpy.argsort(-probabilities.mean(axis=0))[: len(COLOURS)][::-1]
-    figure = Figure(figsize=(8, 4), layout="constrained", dpi=80)
-    canvas = FigureCanvasAgg(figure)
+    figure = new_figure(8, 4, dpi=80)
+    canvas = figure.canvas
     left, right = figure.subplots(1, 2)
     left.set_axis_off()
     bars = right.barh([classes[i] for i in chosen], probabilities[0, chosen], color=COLOURS[0])
@@ -127,7 +126,7 @@ def plot_comparison(runs: Mapping[str, Mapping[str, Sequence[Path]]], chance: Ma
 
     Solid, dashed and dotted lines take turns: a later curve that runs over an earlier one lets it show through.
     """
-    styles: Sequence[LineStyleType] = ("-", (0, (4, 2)), (0, (1, 1)))
+    styles: Sequence[LineStyle] = ("-", (0, (4, 2)), (0, (1, 1)))
     figure, panels = _figure(columns=len(runs), height=4.8)
     for axes, (task, rules) in zip(numpy.atleast_1d(panels), runs.items(), strict=True):
         for (rule, directories), colour, style in zip(rules.items(), cycle(COLOURS), cycle(styles), strict=False):
@@ -161,7 +160,7 @@ def read_metrics(directory: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def draw_curve(
-    axes: Axes, directory: Path, metric: str, colour: str, label: str | None, style: LineStyleType = "-"
+    axes: Axes, directory: Path, metric: str, colour: str, label: str | None, style: LineStyle = "-"
 ) -> None:
     """Draw a training metric against clips: single clips faint, the running mean over a tenth of the run bold."""
     lines = read_metrics(directory, "train")
@@ -186,10 +185,22 @@ def _finish(axes: Axes, metric: str, chance: float | None) -> None:
     axes.grid(alpha=0.3)
 
 
+def new_figure(width: float, height: float, dpi: float = 100) -> Figure:
+    """An empty figure, of this size in inches.
+
+    Matplotlib takes half a second to import. It is imported here, so that ranks that draw nothing do not wait for it.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=dpi)
+    FigureCanvasAgg(figure)
+    return figure
+
+
 def _figure(columns: int = 1, height: float = 4.2) -> tuple[Figure, Any]:
     """A figure with one row of panels; height in inches. Returns (figure, its axes; an array for several columns)."""
-    figure = Figure(figsize=(6.4 * columns, height), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(6.4 * columns, height)
     return figure, figure.subplots(1, columns)
 
 

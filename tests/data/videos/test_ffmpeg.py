@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sideways import InputError
 from sideways.data import probe, read_frames, shipped_clips, write_video
-from sideways.data.videos.skvideo_compat import scikit_video
+from sideways.data.videos import processes
 
 LUMA = numpy.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
@@ -109,14 +109,13 @@ def test_a_grey_file_has_three_equal_colours(tmp_path):
 @pytest.fixture
 def decoders(monkeypatch):
     """A list to which every decoder that `read_frames` starts is added."""
-    started = []
+    started, start = [], processes.start
 
-    class Recorded(scikit_video().io.FFmpegReader):
-        def __init__(self, *arguments, **options):
-            super().__init__(*arguments, **options)
-            started.append(self._proc)
+    def recorded(*arguments, **options):
+        started.append(start(*arguments, **options))
+        return started[-1]
 
-    monkeypatch.setattr(scikit_video().io, "FFmpegReader", Recorded)
+    monkeypatch.setattr(processes, "start", recorded)
     return started
 
 

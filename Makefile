@@ -17,8 +17,10 @@ demo: .venv/ready
 tutorials: .venv/ready-tutorials
 	cd tutorials && OPENBLAS_NUM_THREADS=1 ../$(BIN)/jupyter lab $(LAB)
 
+# Two tests at a time; then those of several ranks, one by one: ranks wait by spinning, and would take the cores of others.
 test: .venv/ready-test
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup $(TEST)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup --ignore tests/mpi $(TEST)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/mpi $(TEST)
 
 # The tests of everything that computes, over a double of CuPy: it needs no GPU and finds mistakes that a GPU would hide.
 test-double: .venv/ready-test

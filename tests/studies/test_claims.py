@@ -1,22 +1,25 @@
-"""Claims: each experiment runs on tiny networks and reports its measurements; the command keeps and prints them."""
+"""Claims: each experiment runs on tiny networks and reports its measurements."""
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
+from itertools import islice
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import sideways.training.run
-from sideways.commands.main import main
-from sideways.data.videos.make import make
+from sideways.data import pan
+from sideways.data.videos.ffmpeg import read_frames
 from sideways.errors import DivergedError
 from sideways.models import build_model
-from sideways.studies.claims import aligned, claim, exact, future, recognition, sign_law, speed
-from sideways.studies.claims.check import CLAIMS, check_claims
-from sideways.studies.claims.claim import OURS, ArmResults, Claim, Finding, Lab, recipe
-from sideways.studies.claims.verdict import HOLDS, IN_PART, NOT_HERE, NOT_RUN, at_chance, judged, spread
+from sideways.studies.claims import aligned, claim, exact, future, sign_law, speed
+from sideways.studies.claims.check import CLAIMS
+from sideways.studies.claims.claim import ArmResults, Lab, recipe
+from sideways.studies.claims.verdict import HOLDS, IN_PART, NOT_HERE, spread
 from sideways.training.build import build_network, build_task
 from sideways.training.report import frames_ahead
 from sideways.training.several import try_many
@@ -27,14 +30,15 @@ pytestmark = pytest.mark.xdist_group("claims")  # the runs that these tests shar
 
 
 class Tiny(Lab):
-    """A lab whose runs have three clips of two samples, and one seed (three for the claim about their spread)."""
+    """A lab whose runs have two short clips of two samples, and one seed (three for the claim about their spread)."""
 
     def train(self, arms, seeds, group=""):
         def shrunk(c):
             every = {name: min(getattr(c, name), 1) for name in ("evaluate_every", "cosine_every")}
             often = 18 if c.checkpoint_every else 0
-            task = {key: min(value, 18) if key == "length" else value for key, value in c.task_options.items()}
-            small = replace(c, clips=3, batch=2, evaluation_clips=1, checkpoint_every=often, task_options=task, **every)
+            longest = 18 if often or c.horizon else 2 * (c.model_options.get("middle", 2) + 4)  # there and back
+            task = {key: min(value, longest) if key == "length" else value for key, value in c.task_options.items()}
+            small = replace(c, clips=2, batch=2, evaluation_clips=1, checkpoint_every=often, task_options=task, **every)
             return replace(small, model_options=c.model_options | {"width": 2}) if c.model.startswith("vgg5") else small
 
         return super().train(
@@ -61,16 +65,49 @@ def kept(tmp_path_factory):
     return train
 
 
+@pytest.fixture(scope="module")
+def decoded():
+    """A function like `read_frames` that decodes the first frames of each film once."""
+    return cache(lambda path, lines, grey: list(islice(read_frames(path, lines, grey=grey), 100)))
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """A function like `aligned.measure` that takes two batches, and measures each network once."""
+    results, measure = {}, aligned.measure
+
+    def measure_once(config, network, batches, *kind):
+        arrays = [array.tobytes() for part in network.parameters.values() for array in part.values()]
+        key = (json.dumps(config.to_tables()), hashlib.sha256(b"".join(arrays)).digest(), kind)
+        if key not in results:
+            results[key] = measure(config, network, 2, *kind)
+        return results[key]
+
+    return measure_once
+
+
 @pytest.fixture
-def tiny(tmp_path, monkeypatch, kept):
+def quickly(monkeypatch):
+    """Let runs draw nothing, and measure memory only where the table of `exact` is looked at: on the pan."""
+    monkeypatch.setattr(sideways.training.run, "plot_run", lambda *arguments: None)
+    monkeypatch.setattr(sideways.training.run, "plot_confusion", lambda *arguments: None)
+    memory = sideways.training.run._memory_of_clip
+    monkeypatch.setattr(
+        sideways.training.run, "_memory_of_clip", lambda trainer: memory(trainer) if on_pan(trainer) else 10**6
+    )
+
+
+def on_pan(trainer):
+    return trainer.config.task == "pan"
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch, quickly, kept, decoded, measured):
     """A function that runs one experiment without plotting its single runs."""
     monkeypatch.setattr(claim, "try_many", kept)
     monkeypatch.setattr(frames_ahead, "plot_prediction", lambda path, *arguments: path.touch())
-
-    monkeypatch.setattr(sideways.training.run, "plot_run", lambda *arguments: None)
-    monkeypatch.setattr(sideways.training.run, "plot_confusion", lambda *arguments: None)
-    measure = aligned.measure
-    monkeypatch.setattr(aligned, "measure", lambda config, network, _, *kind: measure(config, network, 2, *kind))
+    monkeypatch.setattr(pan, "read_frames", decoded)
+    monkeypatch.setattr(aligned, "measure", measured)
     monkeypatch.setattr(aligned, "CASES", {case: aligned.CASES[case] for case in (aligned.FIRST, DEEPER, ON_VIDEO)})
     few = (exact.BARE, "pan", "pan, add", "bands, chain of 5", "bands, chain of 8")
     monkeypatch.setattr(exact, "SETTINGS", {name: exact.SETTINGS[name] for name in few})
@@ -91,6 +128,13 @@ def results(tmp_path):
 # Runs that diverge, and runs that claims share
 
 
+def sketch(figure, path, **options):
+    """Write an empty file instead of a figure, which must have panels: drawing takes longer than all else."""
+    assert figure.axes
+    path.touch()
+
+
+@pytest.mark.usefixtures("quickly")
 def test_a_diverged_run_counts_as_chance_and_is_counted(tmp_path):
     lab = Tiny(tmp_path)
     wild = recipe("bands-chain", optimizer={"name": "sgd", "learning_rate": 1e38}, schedule={"name": "constant"})
@@ -106,6 +150,8 @@ def test_a_diverged_run_counts_as_chance_and_is_counted(tmp_path):
 )
 def test_a_claim_whose_runs_all_diverged_does_not_hold(tiny, monkeypatch, name):
     monkeypatch.setattr(claim, "try_many", lambda jobs, *_: [DivergedError("loss is inf")] * len(jobs))
+    if name not in ("temporal", "exact"):  # whose figures, of points, groups and lines without values, are drawn
+        monkeypatch.setattr(Figure, "savefig", sketch)
     if name == "smooth":  # Without a run of Sideways there are no units to list.
         with pytest.raises(DivergedError):
             tiny(name)
@@ -121,9 +167,12 @@ def test_a_single_arm_that_diverged_ends_no_claim(tiny, kept, monkeypatch, name,
         return [*results[:arm], DivergedError("loss is inf"), *results[arm + 1 :]]
 
     monkeypatch.setattr(claim, "try_many", all_but_one)
+    if (name, arm) != ("smooth", 0):  # whose figure, of lines with gaps, is drawn
+        monkeypatch.setattr(Figure, "savefig", sketch)
     assert tiny(name).verdict.word in (HOLDS, IN_PART, NOT_HERE)
 
 
+@pytest.mark.usefixtures("quickly")
 def test_the_same_run_is_made_once(tmp_path):
     lab = Tiny(tmp_path)
     first = lab.train({"one": recipe("bands-chain")}, range(1, 2))["one"].finished[0]
@@ -156,7 +205,7 @@ def test_future_compares_networks_with_what_needs_no_learning_and_keeps_a_video(
     waves = [row["prediction"] for row in finding.rows if row["frames"].startswith("waves")]
     assert waves[:1] == [future.SKIP] and {*future.ARMS, future.REPEAT, future.EXTRAPOLATION} == set(waves)
     ratio = {row["prediction"]: float(row["PSNR dB"]) for row in finding.rows if row["frames"].startswith("waves")}
-    assert ratio[future.REPEAT] > max(ratio[arm] for arm in future.ARMS)  # three clips teach nothing
+    assert ratio[future.REPEAT] > max(ratio[arm] for arm in future.ARMS)  # two clips teach nothing
     assert (tmp_path / "future" / "prediction-waves.mp4").stat().st_size > 0
 
 
@@ -201,110 +250,6 @@ def test_the_displacement_predicts_the_sign_of_a_cosine():
     raw = recipe("waves-skip", model_options={"skip": ["frame>conv4"]})
     predicted = sign_law.predictions(build_network(raw, task.frame_shape, 4), "conv4", 1.0)
     assert [predicted[unit].sign for unit in ("conv1", "conv2", "conv3")] == [-1, -1, 1]  # Δ = -3, seen as 3, 1, -1
-
-
-# The command
-
-
-def test_claims_are_listed_with_their_source(capsys):
-    assert main(["claims"]) == 0
-    out = capsys.readouterr().out
-    assert [line.split()[0] for line in out.splitlines()[: len(CLAIMS)]] == list(CLAIMS)
-    assert "CVPR 2021" in out
-
-
-def test_an_unknown_claim_is_refused_in_one_line(capsys):
-    assert main(["claims", "magic"]) == 2
-    assert "no claim is called 'magic'" in capsys.readouterr().err
-
-
-def test_one_experiment_that_fails_loses_no_other_and_the_report_says_so(tmp_path, monkeypatch, capsys):
-    def fails(lab):
-        raise ZeroDivisionError("no ticks")
-
-    def holds(lab):
-        return Finding(judged(at_chance("it", [0.25], 0.25, 10)), "0.250", "nothing", [{"arm": "a|b", "x": "1"}], "")
-
-    monkeypatch.setitem(CLAIMS, "smooth", Claim("It fails.", OURS, fails))
-    monkeypatch.setitem(CLAIMS, "stable", Claim("It holds.", OURS, holds))
-    arguments = ["claims", "smooth", "stable", "--quick", "--out", str(tmp_path / "claims")]
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    assert stopped.value.code == 1
-    text = (tmp_path / "claims" / "report.md").read_text()
-    assert f"**{NOT_RUN}**" in text and "ZeroDivisionError: no ticks" in text
-    assert f"**{HOLDS}**" in text and "a\\|b" in text
-    out = f"--quick --out {tmp_path / 'claims'}`, on "
-    assert f"`sideways claims smooth {out}" in text and f"`sideways claims stable {out}" in text
-    assert "fails" in (tmp_path / "claims" / "smooth" / "error.txt").read_text()
-
-
-def holds(lab):
-    assert [path.name for path in lab.directory.iterdir()] == ["finding.json"]
-    (lab.directory / "picture.png").touch()
-    return Finding(judged(at_chance("it", [0.25], 0.25, 10)), "0.250", "nothing", [{"arm": "a"}], "")
-
-
-def test_a_claim_that_is_checked_again_is_replaced_and_others_stay_in_the_report(tmp_path, monkeypatch):
-    monkeypatch.setitem(CLAIMS, "stable", Claim("It holds.", OURS, holds))
-    monkeypatch.setitem(CLAIMS, "temporal", Claim("It holds, too.", OURS, holds))
-    check_claims(["temporal"], tmp_path, "quick")
-    for _ in range(2):
-        check_claims(["stable"], tmp_path)
-    text = (tmp_path / "report.md").read_text()
-    assert f"`sideways claims temporal --quick --out {tmp_path}`" in text and f"claims stable --out {tmp_path}`" in text
-    assert text.index("## temporal") < text.index("## stable") and text.count(f"**{HOLDS}**") == 2
-
-
-def test_a_folder_of_something_else_is_not_replaced(tmp_path, capsys):
-    (tmp_path / "stable").mkdir()
-    (tmp_path / "stable" / "thesis.tex").touch()
-    assert main(["claims", "temporal", "stable", "--quick", "--out", str(tmp_path)]) == 2
-    assert "stable was not written by `sideways claims`" in capsys.readouterr().err
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["stable", "thesis.tex"]  # nothing was begun
-
-
-def test_a_damaged_finding_is_refused_before_anything_runs(tmp_path, capsys):
-    (tmp_path / "future").mkdir()
-    (tmp_path / "future" / "finding.json").write_text("{")
-    assert main(["claims", "temporal", "--quick", "--out", str(tmp_path)]) == 2
-    assert "finding.json is damaged" in capsys.readouterr().err and not (tmp_path / "temporal").exists()
-
-
-def test_ctrl_c_keeps_the_findings_and_names_the_command_for_the_rest(tmp_path, monkeypatch, capsys):
-    def stops(lab):
-        raise KeyboardInterrupt
-
-    monkeypatch.setitem(CLAIMS, "temporal", Claim("It holds.", OURS, holds))
-    monkeypatch.setitem(CLAIMS, "stable", Claim("It stops.", OURS, stops))
-    assert main(["claims", "temporal", "stable", "smooth", "--quick", "--out", str(tmp_path)]) == 130
-    rest = f"to go on: sideways claims stable smooth --quick --out {tmp_path}"
-    assert rest in capsys.readouterr().err
-    text = (tmp_path / "report.md").read_text()
-    assert f"**{HOLDS}**" in text and f"**{NOT_RUN}**" in text and "the run was stopped before its end" in text
-
-
-def test_data_that_is_not_there_is_refused_before_anything_runs(tmp_path, capsys):
-    out = tmp_path / "claims"
-    for data in ("nosuch", "ucf101:/nowhere"):
-        assert main(["claims", "all", "--quick", "--data", data, "--out", str(out)]) == 2
-        assert len(capsys.readouterr().err.splitlines()) == 1
-    assert main(["claims", "stable", "--data", "ucf101:/nowhere", "--out", str(out)]) == 2
-    assert "--data is for recognition" in capsys.readouterr().err and not out.exists()
-
-
-def test_stable_with_a_single_seed_says_what_it_needs(tmp_path):
-    finding = check_claims(["stable"], tmp_path, "quick", seeds=1)["stable"]
-    assert finding.verdict.word == NOT_RUN and "--seeds must be at least 3" in finding.what
-
-
-def test_a_made_set_is_not_real_even_if_the_user_names_it(tmp_path):
-    make("ucf101", tmp_path / "made", "motion", groups=3, each=1)
-    data = f"ucf101:{tmp_path / 'made'}"
-    recognition.check_data([data])
-    assert not recognition.is_real(data)
-    (tmp_path / "made" / "made.txt").unlink()
-    assert recognition.is_real(data)
 
 
 # Task options that the experiments use

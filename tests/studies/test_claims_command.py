@@ -1,0 +1,111 @@
+"""`sideways claims`: the command lists the claims, keeps their findings, and refuses in a line what it cannot do."""
+
+import pytest
+
+from sideways.commands.main import main
+from sideways.data.videos.make import make
+from sideways.studies.claims import recognition
+from sideways.studies.claims.check import CLAIMS, check_claims
+from sideways.studies.claims.claim import OURS, Claim, Finding
+from sideways.studies.claims.verdict import HOLDS, NOT_RUN, at_chance, judged
+
+
+def test_claims_are_listed_with_their_source(capsys):
+    assert main(["claims"]) == 0
+    out = capsys.readouterr().out
+    assert [line.split()[0] for line in out.splitlines()[: len(CLAIMS)]] == list(CLAIMS)
+    assert "CVPR 2021" in out
+
+
+def test_an_unknown_claim_is_refused_in_one_line(capsys):
+    assert main(["claims", "magic"]) == 2
+    assert "no claim is called 'magic'" in capsys.readouterr().err
+
+
+def test_one_experiment_that_fails_loses_no_other_and_the_report_says_so(tmp_path, monkeypatch, capsys):
+    def fails(lab):
+        raise ZeroDivisionError("no ticks")
+
+    def holds(lab):
+        return Finding(judged(at_chance("it", [0.25], 0.25, 10)), "0.250", "nothing", [{"arm": "a|b", "x": "1"}], "")
+
+    monkeypatch.setitem(CLAIMS, "smooth", Claim("It fails.", OURS, fails))
+    monkeypatch.setitem(CLAIMS, "stable", Claim("It holds.", OURS, holds))
+    arguments = ["claims", "smooth", "stable", "--quick", "--out", str(tmp_path / "claims")]
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 1
+    text = (tmp_path / "claims" / "report.md").read_text()
+    assert f"**{NOT_RUN}**" in text and "ZeroDivisionError: no ticks" in text
+    assert f"**{HOLDS}**" in text and "a\\|b" in text
+    out = f"--quick --out {tmp_path / 'claims'}`, on "
+    assert f"`sideways claims smooth {out}" in text and f"`sideways claims stable {out}" in text
+    assert "fails" in (tmp_path / "claims" / "smooth" / "error.txt").read_text()
+
+
+def holds(lab):
+    assert [path.name for path in lab.directory.iterdir()] == ["finding.json"]
+    (lab.directory / "picture.png").touch()
+    return Finding(judged(at_chance("it", [0.25], 0.25, 10)), "0.250", "nothing", [{"arm": "a"}], "")
+
+
+def test_a_claim_that_is_checked_again_is_replaced_and_others_stay_in_the_report(tmp_path, monkeypatch):
+    monkeypatch.setitem(CLAIMS, "stable", Claim("It holds.", OURS, holds))
+    monkeypatch.setitem(CLAIMS, "temporal", Claim("It holds, too.", OURS, holds))
+    check_claims(["temporal"], tmp_path, "quick")
+    for _ in range(2):
+        check_claims(["stable"], tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert f"`sideways claims temporal --quick --out {tmp_path}`" in text and f"claims stable --out {tmp_path}`" in text
+    assert text.index("## temporal") < text.index("## stable") and text.count(f"**{HOLDS}**") == 2
+
+
+def test_a_folder_of_something_else_is_not_replaced(tmp_path, capsys):
+    (tmp_path / "stable").mkdir()
+    (tmp_path / "stable" / "thesis.tex").touch()
+    assert main(["claims", "temporal", "stable", "--quick", "--out", str(tmp_path)]) == 2
+    assert "stable was not written by `sideways claims`" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["stable", "thesis.tex"]  # nothing was begun
+
+
+def test_a_damaged_finding_is_refused_before_anything_runs(tmp_path, capsys):
+    (tmp_path / "future").mkdir()
+    (tmp_path / "future" / "finding.json").write_text("{")
+    assert main(["claims", "temporal", "--quick", "--out", str(tmp_path)]) == 2
+    assert "finding.json is damaged" in capsys.readouterr().err and not (tmp_path / "temporal").exists()
+
+
+def test_ctrl_c_keeps_the_findings_and_names_the_command_for_the_rest(tmp_path, monkeypatch, capsys):
+    def stops(lab):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(CLAIMS, "temporal", Claim("It holds.", OURS, holds))
+    monkeypatch.setitem(CLAIMS, "stable", Claim("It stops.", OURS, stops))
+    assert main(["claims", "temporal", "stable", "smooth", "--quick", "--out", str(tmp_path)]) == 130
+    rest = f"to go on: sideways claims stable smooth --quick --out {tmp_path}"
+    assert rest in capsys.readouterr().err
+    text = (tmp_path / "report.md").read_text()
+    assert f"**{HOLDS}**" in text and f"**{NOT_RUN}**" in text and "the run was stopped before its end" in text
+
+
+def test_data_that_is_not_there_is_refused_before_anything_runs(tmp_path, capsys):
+    out = tmp_path / "claims"
+    for data in ("nosuch", "ucf101:/nowhere"):
+        assert main(["claims", "all", "--quick", "--data", data, "--out", str(out)]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+    assert main(["claims", "stable", "--data", "ucf101:/nowhere", "--out", str(out)]) == 2
+    assert "--data is for recognition" in capsys.readouterr().err and not out.exists()
+
+
+def test_stable_with_a_single_seed_says_what_it_needs(tmp_path):
+    finding = check_claims(["stable"], tmp_path, "quick", seeds=1)["stable"]
+    assert finding.verdict.word == NOT_RUN and "--seeds must be at least 3" in finding.what
+
+
+def test_a_made_set_is_not_real_even_if_the_user_names_it(tmp_path):
+    make("ucf101", tmp_path / "made", "motion", groups=2, each=1)
+    data = f"ucf101:{tmp_path / 'made'}"
+    recognition.check_data([data])
+    assert not recognition.is_real(data)
+    (tmp_path / "made" / "made.txt").unlink()
+    assert recognition.is_real(data)

@@ -18,24 +18,43 @@ from sideways.data.videos.decoder import GREY, Decoder, Order
 from tests.data.conftest import LOSSLESS
 
 
-def clips_of(task, workers, count=4, batch=4, part=slice(None), tested=1):
+def clips_of(task, workers, count=5, batch=2, part=slice(None), tested=2):
     with Source(task, batch, part=part, workers=workers, limits={"train": count, "test": tested}) as source:
         clips = [source.clip("train", index) for index in range(count)]
         clips += [source.clip("test", index) for index in range(tested)]
         return [(np.stack(list(frames)), np.asarray(targets)) for frames, targets in clips]
 
 
+@pytest.fixture(scope="module")
+def task(set_of_videos):
+    """A task on the whole data set, for tests that damage no file. Its colours vary."""
+    return task_of(set_of_videos, jitter=0.3)
+
+
+@pytest.fixture(scope="module")
+def expected(task):
+    """The clips of two samples that this process decodes: (split, index) → (frames, targets)."""
+    jobs = [*(("train", index) for index in range(6)), ("test", 0), ("test", 1)]
+    return dict(zip(jobs, clips_of(task, 0, count=6), strict=True))
+
+
+def assert_equal(clip, expected):
+    for array, same in zip(clip, expected, strict=True):
+        np.testing.assert_array_equal(array, same)
+
+
 @pytest.mark.parametrize("workers", [1, 2, 3])
-def test_the_number_of_workers_changes_nothing(folder, workers):
-    task = task_of(folder, jitter=0.3)
-    for (frames, targets), (same, same_targets) in zip(clips_of(task, 0), clips_of(task, workers), strict=True):
-        np.testing.assert_array_equal(frames, same)
-        np.testing.assert_array_equal(targets, same_targets)
+def test_the_number_of_workers_changes_nothing(task, expected, workers):
+    clips = clips_of(task, workers)  # the fifth fills slots anew; the last sample is padding
+    jobs = [*(("train", index) for index in range(5)), ("test", 0), ("test", 1)]
+    for job, clip in zip(jobs, clips, strict=True):
+        assert_equal(clip, expected[job])
 
 
-def test_a_part_of_each_batch_is_that_part(folder):
-    task = task_of(folder)
-    for (frames, targets), (half, labels) in zip(clips_of(task, 0), clips_of(task, 2, part=slice(2, 4)), strict=True):
+def test_a_part_of_each_batch_is_that_part(task):
+    options = {"count": 2, "batch": 4, "tested": 1}
+    parts = clips_of(task, 2, part=slice(2, 4), **options)
+    for (frames, targets), (half, labels) in zip(clips_of(task, 0, **options), parts, strict=True):
         np.testing.assert_array_equal(frames[:, 2:4], half)
         np.testing.assert_array_equal(targets[:, 2:4], labels)
 
@@ -63,14 +82,12 @@ def stop(monkeypatch):
 
 
 @pytest.mark.parametrize("hangs", [False, True], ids=["dies", "hangs"])
-def test_a_worker_that_dies_or_hangs_is_replaced_and_nothing_changes(folder, stop, hangs):
-    task = task_of(folder)
-    expected = clips_of(task, 0, count=6, tested=0)
-    with Source(task, 4, workers=2, limits={"train": 6, "test": 1}) as source:
+def test_a_worker_that_dies_or_hangs_is_replaced_and_nothing_changes(task, expected, stop, hangs):
+    with Source(task, 2, workers=2, limits={"train": 6, "test": 1}) as source:
         first = [worker.process for worker in source.loader.workers]
         for index in range(6):
             frames, _ = source.clip("train", index)
-            np.testing.assert_array_equal(np.stack(list(frames)), expected[index][0])
+            np.testing.assert_array_equal(np.stack(list(frames)), expected["train", index][0])
             if index in (1, 3):
                 worker = source.loader.workers[0]
                 stop(worker) if hangs else worker.process.kill()
@@ -80,22 +97,21 @@ def test_a_worker_that_dies_or_hangs_is_replaced_and_nothing_changes(folder, sto
     assert all(process.poll() is not None for process in processes)
 
 
-@pytest.mark.parametrize(("batch", "long"), [(8, False), (16, True)], ids=["few orders", "more than a pipe holds"])
-def test_a_worker_that_hangs_from_the_start_with_any_number_of_orders_is_replaced(folder, stop, batch, long):
+@pytest.mark.parametrize(("batch", "long"), [(2, False), (12, True)], ids=["few orders", "more than a pipe holds"])
+def test_a_worker_that_hangs_from_the_start_with_any_number_of_orders_is_replaced(
+    task, expected, set_of_videos, tmp_path, stop, batch, long
+):
     if long:  # each order names all videos of its class, by some 3000 characters each
-        folder = shutil.copytree(folder, folder.parent.joinpath(*["d" * 200] * 14))
-    task = task_of(folder)
-    ((expected, _),) = clips_of(task, 0, count=1, batch=batch, tested=0)
+        task = task_of(shutil.copytree(set_of_videos, tmp_path.joinpath(*["d" * 200] * 14)), jitter=0.3)
     with Source(task, batch, workers=1, limits={"train": 3, "test": 1}) as source:
         stop(source.loader.workers[0])
         frames, _ = source.clip("train", 0)
-        np.testing.assert_array_equal(np.stack(list(frames)), expected)
+        samples = np.concatenate([expected["train", index][0] for index in range(batch // 2)], axis=1)
+        np.testing.assert_array_equal(np.stack(list(frames)), samples)
     assert stop.waiting or not long
 
 
-def test_workers_that_keep_dying_leave_the_work_to_this_process(folder, monkeypatch, capsys):
-    task = task_of(folder)
-    expected = clips_of(task, 0, count=3, tested=0)
+def test_workers_that_keep_dying_leave_the_work_to_this_process(task, expected, monkeypatch, capsys):
 
     class Dying(sideways.data.videos.loader.Worker):
         def __init__(self, *arguments):
@@ -104,18 +120,20 @@ def test_workers_that_keep_dying_leave_the_work_to_this_process(folder, monkeypa
             time.sleep(0.1)
 
     monkeypatch.setattr(sideways.data.videos.loader, "Worker", Dying)
-    with Source(task, 4, workers=2, limits={"train": 3, "test": 1}) as source:
-        for index in range(3):
+    with Source(task, 2, workers=2, limits={"train": 4, "test": 1}) as source:
+        for index in range(4):
             frames, _ = source.clip("train", index)
             shown = np.stack(list(frames))
             grey = np.isclose(shown, (GREY / 255 - task.mean) / task.deviation).all(axis=(0, 2, 3, 4))
-            np.testing.assert_array_equal(shown[:, ~grey], expected[index][0][:, ~grey])
+            np.testing.assert_array_equal(shown[:, ~grey], expected["train", index][0][:, ~grey])
     assert "decoding in the main process" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("full", [1, 2])
-def test_if_shared_memory_is_full_another_folder_is_used_or_the_bytes_needed_are_named(folder, monkeypatch, full):
-    task, fallocate, calls = task_of(folder), os.posix_fallocate, []
+def test_if_shared_memory_is_full_another_folder_is_used_or_the_bytes_needed_are_named(
+    task, expected, monkeypatch, full
+):
+    fallocate, calls = os.posix_fallocate, []
 
     def crowded(file, offset, size):
         calls.append(size)
@@ -125,12 +143,12 @@ def test_if_shared_memory_is_full_another_folder_is_used_or_the_bytes_needed_are
 
     monkeypatch.setattr(os, "posix_fallocate", crowded)
     if full == 2:
-        with pytest.raises(InputError, match="decoding ahead needs 41,472 bytes"):
+        with pytest.raises(InputError, match="decoding ahead needs 20,736 bytes"):
             clips_of(task, 1)
         return
-    for (frames, _), (same, _) in zip(clips_of(task, 0), clips_of(task, 1), strict=True):
-        np.testing.assert_array_equal(frames, same)
-    assert calls == [4 * 4 * 6 * 12 * 12 * 3] * 2  # bytes: 4 clips of 4 samples
+    for clip, job in zip(clips_of(task, 1, count=1, tested=1), [("train", 0), ("test", 0)], strict=True):
+        assert_equal(clip, expected[job])
+    assert calls == [4 * 2 * 6 * 12 * 12 * 3] * 2  # bytes: 4 clips of 2 samples
 
 
 def test_all_bytes_of_the_shared_file_are_there_before_the_first_is_written(tmp_path, monkeypatch):
@@ -140,14 +158,11 @@ def test_all_bytes_of_the_shared_file_are_there_before_the_first_is_written(tmp_
         assert status.st_size == 1_000_000 and status.st_blocks * 512 >= 1_000_000
 
 
-def test_an_evaluation_between_training_clips_uses_the_slots_that_are_left(folder):
-    task = task_of(folder)
-    jobs = [*(("train", i) for i in range(4)), ("test", 0)]
-    expected = {job: frames for job, (frames, _) in zip(jobs, clips_of(task, 0), strict=True)}
-    with Source(task, 4, workers=2, limits={"train": 4, "test": 3}) as source:
+def test_an_evaluation_between_training_clips_uses_the_slots_that_are_left(task, expected):
+    with Source(task, 2, workers=2, limits={"train": 4, "test": 3}) as source:
         for split, index in [("train", 0), ("test", 0), ("train", 1), ("test", 0), ("train", 2), ("train", 3)]:
             frames, _ = source.clip(split, index)
-            np.testing.assert_array_equal(np.stack(list(frames)), expected[split, index])
+            np.testing.assert_array_equal(np.stack(list(frames)), expected[split, index][0])
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -25,13 +25,16 @@ from sideways.training.recipes import load_recipe
 from sideways.training.run import train
 
 RUN = ["--clips", "3", "--batch", "4", "--set", "task_options.length=16", "--set", "model_options.width=4"]
+LEAST = [*RUN, "--clips", "2", "--batch", "2", "--workers", "0"]  # for tests that look at no more
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A small UCF101: 8 training and 4 test videos in each split; one listed file is missing, one is broken."""
     out = tmp_path_factory.mktemp("sets") / "ucf"
-    make("ucf101", out, groups=3, each=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sideways.data.videos.make.SCALE", 1)  # 60 lines, as computed
+        make("ucf101", out, groups=3, each=1)
     train = [video.path for video in open_set(f"ucf101:{out}").train]
     train[0].unlink()
     train[1].write_bytes(b"")
@@ -41,7 +44,7 @@ def made(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(made, tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
-    data = ["--data", f"ucf101:{made}", "--runs", str(runs), "--workers", "2"]
+    data = ["--data", f"ucf101:{made}", "--runs", str(runs), "--workers", "1"]
     assert main(["train", "videos-small-skip", *RUN, *data, "--cosine-every", "2", "--name", "run"]) == 0
     return runs / "run"
 
@@ -83,7 +86,7 @@ def test_evaluate_repeats_the_held_out_result_of_the_run(run, tmp_path, capsys):
 def test_evaluate_takes_another_split_or_other_videos_of_the_same_classes_only(run, made, tmp_path, capsys):
     assert main(["evaluate", str(run), "--data", f"ucf101:{made}", "--split", "2"]) == 0
     assert "on 3 of 3 held-out clips" in capsys.readouterr().out
-    make("hmdb51", tmp_path / "other", what="motion", groups=3, each=1)
+    make("hmdb51", tmp_path / "other", what="motion", groups=2, each=1)
     assert main(["evaluate", str(run), "--data", f"hmdb51:{tmp_path / 'other'}"]) == 2
     assert "other names" in capsys.readouterr().err
 
@@ -111,7 +114,7 @@ def test_exported_weights_start_another_run_with_a_new_classifier(run, made, tmp
         assert all(re.fullmatch(r"[\w-]+/(adapter\.[\w-]+\.)?\d+\.\w+", key) for key in weights)
         kept = dict(weights)
     data = ["--data", f"ucf101:{made}", "--runs", str(tmp_path), "--init", str(tmp_path / "w.npz"), "--lr", "1e-9"]
-    assert main(["train", "videos-small-skip", *RUN, *data, "--name", "same"]) == 0
+    assert main(["train", "videos-small-skip", *LEAST, *data, "--name", "same"]) == 0
     with np.load(tmp_path / "same" / "parameters.npz") as again:
         learnt = [key for key in kept if not key.endswith(("mean", "variance", "ticks"))]  # running statistics go on
         assert all(np.allclose(kept[key], again[key], atol=1e-6) for key in learnt)
@@ -120,7 +123,7 @@ def test_exported_weights_start_another_run_with_a_new_classifier(run, made, tmp
         for folder in sorted((made / "UCF-101").iterdir())[:3]:  # one class fewer
             shutil.copytree(folder, fewer / split / folder.name)
     data[1] = f"folder:{fewer}"
-    assert main(["train", "videos-small-skip", *RUN, *data, "--name", "fewer"]) == 0
+    assert main(["train", "videos-small-skip", *LEAST, *data, "--name", "fewer"]) == 0
     with np.load(tmp_path / "fewer" / "parameters.npz") as again:
         changed = {key.split("/")[0] for key in kept if kept[key].shape != again[key].shape}
         assert changed == {"head"}
@@ -130,7 +133,7 @@ def test_exported_weights_start_another_run_with_a_new_classifier(run, made, tmp
 @pytest.mark.usefixtures("undrawn")
 def test_all_splits_are_runs_of_their_own_and_compare_puts_them_side_by_side(made, tmp_path, capsys):
     data = ["--data", f"ucf101:{made}", "--runs", str(tmp_path), "--split", "all", "--processes", "1"]
-    assert main(["train", "videos-small-skip", *RUN, *data, "--name", "splits"]) == 0
+    assert main(["train", "videos-small-skip", *LEAST, *data, "--name", "splits"]) == 0
     out = capsys.readouterr().out
     assert "held-out accuracy, 3 runs: mean" in out
     configs = [json.loads((tmp_path / "splits" / f"split-{n}" / "config.json").read_text()) for n in (1, 2, 3)]
@@ -167,12 +170,12 @@ def test_bench_decode_compares_decoding_with_training(made, tmp_path, capsys):
 
 @pytest.fixture
 def stopped(made, tmp_path):
-    """The directory of a run on a copy of the set, stopped by Ctrl-C after its second clip, and the copy."""
+    """The directory of a run on a copy of the set, stopped by Ctrl-C after its first clip, and the copy."""
     data = tmp_path / "data"
     shutil.copytree(made, data)
     config = Config.from_tables(load_recipe("videos-small-skip"), "recipe")
     options = config.task_options | {"length": 16, "data": f"ucf101:{data}"}
-    config = replace(config, clips=4, batch=8, workers=1, model_options={"width": 4}, task_options=options)
+    config = replace(config, clips=2, batch=8, workers=0, model_options={"width": 4}, task_options=options)
     with pytest.raises(Interrupted):
         train(config, tmp_path / "run", lambda clips, line: os.kill(os.getpid(), signal.SIGINT))
     return tmp_path / "run", data
@@ -212,7 +215,7 @@ def test_a_resumed_run_whose_data_has_changed_warns_and_one_of_other_classes_is_
 def test_a_run_is_resumed_without_the_file_that_it_started_from(run, made, tmp_path):
     assert main(["export", str(run), str(tmp_path / "w.npz")]) == 0
     data = ["--data", f"ucf101:{made}", "--runs", str(tmp_path), "--init", str(tmp_path / "w.npz"), "--name", "tuned"]
-    assert main(["train", "videos-small-skip", *RUN, *data]) == 0
+    assert main(["train", "videos-small-skip", *LEAST, *data]) == 0
     (tmp_path / "w.npz").unlink()
     assert main(["train", "--resume", str(tmp_path / "tuned")]) == 0
 
@@ -223,7 +226,7 @@ def test_a_set_of_training_videos_alone_is_trained_on_and_the_report_says_that_n
 ):
     shutil.copytree(made / "UCF-101", tmp_path / "set" / "train")
     data = ["--data", f"folder:{tmp_path / 'set'}", "--runs", str(tmp_path), "--name", "alone"]
-    assert main(["train", "videos-small-skip", *RUN, *data]) == 0
+    assert main(["train", "videos-small-skip", *LEAST, *data]) == 0
     assert "nothing to evaluate on" in capsys.readouterr().out
     assert "| held-out loss | there was nothing to evaluate on |" in (tmp_path / "alone" / "report.md").read_text()
     assert main(["evaluate", str(tmp_path / "alone")]) == 2
@@ -235,7 +238,7 @@ def test_a_set_that_shows_nothing_is_refused_before_anything_is_written(made, tm
     for path in (tmp_path / "set").rglob("*.avi"):
         path.write_bytes(b"no video")
     data = ["--data", f"ucf101:{tmp_path / 'set'}", "--runs", str(tmp_path / "runs")]
-    assert main(["train", "videos-small-skip", *RUN, *data]) == 2
+    assert main(["train", "videos-small-skip", *LEAST, *data]) == 2
     assert "nothing usable to train on: none of 7 videos can be read, such as " in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 

@@ -1,7 +1,7 @@
 """Every gradient of Sideways and Delayed on a moving clip, against a naive computation from the definition.
 
 The naive computation stores everything and computes each quantity of each tick by recursion, with layer maths of its
-own: loops over windows, einsum, no scratch, no schedule. Of the network it reads only the weights and the wiring.
+own: loops over the numbers of a kernel, no windows, no scratch, no schedule. Of the network it reads only the weights and the wiring.
 """
 
 from functools import cache
@@ -24,10 +24,9 @@ def conv(x, weight, bias):
     kh, kw = weight.shape[:2]
     padded = np.zeros((n, h + kh - 1, w + kw - 1, x.shape[3]))
     padded[:, (kh - 1) // 2 : (kh - 1) // 2 + h, (kw - 1) // 2 : (kw - 1) // 2 + w] = x
-    y = np.empty((n, h, w, weight.shape[3]))
-    for i in range(h):
-        for j in range(w):
-            y[:, i, j] = np.einsum("nuvc,uvco->no", padded[:, i : i + kh, j : j + kw], weight) + bias
+    y = np.zeros((n, h, w, weight.shape[3])) + bias
+    for u, v in np.ndindex(kh, kw):
+        y += padded[:, u : u + h, v : v + w] @ weight[u, v]
     return y
 
 
@@ -39,11 +38,10 @@ def conv_back(x, weight, dy):
     padded = np.zeros((n, h + kh - 1, w + kw - 1, x.shape[3]))
     padded[:, top : top + h, left : left + w] = x
     dpadded, dweight = np.zeros_like(padded), np.zeros_like(weight)
-    for i in range(h):
-        for j in range(w):
-            window = (slice(None), slice(i, i + kh), slice(j, j + kw))
-            dpadded[window] += np.einsum("no,uvco->nuvc", dy[:, i, j], weight)
-            dweight += np.einsum("no,nuvc->uvco", dy[:, i, j], padded[window])
+    for u, v in np.ndindex(kh, kw):
+        shifted = (slice(None), slice(u, u + h), slice(v, v + w))
+        dpadded[shifted] += dy @ weight[u, v].T
+        dweight[u, v] = np.einsum("nijc,nijo->co", padded[shifted], dy)
     return dpadded[:, top : top + h, left : left + w], dweight, dy.sum(axis=(0, 1, 2))
 
 

@@ -37,7 +37,7 @@ def test_the_distance_to_backprop_training_shrinks_with_the_learning_rate(case):
             trainer.tick(case.frames[0], case.targets[0])
         return network.parameters
 
-    exact = {rate: trained(rate, sw.Backprop) for rate in (0.001, 0.00025)}
+    exact = {rate: trained(rate, sw.Backprop) for rate in (0.002, 0.0005)}
     for kind in (sw.Sideways, sw.Delayed):
         gaps = [distance(trained(rate, kind), parameters) for rate, parameters in exact.items()]
         assert gaps[1] <= 0.45 * gaps[0] + 1e-12, kind  # a quarter, if the distance is proportional to the rate

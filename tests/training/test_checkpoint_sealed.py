@@ -51,10 +51,11 @@ def restored(config, step):
 
 
 def copy_of(run, tmp_path_factory):
-    """The first checkpoint of a copy of the run."""
-    directory = tmp_path_factory.mktemp("copy") / "run"
-    shutil.copytree(run, directory)
-    return listed(directory)[0]
+    """A copy of the run's first checkpoint, alone in a run directory."""
+    first = listed(run)[0]
+    step = tmp_path_factory.mktemp("copy") / "run" / first.relative_to(run)
+    shutil.copytree(first, step)
+    return step
 
 
 def refusal(step, config):

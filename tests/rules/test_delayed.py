@@ -117,7 +117,7 @@ def test_every_pull_is_the_term_of_bptt_of_the_marked_losses_to_the_last_bit_and
     n = data.draw(learn_everies(network))
     rule = Recorded(network, case.loss, learn_every=n)
     ticks = run(rule, case.frames, case.targets)
-    longer = 2 * network.depth  # the last losses of the clip reach further back than the pulls that have come
+    longer = network.latency  # as far as the losses are to which the last forwards of the clip lead
     more = np.random.default_rng(0).normal(size=(longer, *case.frames.shape[1:])).astype(network.dtype)
     frames, targets = [*case.frames, *more], [*case.targets, *(case.targets[0] for _ in more)]
     terms = terms_of_bptt(network, case.loss, frames, targets, n)

@@ -1,7 +1,8 @@
 """Every gradient of Sideways and Delayed on a moving clip, against a naive computation from the definition.
 
 The naive computation stores everything and computes each quantity of each tick by recursion, with layer maths of its
-own: loops over the numbers of a kernel, no windows, no scratch, no schedule. Of the network it reads only the weights and the wiring.
+own: loops over the numbers of a kernel, no windows, no scratch, no schedule. Of the network it reads only the weights
+and the wiring.
 """
 
 from functools import cache

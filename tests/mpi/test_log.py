@@ -8,7 +8,7 @@ import pytest
 import sideways.mpi
 from sideways.commands.main import main
 from sideways.studies.mpirun import command_of
-from tests.mpi.jobs import parameters, run, same
+from tests.mpi.jobs import UNDRAWN, parameters, run, same
 
 APART = ("site.py", "watchdog.py")  # tries such receives, to tell whether they work at a site; knows no MPI
 SOURCES = sorted(path for path in Path(sideways.mpi.__file__).parent.glob("*.py") if path.name not in APART)
@@ -52,7 +52,7 @@ def test_over_tcp_metrics_arrive_and_the_run_ends_with_the_same_bits(tmp_path, m
         monkeypatch.setenv("OMPI_MCA_btl", "self,tcp")
     options = ["waves-skip", "--clips", "2", "--batch", "2", "--evaluation-clips", "1", "--evaluate-every", "1"]
     options += ["--runs", str(tmp_path)]
-    code, _, errors = run(2, "-m", "sideways.mpi", *options, "--name", "tcp", timeout=100)
+    code, _, errors = run(2, UNDRAWN, *options, "--name", "tcp", timeout=100)
     assert code == 0, errors
     assert main(["train", *options, "--name", "one"]) == 0
     assert same(parameters(tmp_path / "one"), parameters(tmp_path / "tcp"))

@@ -16,7 +16,7 @@ import pytest
 from sideways.commands.main import main
 from sideways.studies.mpirun import command_of
 from sideways.training.checkpoint import find
-from tests.mpi.jobs import SHORT, alive, parameters, pids, run, run_all, same, start, train
+from tests.mpi.jobs import SHORT, UNDRAWN, alive, parameters, pids, run, run_all, same, start, train
 
 pytestmark = [
     pytest.mark.xdist_group("ranks"),  # one job at a time: ranks wait by spinning
@@ -174,7 +174,7 @@ def test_an_exception_in_one_rank_ends_all_with_its_place_and_traceback(tmp_path
 def test_a_killed_rank_ends_the_whole_job_within_ten_seconds(tmp_path, seed):
     moment = random.Random(seed)
     often = ["--clips", "1000", "--checkpoint-every", "5", "--evaluate-every", "2", "--evaluation-clips", "1"]
-    job = start(3, "-m", "sideways.mpi", "waves-skip", *often, "--runs", str(tmp_path), "--name", "killed")
+    job = start(3, UNDRAWN, "waves-skip", *often, "--runs", str(tmp_path), "--name", "killed")
     ranks = pids(job)
     time.sleep(moment.uniform(0, 2))
     victim = moment.choice(ranks)
@@ -243,7 +243,7 @@ def test_a_rank_that_the_launcher_ends_is_not_named_as_killed(whole_group, words
 def test_after_ctrl_c_all_ranks_stop_after_the_same_tick_and_a_process_alone_goes_on_from_there(tmp_path):
     options = ["--clips", "30", "--batch", "8", "--evaluation-clips", "2", "--boundary", "stream"]
     options += ["--update-every", "4", "--runs", str(tmp_path)]
-    job = start(3, "-m", "sideways.mpi", "waves-skip", *options, "--name", "stopped")
+    job = start(3, UNDRAWN, "waves-skip", *options, "--name", "stopped")
     ranks = pids(job)
     while not (tmp_path / "stopped" / "metrics.jsonl").exists():
         time.sleep(0.01)
@@ -262,7 +262,7 @@ def test_after_ctrl_c_all_ranks_stop_after_the_same_tick_and_a_process_alone_goe
 
 def test_ctrl_c_in_the_last_evaluation_ends_all_ranks_which_is_made_anew_when_the_run_goes_on(tmp_path):
     options = ["waves-skip", "--clips", "2", "--batch", "8", "--evaluation-clips", "80", "--runs", str(tmp_path)]
-    job = start(3, "-m", "sideways.mpi", *options, "--name", "stopped")
+    job = start(3, UNDRAWN, *options, "--name", "stopped")
     ranks = pids(job)
     while not list((tmp_path / "stopped").glob("checkpoints/step-*")):  # written before the evaluation begins
         time.sleep(0.01)
@@ -275,7 +275,7 @@ def test_ctrl_c_in_the_last_evaluation_ends_all_ranks_which_is_made_anew_when_th
     (checkpoint,) = (tmp_path / "stopped" / "checkpoints").iterdir()
     lines = (tmp_path / "stopped" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["kind"] for line in lines] == ["train", "train"]
-    code, _, errors = run(3, "-m", "sideways.mpi", "--resume", str(checkpoint))
+    code, _, errors = run(3, UNDRAWN, "--resume", str(checkpoint))
     assert code == 0, errors
     lines = (tmp_path / "stopped" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["kind"] for line in lines] == ["train", "train", "evaluation"]
@@ -316,6 +316,6 @@ def test_replicas_are_resumed_to_the_same_bits_between_two_parts_of_a_gradient(t
     with np.load(checkpoint / "conv1.npz") as arrays:  # the part by the skip edge has come, the other is under way
         assert "part.0.weight" in arrays and arrays["input.45.frame"].shape[0] == 16
     (tmp_path / "run" / "parameters.npz").unlink()
-    code, _, errors = run(2, "-m", "sideways.mpi", "--resume", str(checkpoint), "--replicas", "2")
+    code, _, errors = run(2, UNDRAWN, "--resume", str(checkpoint), "--replicas", "2")
     assert code == 0, errors
     assert same(expected, parameters(tmp_path / "run"))

@@ -8,7 +8,7 @@ from sideways.commands.main import main
 from sideways.data import shipped_clips
 from sideways.data.videos.datasets import open_set
 from sideways.data.videos.make import make
-from tests.mpi.jobs import parameters, run, same
+from tests.mpi.jobs import UNDRAWN, parameters, run, same
 
 pytestmark = pytest.mark.xdist_group("ranks")  # one job at a time: ranks wait by spinning
 
@@ -42,6 +42,7 @@ def test_a_run_on_videos_over_three_ranks_is_the_run_in_one_process(data_set, tm
     assert plots[0] == plots[1]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_replicas_decode_their_own_part_of_each_batch(data_set, tmp_path):
     options = [
         "videos-small-chain",
@@ -56,13 +57,14 @@ def test_replicas_decode_their_own_part_of_each_batch(data_set, tmp_path):
     ]
     options += ["--set", "task_options.length=16", "--set", "model_options={norm = false, width = 4}"]
     assert main(["train", *options, "--name", "alone"]) == 0
-    code, _, errors = run(4, "-m", "sideways.mpi", *options, "--replicas", "2", "--name", "ranks")
+    code, _, errors = run(4, UNDRAWN, *options, "--replicas", "2", "--name", "ranks")
     assert code == 0, errors
     results = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("alone", "ranks")]
     assert results[0]["samples"] == results[1]["samples"] == 3
     assert results[0]["loss"] == pytest.approx(results[1]["loss"], rel=1e-5)
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("live", [True, False])
 def test_ranks_share_one_stream(tmp_path, live):
     options = ["stream-predictor-skip", "--data", f"stream:{shipped_clips()['carphone']}", "--clips", "2"]
@@ -76,7 +78,7 @@ def test_ranks_share_one_stream(tmp_path, live):
         "--runs",
         str(tmp_path),
     ]
-    code, _, errors = run(3, "-m", "sideways.mpi", *options, "--name", "ranks")
+    code, _, errors = run(3, UNDRAWN, *options, "--name", "ranks")
     assert code == 0, errors
     assert "frames taken" in (tmp_path / "ranks" / "report.md").read_text()
     if not live:  # then both see all frames, so that the runs are equal

@@ -10,6 +10,7 @@ import pytest
 from sideways import BPTT, Sideways, SoftmaxCrossEntropy
 from sideways.commands.main import main
 from sideways.models import build_model
+from sideways.studies.bench import growth
 from sideways.studies.bench.step import in_turn
 from sideways.training.memory import of_clip, of_unit
 
@@ -20,9 +21,9 @@ def bench(tmp_path, *arguments):
 
 
 def test_step_counts_the_work_of_each_unit_and_shows_its_share_of_the_machine(tmp_path, capsys):
-    report = bench(tmp_path, "step", "--model", "vgg8", "--size", "32", "--batch", "2", "--repeats", "1")
+    report = bench(tmp_path, "step", "--model", "vgg8", "--size", "16", "--batch", "2", "--repeats", "1")
     units = {unit["unit"]: unit for unit in report["results"]["units"]}
-    network = build_model("vgg8", (32, 32, 3), 101)
+    network = build_model("vgg8", (16, 16, 3), 101)
     assert units["conv1"]["flops"] == 4 * network.units["conv1"].multiply_adds  # no unit reads its input gradient
     assert units["conv2"]["flops"] == 6 * network.units["conv2"].multiply_adds
     assert report["results"]["sgemm_flops_per_second"] > 1e9
@@ -61,7 +62,12 @@ def test_layers_shows_both_algorithms_of_a_convolution_and_their_errors(tmp_path
     assert sum("*" in line for line in capsys.readouterr().out.splitlines()[2:]) >= 5
 
 
-def test_growth_has_a_row_for_each_size_and_a_price_per_unit(tmp_path, capsys):
+def test_growth_has_a_row_for_each_size_and_a_price_per_unit(tmp_path, capsys, monkeypatch):
+    narrow = {
+        what: [(n if what == "batch" else 1, size, width // 4, depth) for n, size, width, depth in cases]
+        for what, cases in growth.GROWTHS.items()
+    }
+    monkeypatch.setattr(growth, "GROWTHS", narrow)
     report = bench(tmp_path, "growth", "--repeats", "1")["results"]
     work = {(r["what"], r["value"]): r["work"] for r in report["growth"]}
     assert work["batch", 32] == 32 * work["batch", 1]
@@ -74,6 +80,7 @@ def test_memory_is_flat_in_the_length_of_a_clip_but_for_bptt_and_per_unit_in_the
 ):
     monkeypatch.setattr("sideways.studies.bench.memory.build_model", partial(build_model, width=8))
     monkeypatch.setattr("sideways.studies.bench.memory.SIZE", 16)  # pixels, of the chains
+    monkeypatch.setattr("sideways.studies.bench.memory.DEPTHS", (2, 4, 8))
     results = bench(tmp_path, "memory", "--size", "32", "--lengths", "16", "64")["results"]
     of = {(r["rule"], r["T"]): r for r in results["lengths"]}
     for rule in ("Sideways", "Delayed, n = 1", "Delayed, n = 2D-1"):
@@ -86,7 +93,7 @@ def test_memory_is_flat_in_the_length_of_a_clip_but_for_bptt_and_per_unit_in_the
         assert sum(result[kind] for kind in kinds) >= result["peak"]
     inputs = {(r["rule"], r["depth"]): r["inputs"] / r["depth"] for r in results["depths"]}
     activation = 4 * 16 * 16 * 16
-    for depth in (4, 8, 16):
+    for depth in (2, 4, 8):
         assert inputs["Sideways", depth] == 0
         # one input for each unit but the top; that of the lowest is the frame, of 3 channels instead of 16
         assert depth * inputs["Delayed, n = 2D-1", depth] == (depth - 2 + 3 / 16) * activation

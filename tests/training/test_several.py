@@ -74,9 +74,15 @@ def test_runs_side_by_side_stop_with_checkpoints_none_is_begun_and_no_process_is
         find(tmp_path / "runs" / f"seed-{seed}")
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.fixture
+def unmeasured(monkeypatch):
+    """Let runs measure no memory after their training: no test here looks at it."""
+    monkeypatch.setattr("sideways.training.run._memory_of_clip", lambda trainer: None)
+
+
+@pytest.mark.usefixtures("undrawn", "unmeasured")
 def test_the_same_command_again_goes_on_with_what_is_missing(tmp_path, capsys):
-    options = ["train", *SEEDS, "--clips", "6", "--checkpoint-every", "20", "--processes", "1", "--runs"]
+    options = ["train", *SEEDS, "--clips", "3", "--checkpoint-every", "20", "--processes", "1", "--runs"]
     assert main([*options, str(tmp_path / "whole")]) == 0
     assert main([*options, str(tmp_path)]) == 0
     runs = [tmp_path / "runs" / f"seed-{seed}" for seed in (1, 2, 3)]
@@ -96,10 +102,11 @@ def test_the_same_command_again_goes_on_with_what_is_missing(tmp_path, capsys):
     assert "a folder of several runs: name one of them (to train on: repeat the command" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_all_splits_of_data_that_a_config_names(tmp_path, capsys):
+@pytest.mark.usefixtures("undrawn", "unmeasured")
+def test_all_splits_of_data_that_a_config_names(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sideways.data.videos.make.SCALE", 1)  # 60 lines, as computed
     make("ucf101", tmp_path / "ucf", groups=3, each=1)
-    options = ["--clips", "1", "--batch", "2", "--runs", str(tmp_path), "--processes", "1"]
+    options = ["--clips", "1", "--batch", "2", "--workers", "0", "--runs", str(tmp_path), "--processes", "1"]
     data = f'task_options.data="ucf101:{tmp_path / "ucf"}"'
     small = ["--set", "task_options.length=9", "--set", "model_options.width=4"]
     assert main(["train", "videos-small-skip", *options, *small, "--set", data, "--split", "all", "--name", "a"]) == 0

@@ -16,7 +16,13 @@ from sideways.training.several import train_many
 from tests.training.runs import TINY, lines, parameters, same
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.fixture
+def unmeasured(monkeypatch):
+    """Let runs measure no memory after their training: most tests do not look at it."""
+    monkeypatch.setattr("sideways.training.run._memory_of_clip", lambda trainer: None)
+
+
+@pytest.mark.usefixtures("undrawn", "unmeasured")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("rule", ["sideways", "backprop", "bptt"])
 def test_the_same_seed_gives_the_same_losses_evaluation_and_parameters_bit_for_bit(tmp_path, rule, dtype):
@@ -29,6 +35,7 @@ def test_the_same_seed_gives_the_same_losses_evaluation_and_parameters_bit_for_b
     assert lines(tmp_path / "c", "train")[0]["loss"] != lines(tmp_path / "a", "train")[0]["loss"]
 
 
+@pytest.mark.usefixtures("undrawn", "unmeasured")
 def test_runs_side_by_side_in_two_processes_are_the_runs_in_this_process_bit_for_bit(tmp_path):
     configs = [replace(TINY, seed=seed) for seed in (1, 2, 3)]
     one = train_many([(c, tmp_path / f"one-{c.seed}") for c in configs], 1, "in one process")
@@ -46,7 +53,7 @@ def test_the_first_error_of_a_run_side_by_side_is_the_error_of_all(tmp_path):
     assert not (tmp_path / "wrong").exists()
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn", "unmeasured")
 @pytest.mark.parametrize(
     ("rule", "update_every"),
     [("sideways", "clip"), ("sideways", 2), ("backprop", "clip"), ("backprop", 2), ("bptt", "clip")],
@@ -89,7 +96,7 @@ def test_a_run_directory_holds_what_the_readme_lists_and_nothing_else(run):
     ]
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn", "unmeasured")
 def test_config_json_repeats_the_run(run, tmp_path):
     directory, result, _ = run
     config = Config.from_tables(json.loads((directory / "config.json").read_text()), "config.json")

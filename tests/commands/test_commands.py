@@ -38,12 +38,14 @@ def test_train_says_how_it_went_and_where_it_is_written(command, tmp_path):
     assert (tmp_path / "runs" / "first" / "results.json").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_runs_without_a_name_are_numbered(command, tmp_path):
     for _ in range(2):
         assert command("train", "waves-chain", *QUICK, *MLP)[0] == 0
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["waves-chain-1", "waves-chain-2"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_seeds_run_one_after_the_other_from_the_seed_on_and_end_with_mean_and_spread(command, tmp_path):
     arguments = ["--seeds", 2, "--seed", 7, "--processes", 1, "--name", "two"]
     code, out, _ = command("train", "waves-skip", *QUICK, *MLP, *arguments)
@@ -57,6 +59,7 @@ def test_seeds_run_one_after_the_other_from_the_seed_on_and_end_with_mean_and_sp
     assert [config_in(tmp_path / "runs/two" / f"seed-{s}")["seed"] for s in (7, 8)] == [7, 8]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_options_and_set_change_the_recipe(command, tmp_path):
     code, _, _ = command(
         *[
@@ -89,6 +92,7 @@ def test_options_and_set_change_the_recipe(command, tmp_path):
     assert config["task_options"] == {"length": 18, "size": 8, "speed": 1.0}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_recipe_may_be_a_file_of_ones_own(command, tmp_path):
     (tmp_path / "own.toml").write_text(
         'model = "mlp"\nclips = 1\nbatch = 2\nevaluation_clips = 1\n'
@@ -98,6 +102,7 @@ def test_a_recipe_may_be_a_file_of_ones_own(command, tmp_path):
     assert config_in(tmp_path / "runs" / "own-1")["model_options"] == {"hidden": [4]}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_video_of_ones_own_is_named_by_set(command, tmp_path):
     frames = numpy.random.default_rng(0).integers(0, 256, (30, 40, 40, 3), dtype=numpy.uint8)
     write_video(tmp_path / "my film.mp4", frames)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import sideways.doctor
-from sideways.doctor import CUPY, FFMPEG, GPUS, MPI4PY, NUMPY, PACKAGES, TABLE, Probe, take
+from sideways.doctor import CUDA_AWARE, CUPY, FFMPEG, GPUS, MPI4PY, NUMPY, PACKAGES, TABLE, Probe, take
 
 CLONE = Path(__file__).parent.parent
 RAISES = "raise ImportError('no such thing')"
@@ -64,8 +64,9 @@ def line_of(lines, part):
     return next(line for line in lines if line.startswith(part))
 
 
-def test_where_the_default_can_run_the_exit_code_is_0_and_every_part_has_its_line(tmp_path):
-    code, lines = examined(tmp_path, {})
+def test_where_the_default_can_run_the_exit_code_is_0_and_every_part_has_its_line(doctor, monkeypatch):
+    monkeypatch.delenv("SIDEWAYS_BACKEND", raising=False)
+    code, lines = doctor({}, ())
     assert code == 0
     assert all(line_of(lines, probe.part) for probe in TABLE)
     assert re.search(r"NumPy +\d+\.\d+.*BLAS: .*\d+ thread", line_of(lines, "NumPy"))
@@ -75,8 +76,10 @@ def test_where_the_default_can_run_the_exit_code_is_0_and_every_part_has_its_lin
     assert all("→" in lines[i + 1] for i in missing)
 
 
-def test_what_is_broken_and_not_needed_is_one_line_with_its_remedy_and_exit_code_0(tmp_path):
-    code, lines = examined(tmp_path, {"mpi4py": RAISES, "cupy": "import os; os.kill(os.getpid(), 11)"})
+def test_what_is_broken_and_not_needed_is_one_line_with_its_remedy_and_exit_code_0(doctor, monkeypatch):
+    monkeypatch.delenv("SIDEWAYS_BACKEND", raising=False)
+    broken = {"mpi4py": RAISES, "cupy": "import os; os.kill(os.getpid(), 11)"}
+    code, lines = doctor(broken, (CUPY, GPUS, MPI4PY, CUDA_AWARE))
     assert code == 0
     for part, words in (("mpi4py", "no: no such thing"), ("CuPy", "no: ends its process with signal 11")):
         number = lines.index(line_of(lines, part))
@@ -109,10 +112,13 @@ def test_where_numpy_is_missing_the_exit_code_is_1_and_the_remedy_is_there(tmp_p
     cannot_run(*examined(tmp_path, {"numpy": RAISES}))
 
 
-@pytest.mark.parametrize("name", ["matplotlib", "imageio_ffmpeg", "threadpoolctl"])
-def test_where_the_default_cannot_run_the_exit_code_is_1_and_the_remedy_is_there(doctor, monkeypatch, name):
+@pytest.mark.parametrize(
+    ("name", "probes"),
+    [("matplotlib", (PACKAGES,)), ("imageio_ffmpeg", (PACKAGES, FFMPEG)), ("threadpoolctl", (NUMPY,))],
+)
+def test_where_the_default_cannot_run_the_exit_code_is_1_and_the_remedy_is_there(doctor, monkeypatch, name, probes):
     monkeypatch.delenv("SIDEWAYS_BACKEND", raising=False)
-    cannot_run(*doctor({name: RAISES}, (NUMPY, PACKAGES, FFMPEG)))
+    cannot_run(*doctor({name: RAISES}, probes))
 
 
 def test_a_default_that_the_environment_names_and_that_cannot_run_is_exit_code_1(doctor, monkeypatch):

@@ -23,6 +23,20 @@ from tests.training.runs import RUN, edit, parameters, replace_array
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory):
+    """The folder of the run `RUN`, trained once."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    train(RUN, folder)
+    return folder
+
+
+@pytest.fixture
+def finished(trained_once, tmp_path):
+    """A copy of the finished run `RUN`, which the test may change, as `run` in its folder."""
+    return shutil.copytree(trained_once, tmp_path / "run")
+
+
 def test_a_checkpoint_in_mid_stream_holds_messages_targets_sums_and_the_open_clip(tmp_path):
     config = replace(RUN, update_every=4, boundary="stream", rates={"conv2": 0.5}, checkpoint_every=6)
     train(config, tmp_path / "run")
@@ -45,8 +59,7 @@ def test_only_the_last_checkpoints_are_kept(tmp_path):
     assert [path.name for path in listed(tmp_path / "run")] == ["step-00000049", "step-00000055"]
 
 
-def test_no_checkpoint_holds_a_pickle(tmp_path):
-    train(RUN, tmp_path / "run")
+def test_no_checkpoint_holds_a_pickle(finished, tmp_path):
     for path in (tmp_path / "run").rglob("*.npz"):
         with np.load(path, allow_pickle=False) as arrays:
             assert all(arrays[key].dtype != object for key in arrays)
@@ -71,8 +84,7 @@ def test_no_checkpoint_holds_a_pickle(tmp_path):
         (lambda step: replace_array(step, "head", "message.54.conv4", np.ones(1, "f")), "has no place in it"),
     ],
 )
-def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_is_offered(tmp_path, capsys, damage, words):
-    train(RUN, tmp_path / "run")
+def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_is_offered(finished, tmp_path, capsys, damage, words):
     damage(listed(tmp_path / "run")[-1])
     assert main(["train", "--resume", str(tmp_path / "run")]) == 2
     error = capsys.readouterr().err
@@ -99,8 +111,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
         find(tmp_path)
 
 
-def test_a_finished_run_that_is_resumed_does_not_write_its_checkpoint_again(tmp_path):
-    train(RUN, tmp_path / "run")
+def test_a_finished_run_that_is_resumed_does_not_write_its_checkpoint_again(finished, tmp_path):
     newest = listed(tmp_path / "run")[-1]
     before = {path: path.stat().st_ino for path in newest.iterdir()}
     train(RUN, tmp_path / "run", resume=newest)
@@ -120,8 +131,7 @@ def test_where_the_ticks_of_a_run_are_a_multiple_its_last_checkpoint_is_written_
         assert all(np.array_equal(expected[f"{unit}/{key}"], array) for key, array in arrays.items())
 
 
-def test_a_checkpoint_that_is_replaced_is_never_missing_while_the_new_one_is_written(tmp_path, monkeypatch):
-    train(RUN, tmp_path / "run")
+def test_a_checkpoint_that_is_replaced_is_never_missing_while_the_new_one_is_written(finished, tmp_path, monkeypatch):
     second = listed(tmp_path / "run")[1]
     kept = []  # for each checkpoint, whether the old one existed while the new one was written
 
@@ -137,9 +147,8 @@ def test_a_checkpoint_that_is_replaced_is_never_missing_while_the_new_one_is_wri
     assert not list((tmp_path / "run" / "checkpoints").glob(".*"))
 
 
-def test_drafts_of_killed_runs_are_removed_and_those_that_come_later_are_not_counted_among_the_last(tmp_path):
+def test_drafts_of_killed_runs_are_removed_and_those_that_come_later_are_not_counted_among_the_last(finished, tmp_path):
     config = replace(RUN, keep_checkpoints=2)
-    train(replace(RUN, keep_checkpoints=100), tmp_path / "run")
     abandoned = tmp_path / "run" / "checkpoints" / ".step-00000012"
     abandoned.mkdir()
     with pytest.raises(Interrupted) as stopped:
@@ -173,8 +182,7 @@ def test_where_the_disk_is_full_the_draft_goes_and_a_line_says_so(tmp_path, monk
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
 
 
-def test_a_checkpoint_away_from_its_run_is_not_resumed_and_nothing_is_written_beside_it(tmp_path, capsys):
-    train(RUN, tmp_path / "run")
+def test_a_checkpoint_away_from_its_run_is_not_resumed_and_nothing_is_written_beside_it(finished, tmp_path, capsys):
     copied = tmp_path / "a" / "b" / "step-00000055"
     shutil.copytree(listed(tmp_path / "run")[-1], copied)
     assert main(["train", "--resume", str(copied)]) == 2
@@ -182,8 +190,7 @@ def test_a_checkpoint_away_from_its_run_is_not_resumed_and_nothing_is_written_be
     assert sorted(p.name for p in (tmp_path / "a").rglob("*") if p.is_dir()) == ["b", "step-00000055"]
 
 
-def test_a_unit_without_one_of_its_arrays_is_refused_in_a_line(tmp_path, capsys):
-    train(RUN, tmp_path / "run")
+def test_a_unit_without_one_of_its_arrays_is_refused_in_a_line(finished, tmp_path, capsys):
     replace_array(listed(tmp_path / "run")[-1], "conv2", "parameters.0.weight", None)
     assert main(["export", str(tmp_path / "run"), str(tmp_path / "out.npz")]) == 2
     assert "conv2.npz lacks parameters.0.weight" in capsys.readouterr().err

@@ -97,6 +97,11 @@ def use_device(index: int) -> int:
     return devices
 
 
+def device_id() -> str:
+    """The address of the GPU that computes on the PCI bus, which is the same in all processes: "0000:3B:00.0"."""
+    return cuda().Device().pci_bus_id
+
+
 def gpu() -> str | None:
     """The name of the GPU that computes, and CuPy's version; None for NumPy."""
     if not on_device():

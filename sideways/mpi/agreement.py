@@ -12,7 +12,7 @@ import sideways
 from sideways.data import Task
 from sideways.data.videos.clips import VideoClips
 from sideways.errors import InputError
-from sideways.mpi.ranks import ALL
+from sideways.mpi.node import ALL
 from sideways.mpi.site import digest
 
 

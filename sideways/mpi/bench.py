@@ -23,6 +23,7 @@ from sideways.models import build_model
 from sideways.mpi.blocked import Blocked
 from sideways.mpi.emulated import emulate
 from sideways.mpi.mailbox import MPIMailbox, wait
+from sideways.mpi.node import Node
 from sideways.mpi.ranks import Ranks
 from sideways.mpi.world import RANK, WORLD
 from sideways.network import FRAME, Network
@@ -70,7 +71,7 @@ class Learner:
             else build_model(options.model, shape, 101)
         )
         self.network, self.method = network, options.method
-        self.ranks = Ranks.split(WORLD, len(network.units), 1)
+        self.ranks, self.crowded = Ranks.split(WORLD, len(network.units), 1), Node.of(WORLD).crowded
         if options.emulate_ms:
             emulate(network, options.emulate_ms)
         self.marks = network.marks(options.learn_every) if options.method == "delayed" else None
@@ -84,10 +85,10 @@ class Learner:
         self.reads_frame = any(FRAME in network.units[name].inputs for name in self.owned)
         self.mailbox = None
         if options.method == "backprop":
-            self.blocked = Blocked(network, owner, options.batch, self.optimizer, self.ranks.crowded)
+            self.blocked = Blocked(network, owner, options.batch, self.optimizer, self.crowded)
             return
         timetable = partial(network.timetable, marks=self.marks)
-        self.mailbox = MPIMailbox(network, timetable, owner, options.batch, WORLD.Dup(), None, nap=self.ranks.crowded)
+        self.mailbox = MPIMailbox(network, timetable, owner, options.batch, WORLD.Dup(), None, nap=self.crowded)
         self.rule = self._rule(mailbox=self.mailbox, units=self.owned)
 
     def _rule(self, **options: Any) -> Sideways:
@@ -109,7 +110,7 @@ class Learner:
         ticks = 2 * self.network.depth + 2 * self.period if self.mailbox else 2
         for t in range(ticks):
             self.step(t)
-        wait(WORLD.Ibarrier(), self.ranks.crowded)
+        wait(WORLD.Ibarrier(), self.crowded)
         return ticks
 
     def slow_down(self, ticks: int) -> float:

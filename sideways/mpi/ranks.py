@@ -1,4 +1,4 @@
-"""The ranks of a job: their communicators, stages, replicas and devices, and the checks that they make together."""
+"""The ranks of a job: their communicators, stages and replicas, and the checks that they make together."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import socket
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +14,9 @@ from typing import TypeVar
 import numpy
 from mpi4py import MPI
 
-from sideways.backend import use_device
 from sideways.balance import Groups, balanced, estimated_costs, measured_costs, speed_up
 from sideways.errors import InputError
+from sideways.mpi.node import ALL
 from sideways.mpi.placement import by_hand, check_ranks
 from sideways.mpi.status import Waiting
 from sideways.network import Network
@@ -26,7 +25,6 @@ from sideways.tables import aligned
 from sideways.training.checkpoint import PER_SAMPLE
 
 T = TypeVar("T")
-ALL = Waiting("all ranks")
 REPLICAS = Waiting("the other replicas")
 LEADER = Waiting("rank 0 to write a checkpoint")
 FILES = Waiting("the files of a checkpoint")
@@ -45,9 +43,6 @@ class Ranks:
     replicas: int
     pipeline: MPI.Comm
     peers: MPI.Comm
-    ranks_on_node: int
-    rank_on_node: int
-    crowded: bool  # more ranks than cores on this node: waiting must not spin
     addresses: list[tuple[str, int]] = field(default_factory=list)  # rank → host, PID; known once the table is made
 
     @classmethod
@@ -56,19 +51,8 @@ class Ranks:
         stages = check_ranks(world.Get_size(), units, replicas)
         rank = world.Get_rank()
         with ALL:
-            node = world.Split_type(MPI.COMM_TYPE_SHARED, rank)
-            cores = set().union(*node.allgather(os.sched_getaffinity(0)))  # each rank may be bound to some of them
             pipeline, peers = world.Split(rank // stages, rank), world.Split(rank % stages, rank)
-        return cls(
-            world,
-            stages,
-            replicas,
-            pipeline,
-            peers,
-            node.Get_size(),
-            node.Get_rank(),
-            node.Get_size() > len(cores),
-        )
+        return cls(world, stages, replicas, pipeline, peers)
 
     @property
     def stage(self) -> int:
@@ -135,17 +119,6 @@ class Ranks:
 
     def from_leader(self, step: Callable[[], T]) -> T:
         return from_rank_0(self.world, step)
-
-    # Devices, and ranks whose process has ended
-
-    def take_device(self) -> str:
-        """Select a GPU by this rank's number on the node (ranks may share one). Returns the device in words."""
-        devices = use_device(self.rank_on_node)
-        if not devices:
-            return "CPU"
-        if self.ranks_on_node > devices and self.rank_on_node == 0:
-            print(f"warning: {self.ranks_on_node} ranks share {devices} GPU(s) on this node", file=sys.stderr)
-        return f"GPU {self.rank_on_node % devices}"
 
     def ended_here(self) -> list[str]:
         """The ranks of this host whose process has ended, in words: the reason why a message cannot be sent."""

@@ -16,7 +16,8 @@ from sideways.mpi.agreement import check_data
 from sideways.mpi.emulated import emulate
 from sideways.mpi.gather import on_all_ranks, spread_parameters
 from sideways.mpi.mailbox import MPIMailbox
-from sideways.mpi.ranks import ALL, Ranks, part_of_batch
+from sideways.mpi.node import ALL, Node
+from sideways.mpi.ranks import Ranks, part_of_batch
 from sideways.mpi.replicas import ReplicatedDelayed, ReplicatedSideways
 from sideways.mpi.world import RANK, WORLD
 from sideways.network import FRAME, Network
@@ -44,13 +45,14 @@ def set_up(options: argparse.Namespace, config: Config) -> Rank:
     task = on_all_ranks(lambda: build_task(config))
     on_all_ranks(lambda: check_data(WORLD, task))
     on_all_ranks(lambda: check_memory(config, task, WORLD.size))
+    node = Node.of(WORLD)
+    device = on_all_ranks(node.take_device)  # before anything is put on it
     readable = replace(config, init=config.init if RANK == 0 else "")  # no other host needs the file of --init
     network = on_all_ranks(lambda: build_network(readable, task.frame_shape, len(task.classes)))
     if config.init:
         spread_parameters(network)
     ranks = on_all_ranks(lambda: Ranks.split(WORLD, len(network.units), options.replicas))
     batch = on_all_ranks(lambda: part_of_batch(config.batch, ranks.replicas))
-    device = on_all_ranks(ranks.take_device)
     if options.emulate_ms:
         emulate(network, options.emulate_ms)
     marks = network.marks(config.learn_every) if config.rule == "delayed" else None
@@ -60,7 +62,7 @@ def set_up(options: argparse.Namespace, config: Config) -> Rank:
     timetable = partial(network.timetable, marks=marks)
     with ALL:
         comms = ranks.pipeline.Dup(), ranks.pipeline.Dup()
-    mailbox = MPIMailbox(network, timetable, owner, batch, *comms, in_place, ranks.crowded)
+    mailbox = MPIMailbox(network, timetable, owner, batch, *comms, in_place, node.crowded)
     units = groups[ranks.stage]
     rule = on_all_ranks(lambda: _rule(config, task, network, ranks, batch, mailbox, units))
     source = on_all_ranks(lambda: _source(config, task, network, ranks, batch, units))

@@ -19,8 +19,9 @@ from sideways.mpi.gather import RefusedError, gather_parameters, on_all_ranks
 from sideways.mpi.live import relayed
 from sideways.mpi.log import RankLog
 from sideways.mpi.mailbox import wait
+from sideways.mpi.node import ALL
 from sideways.mpi.options import config_of_ranks, parse
-from sideways.mpi.ranks import ALL, Ranks, from_rank_0
+from sideways.mpi.ranks import Ranks, from_rank_0
 from sideways.mpi.setup import Rank, set_up
 from sideways.mpi.status import STATUS, Waiting, doing
 from sideways.mpi.world import RANK, WORLD

@@ -34,10 +34,10 @@ def learn(known: Known, other: Known) -> None:
 
 
 class Memory:
-    """An allocation on the device: its last write and the reads since. busy: "sent" or "received" while MPI uses it."""
+    """An allocation on a device: its last write and the reads since. busy: "sent" or "received" while MPI uses it."""
 
     def __init__(self, values: numpy.ndarray):
-        self.values, self.stream = values, clock.current
+        self.values, self.stream, self.device = values, clock.current, clock.device
         self.written: tuple[int, int] | None = None
         self.read: Known = {}
         self.busy: str | None = None
@@ -159,6 +159,7 @@ class Clock:
         self.broken: list[str] = []  # hazards found where no error can be raised
         self.journal: list[tuple[str, Stream, int, Known]] | None = None
         self.current: Stream
+        self.device = 0
 
     def before(self, stream: Stream, number: int, count: int) -> bool:
         """True if a piece of work is done before the work that is queued in this stream now."""
@@ -175,6 +176,8 @@ class Clock:
             for other in self.blocking if stream.number == 0 else self.blocking[:1]:
                 learn(stream.known, other.known | {other.number: other.count})
         for memory in (*reads, *writes):
+            if memory.device != self.device:
+                raise Hazard(f"{name} on GPU {self.device} touches memory of GPU {memory.device}")
             if memory.busy and (memory.busy == "received" or memory in writes):
                 raise Hazard(f"{name}: a message that is being {memory.busy} by MPI is touched")
             if memory.written and not self.before(stream, *memory.written):

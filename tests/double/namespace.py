@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import types
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ from double.arrays import Scalar, call, ndarray, new, uninitialised, unwrapped
 from double.clock import Event, Pinned, Stream, clock
 from double.signatures import check, real
 
-DEVICES = 2  # how many GPUs the double shows
+VISIBLE = [int(number) for number in os.environ.get("CUDA_VISIBLE_DEVICES", "0,1").split(",")]  # GPUs of the double
 MEMORY = 1 << 36  # bytes of each GPU, all of them free
 # The host waits to know the size of their results.
 SYNCHRONISING = (
@@ -121,11 +122,15 @@ class Device:
         self.id = Device.current if device is None else device
 
     def use(self) -> None:
-        Device.current = self.id
+        Device.current = clock.device = self.id
 
     def synchronize(self) -> None:
         for stream in clock.streams:
             stream.synchronize()
+
+    @property
+    def pci_bus_id(self) -> str:
+        return f"0000:{VISIBLE[self.id]:02X}:00.0"
 
     @property
     def mem_info(self) -> tuple[int, int]:
@@ -139,7 +144,7 @@ def _pinned(*arguments: Any) -> Pinned:
 
 
 _RUNTIME = types.SimpleNamespace(
-    getDeviceCount=lambda: DEVICES,
+    getDeviceCount=lambda: len(VISIBLE),
     driverGetVersion=lambda: 12040,
     runtimeGetVersion=lambda: 12040,
     memGetInfo=lambda: (MEMORY, MEMORY),

@@ -5,11 +5,13 @@ MPI.
 """
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from sideways.doctor import CUDA_AWARE, take
+from sideways.studies.mpirun import command_of
 from tests.mpi.jobs import run
 
 HERE = Path(__file__).parent
@@ -57,5 +59,17 @@ def test_a_run_over_ranks_and_replicas_on_a_device_is_numpys_to_the_last_bit(on_
         )
         assert code == 0, errors
         assert len(re.findall(r"^\d +\S+ +\d+ +(CPU|GPU)", output, re.MULTILINE)) == 4
+        shared = re.findall(r"warning: 2 ranks share the GPU 0000:(\d\d):00\.0 on ", errors)
+        assert sorted(shared) == (["00", "01"] if backend == "cupy" else [])
         metrics.append((tmp_path / backend / "metrics.jsonl").read_bytes())
     assert metrics[0] == metrics[1]
+
+
+def test_ranks_that_see_one_gpu_each_share_none(on_the_double, tmp_path):
+    options = ["-m", "sideways.mpi", "waves-skip", "--clips", "1", "--evaluation-clips", "1", "--batch", "2"]
+    options += ["--set", "task_options.size=8", "--backend", "cupy", "--runs", str(tmp_path)]
+    mpirun, *flags, _, _, python = command_of(1)
+    ranks = [["-n", "1", "env", f"CUDA_VISIBLE_DEVICES={gpu}", python, *options] for gpu in (0, 1)]
+    done = subprocess.run([mpirun, *flags, *ranks[0], ":", *ranks[1]], text=True, capture_output=True, timeout=120)
+    assert done.returncode == 0 and "warning" not in done.stderr, done.stderr
+    assert re.findall(r"^\d +\S+ +\d+ +GPU (\S+)", done.stdout, re.MULTILINE) == ["0000:00:00.0", "0000:01:00.0"]

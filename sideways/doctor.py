@@ -147,7 +147,8 @@ TICKS = """
     tick = rule.tick(numpy.ones((1, 2, 2, 1)), [0])
     assert numpy.isfinite(sideways.to_host(tick.loss)), "the loss is no number"
     warnings.simplefilter("ignore")
-    import imageio_ffmpeg, sideways.training.several  # all that a run imports, at once or when it reads a video
+    # All that a run imports: at once, when it reads a video, and when it draws its plots.
+    import sideways.training.several, imageio_ffmpeg, matplotlib.figure
     print("a tick was trained")
 """
 TABLE = (PYTHON, NUMPY, PACKAGES, FFMPEG, MEMORY, CUPY, DRIVER, GPUS, MPI4PY, MPIRUN, CUDA_AWARE)

@@ -23,7 +23,7 @@ test: .venv/ready-test
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/mpi $(TEST)
 
 # The tests of everything that computes, over a double of CuPy: it needs no GPU and finds mistakes that a GPU would hide.
-test-double: .venv/ready-test
+test-double: .venv/ready-double
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup --backend double $(TEST)
 
 # The tests of everything that computes, on this machine's GPU.
@@ -82,6 +82,10 @@ clean:
 
 .venv/ready-test: .venv/ready
 	$(BIN)/python -m pip install --quiet --editable '.[mpi,test]'
+	touch $@
+
+.venv/ready-double: .venv/ready-test
+	$(BIN)/python -m pip install --quiet --editable '.[double]'
 	touch $@
 
 .venv/ready-docs: .venv/ready-test

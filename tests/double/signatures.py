@@ -21,7 +21,7 @@ def _real() -> ModuleType:
     try:
         return importlib.import_module("cupy")
     except ImportError:
-        raise RuntimeError("the device double needs CuPy's wheel for its names: pip install cupy-cuda12x") from None
+        raise RuntimeError("the device double needs CuPy's wheel for its names: pip install '.[double]'") from None
     finally:
         sys.path[:] = path
         sys.modules.pop("cupy", None)  # frees the name for the double

@@ -25,18 +25,18 @@ from sideways.training.report.report import class_table
 from sideways.training.run import session
 
 
-def evaluate_checkpoint(checkpoint: str, data: str | None, split: int | None, out: str | None) -> None:
+def evaluate_checkpoint(checkpoint: str, data: str | None, split: int | None, out: str | None, backend: str) -> None:
     """Print loss, accuracies and each class; for a predictor of frames, compare it with guesses that need no training.
 
     checkpoint: a run, or one of its checkpoints.
     data, split: other videos of the same classes, or another official split, than those of the run.
-    out: a folder for evaluation.json and confusion.png.
+    out: a folder for evaluation.json and confusion.png. backend: where to compute.
     Raises `InputError` if the data does not suit the network, or none of its clips can be read.
     """
     if out and Path(out).exists() and not Path(out).is_dir():
         raise InputError(f"{out}: --out takes a folder, this is a file")
     path = find(checkpoint)
-    trained = load_trained(path)
+    trained = load_trained(path, backend)
     config = _config_for(trained.config, checkpoint, data, split)
     with session(config):
         task = build_task(config)

@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> None:
     from sideways.training.checkpoint import find, load_trained
     from sideways.training.parameters import save_parameters
 
-    network = load_trained(find(options.checkpoint)).network
+    network = load_trained(find(options.checkpoint), "numpy").network
     if not options.out.endswith(".npz"):
         raise InputError(f"the file to write must end in .npz, not {options.out}")
     try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from sideways.backend import BACKENDS, default_backend
+
 HELP = "run a checkpoint on one video: classes at each tick, or the frames to come"
 
 
@@ -22,6 +24,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="K",
         help="for a predictor of frames: leave out the last K frames and predict all of them",
     )
+    parser.add_argument("--backend", choices=BACKENDS, default=default_backend(), help="where to compute")
     parser.set_defaults(run=run)
 
 
@@ -29,4 +32,12 @@ def run(options: argparse.Namespace) -> None:
     """Run the video through the network."""
     from sideways.commands.predict_video import predict_video
 
-    predict_video(options.checkpoint, options.video, options.out, options.annotated, options.seconds, options.roll_out)
+    predict_video(
+        options.checkpoint,
+        options.video,
+        options.out,
+        options.annotated,
+        options.seconds,
+        options.roll_out,
+        options.backend,
+    )

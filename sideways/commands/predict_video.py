@@ -33,7 +33,13 @@ MAX_ROWS = 20  # of a printed table
 
 
 def predict_video(
-    checkpoint: str, video: str, out: str | None, annotated: bool, seconds: float | None, steps: int | None
+    checkpoint: str,
+    video: str,
+    out: str | None,
+    annotated: bool,
+    seconds: float | None,
+    steps: int | None,
+    backend: str,
 ) -> None:
     """Run a video through a trained network: print its outputs, and write tables, plots and videos.
 
@@ -41,13 +47,14 @@ def predict_video(
     annotated: also write the video with the probabilities beside its frames.
     seconds: use only the start of the video, of this length.
     steps: for a predictor of frames, leave out the last `steps` frames, and predict them by a roll-out.
+    backend: where to compute.
     Raises `InputError` for options that do not suit the network, and for a video that is too short.
     """
     if seconds is not None and not 0 < seconds < inf:
         raise InputError(f"--seconds must be a time, not {seconds:g}")
     if steps is not None and steps < 1:
         raise InputError(f"--roll-out must be at least 1 frame, not {steps}")
-    trained = load_trained(find(checkpoint))
+    trained = load_trained(find(checkpoint), backend)
     config = trained.config
     if steps is not None and not config.horizon:
         raise InputError(f"{checkpoint} tells classes: only a predictor of frames can be rolled out")

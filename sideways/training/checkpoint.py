@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy
 
-from sideways.backend import to_device, to_host
+from sideways.backend import to_device, to_host, use_backend
 from sideways.data import Source
 from sideways.errors import InputError
 from sideways.network import Network
@@ -310,10 +310,15 @@ class TrainedNetwork:
     span: tuple[float, float]  # the numbers that stand for black and white
 
 
-def load_trained(path: Path) -> TrainedNetwork:
-    """Build the network of a checkpoint. Raises `InputError` if a file is damaged, or lacks an array."""
+def load_trained(path: Path, backend: str = "") -> TrainedNetwork:
+    """Build the network of a checkpoint. Raises `InputError` if a file is damaged, or lacks an array.
+
+    backend: where the network is to compute from now on (default: where the run did); see `use_backend`.
+    """
     meta = read_meta(path)
     config = replace(Config.from_tables(meta["config"], str(path)), init="")
+    config = replace(config, backend=backend or config.backend)
+    use_backend(config.backend)
     network = build_network(config, tuple(meta["frame_shape"]), len(meta["classes"]))
     for name, unit in network.units.items():
         entries = read_unit(path, meta, name)

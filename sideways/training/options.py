@@ -65,8 +65,8 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--resume",
-        help="go on from the newest checkpoint of a run, or from one of its checkpoints; only --workers and --data "
-        "may be given too",
+        help="go on from the newest checkpoint of a run, or from one of its checkpoints; only --workers, --backend "
+        "and --data may be given too",
         metavar="RUN",
     )
     parser.add_argument("--lr", type=float, help="learning rate", metavar="FLOAT")
@@ -138,11 +138,12 @@ def _set_optimizer(tables: dict[str, Any], learning_rate: float | None, name: st
 def _resumed(options: argparse.Namespace) -> Config:
     """The config of the run to resume. Sets `options.resume` to the checkpoint to go on from."""
     fixed = [*SETTINGS, "recipe", "split", "lr", "optimizer", "update_every", "set", "name"]
-    fixed.remove("workers")
+    for name in ("workers", "backend"):
+        fixed.remove(name)
     if changed := [name for name in fixed if getattr(options, name) not in (None, [])]:
         raise InputError(
-            f"--resume keeps the settings of the run: leave out {changed[0].replace('_', '-')}; only --workers may "
-            "change, and --data if the same data now lies elsewhere"
+            f"--resume keeps the settings of the run: leave out {changed[0].replace('_', '-')}; only --workers and "
+            "--backend may change, and --data if the same data now lies elsewhere"
         )
     options.resume = find(options.resume, RESUME)
     run_of(options.resume)
@@ -153,7 +154,8 @@ def _resumed(options: argparse.Namespace) -> Config:
         if options.data.partition(":")[0] != data_before.partition(":")[0] or not data_before:
             raise InputError(f"--resume goes on with the same data: {data_before or config.task}, not {options.data}")
         config = replace(config, task_options=config.task_options | {"data": options.data})
-    return config if options.workers is None else replace(config, workers=options.workers)
+    changes = {name: getattr(options, name) for name in ("workers", "backend") if getattr(options, name) is not None}
+    return replace(config, **changes)
 
 
 def split_number(text: str) -> int:

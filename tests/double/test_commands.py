@@ -1,0 +1,79 @@
+"""Commands on runs that were trained on a device: on the device, and on a machine without one."""
+
+import json
+
+import numpy as np
+import pytest
+
+import sideways as sw
+from sideways.backend import is_on_device
+from sideways.commands.main import main
+from sideways.data import write_video
+from sideways.studies.claims import aligned
+from sideways.training.checkpoint import find, listed, load_trained
+
+SMALL = ["--clips", "3", "--batch", "2", "--evaluation-clips", "2", "--set", "model_options.width=4"]
+SMALL += ["--set", "task_options.size=12", "--checkpoint-every", "20", "--backend", "cupy"]
+BACKENDS = ("numpy", "cupy")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, request):
+    """A run on the double."""
+    if request.config.getoption("--backend") != "double":
+        pytest.fail("these tests need the double: pytest --backend double")
+    folder = tmp_path_factory.mktemp("runs")
+    assert main(["train", "waves-skip", *SMALL, "--runs", str(folder), "--name", "run"]) == 0
+    return folder / "run"
+
+
+@pytest.fixture(autouse=True)
+def back_to_the_double():
+    yield
+    sw.use_backend("cupy")
+
+
+def test_a_run_is_evaluated_where_one_wishes(run, tmp_path):
+    for backend in BACKENDS:
+        assert main(["evaluate", str(run), "--backend", backend, "--out", str(tmp_path / backend)]) == 0
+    results = [json.loads((tmp_path / backend / "evaluation.json").read_text()) for backend in BACKENDS]
+    result = json.loads((run / "results.json").read_text())
+    for other in results:
+        assert (other["loss"], other["accuracy"]) == (result["loss"], result["accuracy"])
+
+
+def test_a_video_is_predicted_where_one_wishes(run, tmp_path):
+    write_video(tmp_path / "film.mp4", np.random.default_rng(0).integers(0, 256, (30, 24, 24, 3), np.uint8))
+    tables = []
+    for backend in BACKENDS:
+        arguments = ["predict", str(run), str(tmp_path / "film.mp4"), "--out", str(tmp_path / backend)]
+        assert main([*arguments, "--backend", backend]) == 0
+        tables.append((tmp_path / backend / "probabilities.csv").read_text())
+    assert tables[0] == tables[1]
+
+
+def test_parameters_are_exported_without_a_device(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("sideways.backend.arrays._load_cupy", lambda: pytest.fail("a device is asked for"))
+    assert main(["export", str(run), str(tmp_path / "all.npz")]) == 0
+    with np.load(run / "parameters.npz") as one, np.load(tmp_path / "all.npz") as other:
+        assert one.files == other.files and all(np.array_equal(one[key], other[key]) for key in one.files)
+
+
+def test_a_run_goes_on_where_one_wishes_to_the_same_bits(run):
+    with np.load(run / "parameters.npz") as arrays:
+        expected = dict(arrays)
+    for backend in BACKENDS:
+        (run / "parameters.npz").unlink()
+        assert main(["train", "--resume", str(listed(run)[0]), "--backend", backend]) == 0
+        with np.load(run / "parameters.npz") as arrays:
+            assert all(np.array_equal(arrays[key], array) for key, array in expected.items())
+
+
+def test_claims_measure_the_networks_of_runs_on_the_device(run):
+    sw.use_backend("numpy")
+    trained = load_trained(find(run))
+    assert all(is_on_device(array) for unit in trained.network.units.values() for array in unit.parameters.values())
+    means, _ = aligned.measure(trained.config, trained.network, 2)
+    sw.use_backend("numpy")
+    at_home = load_trained(find(run), "numpy")
+    assert aligned.measure(at_home.config, at_home.network, 2)[0] == means

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
 
@@ -114,6 +114,15 @@ def device_memory() -> int:
     """The bytes that are free on the GPU that computes, with those that CuPy's pool keeps for new arrays."""
     free, _ = cuda().runtime.memGetInfo()
     return free + _current().get_default_memory_pool().free_bytes()
+
+
+def device_peak(work: Callable[[], Any]) -> int:
+    """The bytes that the GPU's memory pool must take from the device for `work`: a pool of its own, empty at first."""
+    pool = cuda().MemoryPool()
+    with cuda().using_allocator(pool.malloc):
+        work()
+        synchronise()
+    return pool.total_bytes()
 
 
 def cuda() -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from mpi4py import MPI
 
-from sideways.backend import Array, buffer, pinned, to_device, to_host
+from sideways.backend import Array, buffer, namespace, pinned, to_device, to_host
 from sideways.backend.streams import Downloads, Uploads, hold_until
 from sideways.mpi.status import Waiting
 from sideways.network import Unit
@@ -20,12 +20,13 @@ class ReplicatedSideways(Sideways):
     """Sideways on a part of each batch: every unit's gradient is the mean over the replicas of its rank.
 
     The sum starts as soon as the unit's gradient is there, and travels while the next units run; the updates follow at
-    the end of the tick. peers: the ranks that own the same units. Other options as for `Sideways`.
+    the end of the tick. peers: the ranks that own the same units; in_place: MPI takes arrays of the device as they are.
+    Other options as for `Sideways`.
     """
 
-    def __init__(self, *arguments: Any, peers: MPI.Comm, **options: Any):
+    def __init__(self, *arguments: Any, peers: MPI.Comm, in_place: bool = False, **options: Any):
         super().__init__(*arguments, **options)
-        self.peers = peers
+        self.peers, self.in_place = peers, in_place
         self.downloads, self.uploads = Downloads(), Uploads()
         self._means: dict[str, GradientMean] = {}  # by unit
         self._under_way: list[tuple[Unit, dict[str, Array]]] = []
@@ -48,7 +49,7 @@ class ReplicatedSideways(Sideways):
             return super().apply_gradients(unit, gradients)
         if unit.name not in self._means:
             size = sum(gradient.size for gradient in gradients.values())
-            self._means[unit.name] = GradientMean(self.peers, size, self.network.dtype)
+            self._means[unit.name] = GradientMean(self.peers, size, self.network.dtype, self.in_place)
         mean = self._means[unit.name]
         for part, gradient in mean.parts(gradients):
             part[...] = gradient.reshape(-1)
@@ -78,12 +79,14 @@ class ReplicatedDelayed(ReplicatedSideways, Delayed):
 class GradientMean:
     """The mean of one unit's gradients over replicas; all gradients of the unit lie end to end in one array.
 
-    flat: on the unit's device; own, total: the gradients sent and the sum received, in pinned memory for device arrays.
+    flat: on the unit's device; own, total: the gradients sent and the sum received, for device arrays in pinned memory
+    unless MPI takes them `in_place`.
     """
 
-    def __init__(self, peers: MPI.Comm, size: int, dtype: str):
-        self.peers, self.request = peers, MPI.REQUEST_NULL
-        self.flat, self.own, self.total = buffer((size,), dtype), pinned((size,), dtype), pinned((size,), dtype)
+    def __init__(self, peers: MPI.Comm, size: int, dtype: str, in_place: bool):
+        self.peers, self.request, self.in_place = peers, MPI.REQUEST_NULL, in_place
+        make = buffer if in_place else pinned
+        self.flat, self.own, self.total = buffer((size,), dtype), make((size,), dtype), make((size,), dtype)
 
     def parts(self, gradients: dict[str, Array]) -> Iterator[tuple[Array, Array]]:
         """Pairs of the part of `flat` that belongs to a gradient, and that gradient."""
@@ -100,5 +103,8 @@ class GradientMean:
         """Wait for the sum. The mean is in `flat` for all work that is queued from now on."""
         with SUM:
             self.request.Wait()
-        self.total /= self.peers.Get_size()
-        hold_until(uploads.start(self.total, self.flat, None))
+        if self.in_place:
+            namespace(self.flat).divide(self.total, self.peers.Get_size(), out=self.flat)
+        else:
+            self.total /= self.peers.Get_size()
+            hold_until(uploads.start(self.total, self.flat, None))

@@ -64,7 +64,7 @@ def set_up(options: argparse.Namespace, config: Config) -> Rank:
         comms = ranks.pipeline.Dup(), ranks.pipeline.Dup()
     mailbox = MPIMailbox(network, timetable, owner, batch, *comms, in_place, node.crowded)
     units = groups[ranks.stage]
-    rule = on_all_ranks(lambda: _rule(config, task, network, ranks, batch, mailbox, units))
+    rule = on_all_ranks(lambda: _rule(config, task, network, ranks, batch, mailbox, units, in_place))
     source = on_all_ranks(lambda: _source(config, task, network, ranks, batch, units))
     if table := ranks.table(network, groups, costs, device):
         print(table, flush=True)
@@ -76,14 +76,21 @@ def set_up(options: argparse.Namespace, config: Config) -> Rank:
 
 
 def _rule(
-    config: Config, task: Task, network: Network, ranks: Ranks, batch: int, mailbox: MPIMailbox, units: list[str]
+    config: Config,
+    task: Task,
+    network: Network,
+    ranks: Ranks,
+    batch: int,
+    mailbox: MPIMailbox,
+    units: list[str],
+    in_place: bool,
 ) -> Sideways:
     options: dict[str, Any] = {"mailbox": mailbox, "units": units, "first_sample": ranks.replica * batch}
     if ranks.replicas == 1:
         return build_rule(config, task, network, **options)
     with ALL:
         peers = ranks.peers.Dup()
-    return build_rule(config, task, network, REPLICATED, **options, peers=peers)
+    return build_rule(config, task, network, REPLICATED, **options, peers=peers, in_place=in_place)
 
 
 def _source(config: Config, task: Task, network: Network, ranks: Ranks, batch: int, units: list[str]) -> Source:

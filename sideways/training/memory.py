@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy
 
-from sideways.backend import memory_pool, to_device
+from sideways.backend import device_peak, memory_pool, on_device, to_device
 from sideways.network import Network, Unit
 from sideways.network.sizes import BYTES, check_fits
 from sideways.rules import BPTT, Delayed, Rule
@@ -28,7 +28,12 @@ from sideways.rules.ticking_rule import TickingRule
 
 
 def peak(work: Callable[[], Any]) -> int:
-    """The peak of the bytes that `work` allocates, as tracemalloc counts them; the memory pool recycles nothing."""
+    """The peak of the bytes that `work` allocates.
+
+    On the host as tracemalloc counts them, while the memory pool recycles nothing; on a device as its pool counts them.
+    """
+    if on_device():
+        return device_peak(work)
     tracemalloc.start()
     try:
         with _plain_allocations():

@@ -41,14 +41,47 @@ class Memory:
         self.written: tuple[int, int] | None = None
         self.read: Known = {}
         self.busy: str | None = None
+        self.pool = clock.pool
+        self.pool.take(values.nbytes)
 
     def __del__(self) -> None:
         """Give the memory back to its stream, whose next work may write into it."""
+        self.pool.take(-self.values.nbytes)
         for number, count in (self.written, *self.read.items()) if self.written else ():
             if number != self.stream.number and not clock.before(self.stream, number, count):
                 clock.broken.append(
                     f"memory of {self.stream} is given back while {clock.streams[number]} may still use it"
                 )
+
+
+class MemoryPool:
+    """`cupy.cuda.MemoryPool`: counts the bytes that are in use, and the most that ever were."""
+
+    def __init__(self) -> None:
+        self.used = self.most = 0
+
+    def take(self, count: int) -> None:
+        self.used += count
+        self.most = max(self.most, self.used)
+
+    def malloc(self, size: int) -> None:
+        """Stands for the pool in `using_allocator`; nobody calls it."""
+
+    def total_bytes(self) -> int:
+        return self.most
+
+    def free_bytes(self) -> int:
+        return 0
+
+
+@contextlib.contextmanager
+def using_allocator(allocator):
+    """`cupy.cuda.using_allocator`: take new memory from another pool inside the block."""
+    before, clock.pool = clock.pool, allocator.__self__
+    try:
+        yield
+    finally:
+        clock.pool = before
 
 
 class Pinned(bytearray):
@@ -160,6 +193,7 @@ class Clock:
         self.journal: list[tuple[str, Stream, int, Known]] | None = None
         self.current: Stream
         self.device = 0
+        self.pool = MemoryPool()
 
     def before(self, stream: Stream, number: int, count: int) -> bool:
         """True if a piece of work is done before the work that is queued in this stream now."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 
 from double.arrays import Scalar, call, ndarray, new, uninitialised, unwrapped
-from double.clock import Event, Pinned, Stream, clock
+from double.clock import Event, MemoryPool, Pinned, Stream, clock, using_allocator
 from double.signatures import check, real
 
 VISIBLE = [int(number) for number in os.environ.get("CUDA_VISIBLE_DEVICES", "0,1").split(",")]  # GPUs of the double
@@ -154,6 +154,8 @@ _CUDA = {
     "Stream": Stream,
     "Event": Event,
     "Device": Device,
+    "MemoryPool": MemoryPool,
+    "using_allocator": using_allocator,
     "alloc_pinned_memory": _pinned,
     "get_current_stream": lambda *device: clock.current,
     "runtime": _RUNTIME,
@@ -165,7 +167,7 @@ _OWN = {
     "copyto": _copyto,
     "asnumpy": _asnumpy,
     "may_share_memory": _may_share_memory,
-    "get_default_memory_pool": lambda: types.SimpleNamespace(free_bytes=lambda: 0),
+    "get_default_memory_pool": lambda: clock.pool,
     **{name: _created(name) for name in ("zeros", "ones", "full", "arange", "eye", "identity", "linspace")},
     **{name: _transfer(name) for name in ("array", "asarray", "ascontiguousarray")},
 }

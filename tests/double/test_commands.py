@@ -33,6 +33,14 @@ def back_to_the_double():
     sw.use_backend("cupy")
 
 
+def test_a_run_on_a_device_tells_the_memory_that_its_activations_take_there(run, tmp_path):
+    options = [*SMALL[:-1], "numpy", "--runs", str(tmp_path), "--name", "numpy"]
+    assert main(["train", "waves-skip", *options]) == 0
+    results = [json.loads((folder / "results.json").read_text()) for folder in (run, tmp_path / "numpy")]
+    on_device, on_host = (result["activation_megabytes"] for result in results)
+    assert 0.7 * on_host < on_device < 1.3 * on_host  # the host counts Python's objects too
+
+
 def test_a_run_is_evaluated_where_one_wishes(run, tmp_path):
     for backend in BACKENDS:
         assert main(["evaluate", str(run), "--backend", backend, "--out", str(tmp_path / backend)]) == 0

@@ -73,3 +73,8 @@ def test_ranks_that_see_one_gpu_each_share_none(on_the_double, tmp_path):
     done = subprocess.run([mpirun, *flags, *ranks[0], ":", *ranks[1]], text=True, capture_output=True, timeout=120)
     assert done.returncode == 0 and "warning" not in done.stderr, done.stderr
     assert re.findall(r"^\d +\S+ +\d+ +GPU (\S+)", done.stdout, re.MULTILINE) == ["0000:00:00.0", "0000:01:00.0"]
+
+
+def test_sums_over_replicas_end_with_the_bits_of_numpy_whether_mpi_takes_device_arrays_or_not(on_the_double):
+    code, output, errors = run(2, str(HERE / "sums.py"), "15", "8")
+    assert (code, output.splitlines()) == (0, ["8 of 8 agreed"] * 2), errors[-2000:]

@@ -117,7 +117,7 @@ def test_parameters_are_counted_before_they_exist(model):
     assert counted == {name: sum(a.size for a in arrays.values()) for name, arrays in network.parameters.items()}
 
 
-LARGER = replace(TINY, batch=16, task_options={"length": 12, "size": 16}, model_options={})
+LARGER = replace(TINY, batch=16, task_options={"length": 18, "size": 16}, model_options={})
 RUNS = [
     LARGER,
     replace(LARGER, rule="bptt"),

@@ -11,6 +11,7 @@ all units: no other host needs the run directory.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
@@ -292,11 +293,9 @@ def check(path: Path) -> None:
 def with_earlier(path: Path, error: DamagedError, option: str) -> InputError:
     """The error, which also names the newest whole checkpoint before the damaged one, if there is any."""
     for earlier in reversed([other for other in listed(path.parent.parent) if ticks_of(other) < ticks_of(path)]):
-        try:
+        with contextlib.suppress(DamagedError):
             check(earlier)
-        except DamagedError:
-            continue
-        return InputError(f"{error}; an earlier checkpoint is whole: {option}{earlier}")
+            return InputError(f"{error}; an earlier checkpoint is whole: {option}{earlier}")
     return error
 
 
@@ -311,13 +310,10 @@ class TrainedNetwork:
 
 
 def load_trained(path: Path, backend: str = "") -> TrainedNetwork:
-    """Build the network of a checkpoint. Raises `InputError` if a file is damaged, or lacks an array.
-
-    backend: where the network is to compute from now on (default: where the run did); see `use_backend`.
-    """
+    """Build a checkpoint's network on a backend (default: the run's). Raises `InputError` if a file or array is bad."""
     meta = read_meta(path)
-    config = replace(Config.from_tables(meta["config"], str(path)), init="")
-    config = replace(config, backend=backend or config.backend)
+    config = Config.from_tables(meta["config"], str(path))
+    config = replace(config, init="", backend=backend or config.backend)
     use_backend(config.backend)
     network = build_network(config, tuple(meta["frame_shape"]), len(meta["classes"]))
     for name, unit in network.units.items():

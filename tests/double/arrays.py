@@ -8,6 +8,7 @@ around in silence, and among equal indices in an assignment any may win. The dou
 from __future__ import annotations
 
 import operator
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -44,6 +45,7 @@ class ndarray:  # noqa: N801
     itemsize = property(lambda self: self._values.itemsize)
     strides = property(lambda self: self._values.strides)
     flags = property(lambda self: self._values.flags)
+    device = property(lambda self: types.SimpleNamespace(id=self._memory.device))
 
     def __len__(self) -> int:
         return len(self._values)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy
 
 from double.arrays import Scalar, call, ndarray, new, uninitialised, unwrapped
-from double.clock import Event, MemoryPool, Pinned, Stream, clock, using_allocator
+from double.clock import Event, Hazard, MemoryPool, Pinned, Stream, clock, using_allocator
 from double.signatures import check, real
 
 VISIBLE = [int(number) for number in os.environ.get("CUDA_VISIBLE_DEVICES", "0,1").split(",")]  # GPUs of the double
@@ -160,7 +161,20 @@ _CUDA = {
     "get_current_stream": lambda *device: clock.current,
     "runtime": _RUNTIME,
 }
+
+
+class RawKernel:
+    """`cupy.RawKernel`, for kernels that touch no memory."""
+
+    def __init__(self, code: str, name: str):
+        self.name = name
+
+    def __call__(self, grid: tuple, block: tuple, arguments: tuple) -> None:
+        clock.work(self.name)
+
+
 _OWN = {
+    "RawKernel": RawKernel,
     "ndarray": ndarray,
     "cuda": Namespace("cupy.cuda", real.cuda, None, _CUDA),
     "empty": _empty,
@@ -173,3 +187,16 @@ _OWN = {
 }
 cupy = Namespace("cupy", real, numpy, _OWN)
 cupy.__version__ = real.__version__
+
+
+@contextlib.contextmanager
+def _allow_synchronize(allow: bool) -> Iterator[None]:
+    """Refuse, at the end of the block, that the host has waited for the device in it, unless that is allowed."""
+    with clock.counted() as counts:
+        yield
+    if counts["synchronise"] and not allow:
+        raise Hazard(f"the host has waited {counts['synchronise']} times for the device")
+
+
+cupyx = types.ModuleType("cupyx")
+cupyx.allow_synchronize = _allow_synchronize

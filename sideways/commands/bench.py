@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 
-from sideways.backend import BACKENDS, default_backend
+from sideways.backend import BACKENDS, default_backend, use_backend
 from sideways.validation import above_zero, count, positive
 
 HELP = "measure speed and memory, in one process and on several ranks"
@@ -33,8 +34,15 @@ def add(parser: argparse.ArgumentParser) -> None:
         if run in (run_pipeline, run_latency):
             bench.description = f"{words[0].upper()}{words[1:]}; starts mpirun itself."
         add_options(bench)
+        bench.add_argument("--backend", default=default_backend(), choices=BACKENDS, help="where to compute")
         bench.add_argument("--json", metavar="FILE", help="also write the results into this file")
-        bench.set_defaults(run=run)
+        bench.set_defaults(run=run if run in (run_pipeline, run_latency) else partial(_in_this_process, run))
+
+
+def _in_this_process(run: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> None:
+    """Measure on the backend that the command line names."""
+    use_backend(options.backend)
+    run(options)
 
 
 # In one process ------------------------------------------------------------------------------------------------------
@@ -60,22 +68,13 @@ def _add_step(bench: argparse.ArgumentParser) -> None:
     _add_network(bench)
     _add_repeats(bench, default=7)
     bench.add_argument("--threads", type=positive, default=1, help="BLAS threads, and PyTorch's (default: 1)")
-    bench.add_argument("--backend", default=default_backend(), choices=BACKENDS)
 
 
 def run_step(options: argparse.Namespace) -> None:
     """Measure a training step, unit by unit."""
     from sideways.studies.bench.step import step
 
-    step(
-        options.model,
-        options.size,
-        options.batch,
-        options.repeats,
-        options.threads,
-        options.backend,
-        options.json,
-    )
+    step(options.model, options.size, options.batch, options.repeats, options.threads, options.json)
 
 
 def _add_layers(bench: argparse.ArgumentParser) -> None:
@@ -159,7 +158,7 @@ def run_latency(options: argparse.Namespace) -> None:
 
 def _on_ranks(options: argparse.Namespace, measure: Callable[[Sequence[int], Sequence[str], str | None], None]) -> None:
     """Start a measurement, with the options that are set as arguments of `python -m sideways.mpi.bench`."""
-    names = ("model", "units", "size", "batch", "ticks", "placement", "emulate_ms", "period_ms")
+    names = ("model", "units", "size", "batch", "ticks", "placement", "emulate_ms", "period_ms", "backend")
     values = {name: getattr(options, name, None) for name in names}
     arguments = [
         text for name, value in values.items() if value for text in (f"--{name.replace('_', '-')}", str(value))

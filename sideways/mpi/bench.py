@@ -17,6 +17,7 @@ import numpy
 from mpi4py import MPI
 from threadpoolctl import threadpool_limits
 
+from sideways.backend import BACKENDS, on_device, synchronise, use_backend
 from sideways.balance import speed_up
 from sideways.losses import SoftmaxCrossEntropy
 from sideways.models import build_model
@@ -46,6 +47,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--ticks", type=int, default=10, help="ticks to measure, at least; backprop: frames")
     parser.add_argument("--placement", default="measure")
+    parser.add_argument("--backend", choices=BACKENDS, default="numpy")
     parser.add_argument("--emulate-ms", type=float, default=0.0)
     parser.add_argument("--period-ms", type=float, default=20.0, help="latency: time from one frame to the next")
     options = parser.parse_args()
@@ -64,6 +66,9 @@ class Learner:
     """A network that learns by Sideways, Delayed or blocked backpropagation, with equal units, ranks and optimizer."""
 
     def __init__(self, options: argparse.Namespace):
+        use_backend(options.backend)
+        node = Node.of(WORLD)
+        self.device, self.crowded = node.take_device(), node.crowded
         shape = (options.size, options.size, 3)
         network = (
             build_model("mlp", shape, 10, hidden=[32] * (options.units - 1))
@@ -71,7 +76,7 @@ class Learner:
             else build_model(options.model, shape, 101)
         )
         self.network, self.method = network, options.method
-        self.ranks, self.crowded = Ranks.split(WORLD, len(network.units), 1), Node.of(WORLD).crowded
+        self.ranks = Ranks.split(WORLD, len(network.units), 1)
         if options.emulate_ms:
             emulate(network, options.emulate_ms)
         self.marks = network.marks(options.learn_every) if options.method == "delayed" else None
@@ -88,7 +93,8 @@ class Learner:
             self.blocked = Blocked(network, owner, options.batch, self.optimizer, self.crowded)
             return
         timetable = partial(network.timetable, marks=self.marks)
-        self.mailbox = MPIMailbox(network, timetable, owner, options.batch, WORLD.Dup(), None, nap=self.crowded)
+        comm, in_place = WORLD.Dup(), not on_device()  # a GPU's messages pass through pinned buffers
+        self.mailbox = MPIMailbox(network, timetable, owner, options.batch, comm, None, in_place, self.crowded)
         self.rule = self._rule(mailbox=self.mailbox, units=self.owned)
 
     def _rule(self, **options: Any) -> Sideways:
@@ -104,6 +110,11 @@ class Learner:
         else:
             owns_top = self.network.top.name in self.owned
             self.rule.tick(frame if self.reads_frame else None, self.labels if owns_top else None)
+
+    def now(self) -> float:
+        """The time in seconds, once the device has computed all that is queued."""
+        synchronise()
+        return time.perf_counter()
 
     def warm_up(self) -> int:
         """Run until every unit has run backward in turn. Returns the number of ticks that took."""
@@ -124,10 +135,10 @@ class Learner:
         for repeat in seconds:
             for together in (0, 1):
                 wait(WORLD.Ibarrier(), nap=True)
-                start = time.perf_counter()
+                start = self.now()
                 for t in range(ticks if together or RANK == 0 else 0):
                     rule.tick(self.frames[t % len(self.frames)], self.labels)
-                repeat[together] = time.perf_counter() - start
+                repeat[together] = self.now() - start
         mean = WORLD.allreduce(float(numpy.median(seconds[:, 1])), MPI.SUM) / WORLD.Get_size()
         alone = WORLD.bcast(float(numpy.median(seconds[:, 0])))
         return mean / alone
@@ -142,6 +153,7 @@ class Learner:
         """The entries about the learner that every result has."""
         return {
             "method": self.method,
+            "device": self.device,
             "ranks": self.ranks.stages,
             "units": len(self.network.units),
             "depth": self.network.depth,
@@ -162,11 +174,11 @@ def pipeline(learner: Learner, options: argparse.Namespace) -> dict[str, object]
     """
     learner.warm_up()
     ticks = learner.period * math.ceil(options.ticks / learner.period)  # whole periods
-    moments = [time.perf_counter()]
+    moments = [learner.now()]
     for _ in range(5):
         for t in range(ticks):
             learner.step(t)
-        moments.append(time.perf_counter())
+        moments.append(learner.now())
     seconds = numpy.diff(moments) / ticks
     WORLD.Allreduce(MPI.IN_PLACE, seconds, MPI.MAX)
     network = learner.network
@@ -204,7 +216,7 @@ def latency(learner: Learner, options: argparse.Namespace) -> dict[str, object]:
             time.sleep(max(0.0, start[0] + following * period - time.perf_counter()))
             frames[step] = max(following, (time.perf_counter() - start[0]) // period)
         learner.step(step)
-        ended[step] = time.perf_counter() - start[0]
+        ended[step] = learner.now() - start[0]
     ends = numpy.empty((WORLD.Get_size(), steps))
     WORLD.Gather(ended, ends)
     owned_by_rank = WORLD.gather(learner.owned)

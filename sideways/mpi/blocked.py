@@ -19,7 +19,7 @@ from typing import Any
 import numpy
 from mpi4py import MPI
 
-from sideways.backend import Array
+from sideways.backend import Array, to_device, to_host
 from sideways.losses import SoftmaxCrossEntropy
 from sideways.mpi.mailbox import wait
 from sideways.mpi.world import RANK, WORLD
@@ -29,7 +29,7 @@ from sideways.rules.rule import add_up
 
 
 class Blocked:
-    """One rank's part in model-parallel backpropagation, on NumPy arrays. Running statistics are not updated.
+    """One rank's part in model-parallel backpropagation. Running statistics are not updated.
 
     owner: unit → the rank that runs it. batch: samples per frame. optimizer: a template, copied for each unit.
     nap: whether to sleep while waiting, because ranks must share cores.
@@ -46,8 +46,8 @@ class Blocked:
 
     def step(self, frame: Array, labels: Array) -> None:
         """Train on one frame (N, H, W, C) with labels (N,). Returns when every rank has done its part."""
-        output, saved = self._forward(frame)
-        self._backward(output, labels, saved)
+        output, saved = self._forward(to_device(frame))
+        self._backward(output, to_device(labels), saved)
         for request in (*self.requests, WORLD.Ibarrier()):  # the barrier is the lock: no rank begins the next frame
             wait(request, self.nap)
         self.requests.clear()
@@ -89,14 +89,14 @@ class Blocked:
             return self.local_messages.pop((sender, receiver))
         message = numpy.empty((self.batch, *shape), self.network.dtype)
         wait(WORLD.Irecv(message, self.owner[sender], self._tag(sender, receiver)), self.nap)
-        return message
+        return to_device(message)
 
     def _send(self, sender: str, receiver: str, message: Array) -> None:
         """Send a message from one unit, which this rank owns, to another."""
         if self.owner[receiver] == RANK:
             self.local_messages[sender, receiver] = message
         else:
-            self.requests.append(WORLD.Isend(message, self.owner[receiver], self._tag(sender, receiver)))
+            self.requests.append(WORLD.Isend(to_host(message), self.owner[receiver], self._tag(sender, receiver)))
 
     def _tag(self, sender: str, receiver: str) -> int:
         """The number that tells the messages from `sender` to `receiver` from all others between two ranks."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from sideways.backend import synchronise
 from sideways.data import Source, VideoClips
 from sideways.losses import SoftmaxCrossEntropy
 from sideways.models import build_model
@@ -64,6 +65,7 @@ def _trained(task: VideoClips, model: str, batch: int, clips: int, source: Sourc
             frames, targets = source.clip("train", index)
         for frame, target in zip(frames, targets, strict=True):
             rule.tick(frame, target)
+        synchronise()
         seconds += time.perf_counter() - start
         ticks += len(targets)
     return batch * ticks / seconds

@@ -10,6 +10,7 @@ from typing import Any
 import numpy
 from threadpoolctl import threadpool_limits
 
+from sideways.backend import synchronise
 from sideways.layers import Conv2D, Dense, GlobalAveragePool, ReLU
 from sideways.losses import SoftmaxCrossEntropy
 from sideways.network import FRAME, Network, Unit
@@ -86,6 +87,7 @@ def _ticks(network: Network, batch: int, repeats: int) -> dict[str, float]:
     for tick in range(2 * network.depth + repeats):
         start = time.perf_counter()
         rule.tick(frame, labels)
+        synchronise()
         if tick >= 2 * network.depth:
             times.append(time.perf_counter() - start)
     low, high = numpy.percentile(times, (25, 75))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy
 from threadpoolctl import threadpool_limits
 
+from sideways.backend import Array, synchronise, to_device, to_host
 from sideways.layers import Conv2D, Layer
 from sideways.layers.conv import Im2col
 from sideways.layers.winograd import Winograd
@@ -41,8 +42,8 @@ def layers(model: str, size: int, batch: int, repeats: int, path: str | None) ->
     results = []
     with threadpool_limits(1, user_api="blas"):
         for layer, shape in _layers(network):
-            x = numpy.random.default_rng(0).normal(size=(batch, *shape)).astype(numpy.float32)
-            peer = _pytorch(layer, x, repeats)
+            host = numpy.random.default_rng(0).normal(size=(batch, *shape)).astype(numpy.float32)
+            peer, x = _pytorch(layer, host, repeats), to_device(host)
             for name, algorithm in _algorithms(layer, x.shape):
                 times = [_run(layer, algorithm, x, None)[:2] for _ in range(repeats + 1)][1:]
                 forward, backward = (statistics.median(part) for part in zip(*times, strict=True))
@@ -97,44 +98,52 @@ def _algorithms(layer: Layer, shape: tuple[int, ...]) -> Iterator[tuple[str, Im2
             yield f"{kind.__name__.lower()}{'*' if kind is chosen else ' '}", kind(layer.windows)
 
 
-def _run(layer: Layer, algorithm: Im2col | Winograd | None, x: numpy.ndarray, dy: numpy.ndarray | None) -> Any:
+def _run(layer: Layer, algorithm: Im2col | Winograd | None, x: Array, dy: Array | None) -> Any:
     """Run a layer forward and backward: (seconds forward, seconds backward, y, dx, dW). dy: None to take y itself."""
-    start = time.perf_counter()
+    start = _now()
     if algorithm is None or not isinstance(layer, Conv2D):
         y, saved = layer.forward(x)
-        middle = time.perf_counter()
+        middle = _now()
         dx, _ = layer.backward(y if dy is None else dy, saved)
-        return middle - start, time.perf_counter() - middle, y, dx, None
+        return middle - start, _now() - middle, y, dx, None
     weight, bias = layer.weight.astype(x.dtype, copy=False), layer.bias.astype(x.dtype, copy=False)
     y, scratch = algorithm.forward(x, weight, bias)
-    middle = time.perf_counter()
+    middle = _now()
     dx, dw, _ = algorithm.backward(x, weight, y if dy is None else dy, scratch, layer.input_gradient)
-    return middle - start, time.perf_counter() - middle, y, dx, dw
+    return middle - start, _now() - middle, y, dx, dw
 
 
-def _errors(layer: Layer, algorithm: Im2col | Winograd, x: numpy.ndarray) -> dict[str, float]:
+def _now() -> float:
+    """The time in seconds, once the device has computed all that is queued."""
+    synchronise()
+    return time.perf_counter()
+
+
+def _errors(layer: Layer, algorithm: Im2col | Winograd, x: Array) -> dict[str, float]:
     """The largest errors in float32 of y, dx and dW, in units of the root mean square of the float64 result."""
     _, _, exact_y, *exact_rest = _run(layer, Im2col(algorithm.windows), x.astype(float), None)
     _, _, y, *rest = _run(layer, algorithm, x, exact_y.astype(numpy.float32))
-    pairs = zip(("y", "dx", "dW"), (exact_y, *exact_rest), (y, *rest), strict=True)
-    return {
-        name: float(numpy.abs(result - exact).max() / numpy.sqrt((exact**2).mean()))
-        for name, exact, result in pairs
-        if exact is not None
-    }
+    errors = {}
+    for name, exact, result in zip(("y", "dx", "dW"), (exact_y, *exact_rest), (y, *rest), strict=True):
+        if exact is not None:
+            exact, result = to_host(exact), to_host(result)
+            errors[name] = float(numpy.abs(result - exact).max() / numpy.sqrt((exact**2).mean()))
+    return errors
 
 
 def _pytorch(layer: Layer, x: numpy.ndarray, repeats: int) -> float | None:
-    """The seconds of forward and backward in PyTorch, channels last; None if PyTorch is not installed."""
+    """The seconds of forward and backward in PyTorch, channels last; None if PyTorch does not compute here."""
     if importlib.util.find_spec("torch") is None:
         return None
     import torch
 
-    from sideways.studies.bench.torch_network import translated
+    from sideways.studies.bench.torch_network import device_beside, translated, wait_for
 
+    if (device := device_beside()) is None:
+        return None
     torch.set_num_threads(1)
-    peer = translated(layer).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    image = torch.tensor(x)
+    peer = translated(layer).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    image = torch.tensor(x, device=device)
     if x.ndim == 4:
         image = image.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
     image.requires_grad_(getattr(layer, "input_gradient", True))
@@ -142,10 +151,12 @@ def _pytorch(layer: Layer, x: numpy.ndarray, repeats: int) -> float | None:
     for _ in range(repeats + 1):
         start = time.perf_counter()
         y = peer(image)
+        wait_for(device)
         middle = time.perf_counter()
         dy = y.detach()
         resumed = time.perf_counter()
         y.backward(dy)
+        wait_for(device)
         times.append(middle - start + time.perf_counter() - resumed)
         peer.zero_grad()
         image.grad = None

@@ -41,7 +41,8 @@ def memory(model: str, size: int, batch: int, lengths: Sequence[int], path: str 
     print(f"\nEach unit's turn, in MB:\n\n{aligned(('unit', 'saved', 'scratch', 'messages'), table(network, batch))}")
     print(
         f"\n{model}, of depth D = {network.depth}, batches of {batch} frames of {size}×{size}, float32."
-        "\npeak: measured (tracemalloc), beyond the parameters and the frames, which bptt stores as well. Counted:"
+        "\npeak: measured (by tracemalloc, or by the pool of a GPU), beyond the parameters and the frames,"
+        "\nwhich bptt stores as well. Counted:"
         "\nsaved, messages, inputs (those that Delayed keeps), waiting (gradients that wait for the rest of their sum)."
         "\nscratch: the rest."
     )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy
 from threadpoolctl import threadpool_limits
 
-from sideways.backend import empty, namespace, synchronise, to_device, use_backend
+from sideways.backend import empty, namespace, synchronise, to_device
 from sideways.balance import UnitTimer
 from sideways.losses import SoftmaxCrossEntropy
 from sideways.models import build_model
@@ -30,14 +30,13 @@ CLASSES = 101
 OPTIMIZER = SGD(1e-4, momentum=0.9)
 
 
-def step(model: str, size: int, batch: int, repeats: int, threads: int, backend: str, path: str | None) -> None:
+def step(model: str, size: int, batch: int, repeats: int, threads: int, path: str | None) -> None:
     """Time forward, backward and update of each unit; then the ticks of each rule and PyTorch's steps, in turn."""
-    use_backend(backend)
     with threadpool_limits(threads, user_api="blas"):
         network = build_model(model, (size, size, 3), CLASSES)
         rate = sgemm_rate(next(iter(network.units.values())))
         units = [_of_unit(network, unit, batch, repeats) for unit in copy.deepcopy(network).units.values()]
-        peers = _pytorch(network, batch, threads) if backend == "numpy" else {}  # PyTorch computes on the CPU
+        peers = _pytorch(network, batch, threads)
         period = 2 * network.depth - 1
         seconds = in_turn({**_ticks(network, batch), **peers}, period, repeats)
     whole = {name: statistics.median(times) for name, times in seconds.items()}
@@ -57,11 +56,7 @@ def step(model: str, size: int, batch: int, repeats: int, threads: int, backend:
         "\nin n, and updates once for each of these ticks; the other methods update in every step."
         f"\nsgemm: {rate / 1e9:.1f} GFLOP/s, measured here. GFLOP/s count the multiply-adds of direct convolutions:"
         "\nWinograd's algorithm needs fewer, and may pass 100 %."
-        + (
-            ""
-            if peers or backend != "numpy"
-            else "\nPyTorch is not installed: there is no comparison with it (pip install torch)."
-        )
+        + ("" if peers else "\nThere is no comparison with PyTorch, which is not installed or sees no such device.")
     )
     results = {"sgemm_flops_per_second": rate, "units": units, "seconds": seconds, "batch": batch, "threads": threads}
     write_json(path, results)
@@ -136,26 +131,32 @@ def _ticks(network: Network, batch: int) -> dict[str, Callable[[], None]]:
 
 
 def _pytorch(network: Network, batch: int, threads: int) -> dict[str, Callable[[], None]]:
-    """Functions that run a step in PyTorch, one for each layout; none without PyTorch, or for a network with merges."""
+    """Functions that run a step in PyTorch, one for each layout, on the device where the library computes.
+
+    None without PyTorch or where it does not see the device, nor for a network with merges.
+    """
     if importlib.util.find_spec("torch") is None or any(len(unit.inputs) > 1 for unit in network.units.values()):
         return {}
     import torch
 
-    from sideways.studies.bench.torch_network import chain
+    from sideways.studies.bench.torch_network import chain, device_beside, wait_for
 
+    if (device := device_beside()) is None:
+        return {}
     torch.set_num_threads(threads)
     height, width, channels = network.input_shape
-    labels = torch.arange(batch) % 10
+    labels = torch.arange(batch, device=device) % 10
     steps: dict[str, Callable[[], None]] = {}
     for name, layout in (("channels first", torch.contiguous_format), ("channels last", torch.channels_last)):
-        peer = chain(network).to(memory_format=layout)  # type: ignore[call-overload]
-        frame = torch.randn(batch, channels, height, width).contiguous(memory_format=layout)
+        peer = chain(network).to(device, memory_format=layout)  # type: ignore[call-overload]
+        frame = torch.randn(batch, channels, height, width, device=device).contiguous(memory_format=layout)
         optimizer = torch.optim.SGD(peer.parameters(), lr=1e-4, momentum=0.9)
 
         def run(peer: Any = peer, frame: Any = frame, optimizer: Any = optimizer) -> None:
             torch.nn.functional.cross_entropy(peer(frame), labels).backward()
             optimizer.step()
             optimizer.zero_grad()
+            wait_for(device)
 
         steps[f"PyTorch {torch.__version__}, {name}"] = run
     return steps

@@ -8,8 +8,22 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from sideways.backend import on_device
 from sideways.layers import Conv2D, Dense, Flatten, GlobalAveragePool, Layer, MaxPool2D, ReLU
 from sideways.network import Network, Unit
+
+
+def device_beside() -> torch.device | None:
+    """PyTorch's device where the library computes; None if PyTorch does not see it."""
+    if not on_device():
+        return torch.device("cpu")
+    return torch.device("cuda") if torch.cuda.is_available() else None
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until PyTorch has computed all that is queued on a device."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
 
 
 def chain(network: Network) -> nn.Module:

@@ -226,7 +226,7 @@ def examine(name: str) -> Finding:
     step = STEPS[name]
     done = run_within(step.seconds, [sys.executable, "-m", "sideways.studies.first_contact", name], dict(os.environ))
     if done.code == 0:
-        return Finding(name, [f"{line}" for line in done.output.splitlines()])
+        return Finding(name, done.output.splitlines())
     reason = f"does not end within {step.seconds:g} s" if done.code is None else f"ends with code {done.code}"
     complaints = [line for line in done.errors.splitlines() if line.strip()]
     return Finding(name, [complaints[-1] if complaints and done.code else reason], fails=True, remedies=[step.remedy])

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-import sideways as sw
 from double.clock import clock
 from sideways.commands.main import main
 
@@ -15,14 +14,6 @@ IN_PROCESS = {
     "memory": [*SMALL, "--lengths", "9"],
 }
 ON_RANKS = {"pipeline": [*SMALL, "--ticks", "2"], "latency": [*SMALL, "--ticks", "2", "--period-ms", "500"]}
-
-
-@pytest.fixture(autouse=True)
-def on_the_double(request):
-    if request.config.getoption("--backend") != "double":
-        pytest.fail("these tests need the double: pytest --backend double")
-    yield
-    sw.use_backend("cupy")
 
 
 @pytest.mark.parametrize("name", IN_PROCESS)

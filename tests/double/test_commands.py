@@ -18,19 +18,11 @@ BACKENDS = ("numpy", "cupy")
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, request):
+def run(tmp_path_factory):
     """A run on the double."""
-    if request.config.getoption("--backend") != "double":
-        pytest.fail("these tests need the double: pytest --backend double")
     folder = tmp_path_factory.mktemp("runs")
     assert main(["train", "waves-skip", *SMALL, "--runs", str(folder), "--name", "run"]) == 0
     return folder / "run"
-
-
-@pytest.fixture(autouse=True)
-def back_to_the_double():
-    yield
-    sw.use_backend("cupy")
 
 
 def test_a_run_on_a_device_tells_the_memory_that_its_activations_take_there(run, tmp_path):

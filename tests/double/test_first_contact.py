@@ -14,14 +14,6 @@ from sideways.studies import first_contact
 from sideways.studies.first_contact import STEPS, examine
 
 
-@pytest.fixture(autouse=True)
-def on_the_double(request):
-    if request.config.getoption("--backend") != "double":
-        pytest.fail("these tests need the double: pytest --backend double")
-    yield
-    sw.use_backend("cupy")
-
-
 @pytest.mark.parametrize("name", [name for name in STEPS if name not in ("libraries", "speed")])
 def test_a_step_passes_on_the_double(name):
     finding = examine(name)

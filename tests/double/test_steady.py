@@ -30,15 +30,6 @@ RUN = Config(
 )
 
 
-@pytest.fixture(autouse=True)
-def on_the_double(request):
-    """Refuse to run without the double, and go back to it after each test."""
-    if request.config.getoption("--backend") != "double":
-        pytest.fail("these tests need the double: pytest --backend double")
-    yield
-    sw.use_backend("cupy")
-
-
 def parameters(directory):
     with np.load(directory / "parameters.npz") as arrays:
         return dict(arrays)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy
 
-from sideways.backend import Array, Shape, finite, is_on_device, namespace, subtract
+from sideways.backend import Array, Shape, finite, fused, is_on_device, kernels, namespace, subtract
 from sideways.errors import InputError
 
 
@@ -55,17 +55,23 @@ class SoftmaxCrossEntropy(Loss):
         return labels.astype(numpy.int64, copy=False)
 
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
-        xp, (n, k), s = namespace(output), output.shape, self.label_smoothing
+        xp, n, s = namespace(output), len(output), self.label_smoothing
         z = output - output.max(axis=1, keepdims=True)
         exponentials = xp.exp(z)
         total = exponentials.sum(axis=1, keepdims=True)
-        rows = xp.arange(n)
-        surprise = xp.log(total[:, 0]) - (1 - s) * z[rows, target] - s * z.mean(axis=1)
-        gradient = exponentials / total
-        gradient -= s / k
-        gradient[rows, target] -= 1 - s
-        gradient /= n
-        return surprise.mean(), gradient
+        surprise = xp.log(total[:, 0]) - (1 - s) * z[xp.arange(n), target] - s * z.mean(axis=1)
+        return surprise.mean(), softmax_gradient(exponentials, total, target, s)
+
+
+@fused(kernels.softmax_gradient)
+def softmax_gradient(exponentials: Array, total: Array, target: Array, smoothing: float) -> Array:
+    """dz = (softmax(z) - q) / N. exponentials: e^z (N, K); total: its sum over the classes (N, 1)."""
+    n, k = exponentials.shape
+    gradient = exponentials / total
+    gradient -= smoothing / k
+    gradient[namespace(gradient).arange(n), target] -= 1 - smoothing
+    gradient /= n
+    return gradient
 
 
 class MeanSquaredError(Loss):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 
-from sideways.backend import Array, divide, multiply, namespace, sqrt, zeros
+from sideways.backend import Array, divide, fused, kernels, multiply, namespace, sqrt, zeros
 from sideways.errors import InputError
 from sideways.learning_rates import Constant
 
@@ -94,15 +94,23 @@ class SGD(Optimizer):
         self.remembered = ("velocity",) if momentum else ()
 
     def step(self, parameter: Array, gradient: Array, rate: float, **memory: Array) -> None:
-        direction = gradient
-        if self.momentum:
-            velocity = direction = memory["velocity"]
-            velocity *= self.momentum
-            velocity += gradient
-            if self.nesterov:
-                direction = multiply(velocity, self.momentum)
-                direction += gradient
-        parameter -= multiply(direction, rate)
+        sgd_step(parameter, gradient, rate, memory.get("velocity"), self.momentum, self.nesterov)
+
+
+@fused(kernels.sgd_step)
+def sgd_step(
+    parameter: Array, gradient: Array, rate: float, velocity: Array | None, momentum: float, nesterov: bool
+) -> None:
+    """Take one step of `SGD`, in place."""
+    direction = gradient
+    if velocity is not None:
+        velocity *= momentum
+        velocity += gradient
+        direction = velocity
+        if nesterov:
+            direction = multiply(velocity, momentum)
+            direction += gradient
+    parameter -= multiply(direction, rate)
 
 
 class Adam(Optimizer):
@@ -131,24 +139,54 @@ class Adam(Optimizer):
         self.beta1, self.beta2, self.epsilon, self.nesterov = beta1, beta2, epsilon, nesterov
 
     def step(self, parameter: Array, gradient: Array, rate: float, **memory: Array) -> None:
-        first, second = memory["first"], memory["second"]
-        first *= self.beta1
-        first += multiply(gradient, 1 - self.beta1)
-        second *= self.beta2
-        squares = multiply(gradient, gradient)
-        squares *= 1 - self.beta2
-        second += squares
-        deviation = sqrt(multiply(second, 1 / (1 - self.beta2**self.updates)))
-        deviation += self.epsilon
+        bias = 1 - self.beta1**self.updates
+        mean = 1.0, 0.0  # m̂ / m and m̂ / g
         if self.nesterov:
-            mean = multiply(first, self.beta1 / (1 - self.beta1 ** (self.updates + 1)))
-            mean += multiply(gradient, (1 - self.beta1) / (1 - self.beta1**self.updates))
-            change = divide(mean, deviation)
-            change *= rate
+            mean = self.beta1 / (1 - self.beta1 ** (self.updates + 1)), (1 - self.beta1) / bias
         else:
-            change = divide(first, deviation)
-            change *= rate / (1 - self.beta1**self.updates)
-        parameter -= change
+            rate /= bias
+        correction = 1 / (1 - self.beta2**self.updates)
+        betas = self.beta1, self.beta2
+        adam_step(
+            parameter,
+            gradient,
+            **memory,
+            betas=betas,
+            mean=mean,
+            correction=correction,
+            epsilon=self.epsilon,
+            rate=rate,
+        )
+
+
+@fused(kernels.adam_step)
+def adam_step(
+    parameter: Array,
+    gradient: Array,
+    first: Array,
+    second: Array,
+    betas: tuple[float, float],
+    mean: tuple[float, float],
+    correction: float,
+    epsilon: float,
+    rate: float,
+) -> None:
+    """Take one step of `Adam`, in place: θ ← θ - rate · (mean[0] m + mean[1] g) / (√(correction · v) + ε)."""
+    first *= betas[0]
+    first += multiply(gradient, 1 - betas[0])
+    second *= betas[1]
+    squares = multiply(gradient, gradient)
+    squares *= 1 - betas[1]
+    second += squares
+    deviation = sqrt(multiply(second, correction))
+    deviation += epsilon
+    direction = first
+    if mean[1]:
+        direction = multiply(first, mean[0])
+        direction += multiply(gradient, mean[1])
+    change = divide(direction, deviation)
+    change *= rate
+    parameter -= change
 
 
 def _shortened(gradients: Mapping[str, Array], longest: float) -> dict[str, Array]:

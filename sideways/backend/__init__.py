@@ -4,6 +4,7 @@ No other folder knows CuPy. Layers, losses, rules and optimizers import from her
 that they are given (`namespace(x)`), so that networks on the host and on the device can live side by side.
 """
 
+from sideways.backend import kernels
 from sideways.backend.arithmetic import (
     add,
     column_sums,
@@ -31,6 +32,7 @@ from sideways.backend.arrays import (
     default_backend,
     device_id,
     device_memory,
+    device_of,
     device_peak,
     empty,
     finite,
@@ -48,6 +50,7 @@ from sideways.backend.arrays import (
     window_view,
     zeros,
 )
+from sideways.backend.kernels import fused
 from sideways.backend.pool import memory_pool
 from sideways.backend.random import generator, stable_hash, uniform
 
@@ -66,16 +69,19 @@ __all__ = [
     "default_backend",
     "device_id",
     "device_memory",
+    "device_of",
     "device_peak",
     "divide",
     "empty",
     "equal",
     "finite",
     "fresh",
+    "fused",
     "generator",
     "gpu",
     "greater",
     "is_on_device",
+    "kernels",
     "matmul",
     "maximum",
     "memory_pool",

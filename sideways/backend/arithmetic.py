@@ -6,9 +6,11 @@ are C-contiguous and have the dtype of the first array among the arguments.
 
 from __future__ import annotations
 
+from functools import lru_cache
+from types import ModuleType
 from typing import Any
 
-from sideways.backend.arrays import Array, copied, empty, namespace
+from sideways.backend.arrays import Array, copied, device_of, empty, namespace
 
 
 def matmul(x: Array, y: Array) -> Array:
@@ -75,4 +77,10 @@ def column_sums(x: Array) -> Array:
     Computed as the product 1ᵀ X, which BLAS reads once at the speed of memory; `sum(axis=0)` adds row by row.
     """
     rows = x.reshape(-1, x.shape[-1])
-    return namespace(x).ones(rows.shape[0], x.dtype) @ rows
+    return ones(namespace(x), rows.shape[0], x.dtype, device_of(x)) @ rows
+
+
+@lru_cache(maxsize=64)
+def ones(xp: ModuleType, count: int, dtype: Any, device: int | None) -> Array:
+    """The row vector 1ᵀ of this length, kept for the next call. device: see `device_of`."""
+    return xp.ones(count, dtype)

@@ -97,6 +97,11 @@ def use_device(index: int) -> int:
     return devices
 
 
+def device_of(array: Array) -> int | None:
+    """The number of the GPU that an array lies on; None for a host array."""
+    return None if isinstance(array, numpy.ndarray) else array.device.id
+
+
 def device_id() -> str:
     """The address of the GPU that computes on the PCI bus, which is the same in all processes: "0000:3B:00.0"."""
     return cuda().Device().pci_bus_id
@@ -125,9 +130,14 @@ def device_peak(work: Callable[[], Any]) -> int:
     return pool.total_bytes()
 
 
+def device_library() -> ModuleType:
+    """CuPy."""
+    return _current()
+
+
 def cuda() -> Any:
     """CuPy's module of streams, events and memory."""
-    return _current().cuda
+    return device_library().cuda
 
 
 def compute_stream() -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sideways.backend import Array, greater, maximum, multiply, subtract, tanh, where
+from sideways.backend import Array, fused, greater, kernels, maximum, multiply, subtract, tanh, where
 from sideways.errors import InputError
 from sideways.layers.base import Layer, ParameterGradients
 
@@ -22,7 +22,13 @@ class ReLU(Layer):
 
     def backward(self, dy: Array, saved: Any) -> tuple[Array, ParameterGradients]:
         y = saved
-        return multiply(dy, greater(y, 0)), {}
+        return relu_gradient(dy, y), {}
+
+
+@fused(kernels.relu_gradient)
+def relu_gradient(dy: Array, y: Array) -> Array:
+    """dx = dy · [y > 0]"""
+    return multiply(dy, greater(y, 0))
 
 
 class LeakyReLU(Layer):

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy
 
-from sideways.backend import Array, Shape, column_sums, contiguous, empty, matmul, window_view, zeros
+from sideways.backend import Array, Shape, column_sums, contiguous, empty, fused, kernels, matmul, window_view, zeros
 from sideways.errors import InputError
 from sideways.layers.base import Layer, ParameterGradients, check_image, check_scheme, initial_weight, pair
-from sideways.layers.windows import Windows, pad
+from sideways.layers.windows import Margins, Windows, pad
 from sideways.layers.winograd import STEP, Winograd
 
 # Winograd's algorithm is faster from these sizes on (`sideways bench layers` shows both):
@@ -135,7 +135,7 @@ class Im2col:
 
     def recompute(self, x: Array, weight: Array) -> Array:
         """X, as `forward` returns it."""
-        return windows_as_rows(self.windows.pad(x), self.kernel, self.stride)
+        return windows_as_rows(x, self.kernel, self.stride, self.windows.margins(x.shape[1:]))
 
     def backward(
         self, x: Array, weight: Array, dy: Array, rows: Array, input_gradient: bool
@@ -154,28 +154,39 @@ class Im2col:
     def input_gradient_by_convolution(self, x: Array, weight: Array, dy: Array) -> Array:
         """dx for stride 1: dy, padded until each pixel of x meets all its windows, convolved with W turned by 180°."""
         (kh, kw), (top, bottom, left, right) = self.kernel, self.windows.margins(x.shape[1:])
-        padded = pad(dy, (kh - 1 - top, kh - 1 - bottom, kw - 1 - left, kw - 1 - right))
+        margins = kh - 1 - top, kh - 1 - bottom, kw - 1 - left, kw - 1 - right
         turned = contiguous(weight[::-1, ::-1].transpose(0, 1, 3, 2))  # (kh, kw, O, C)
-        rows = windows_as_rows(padded, self.kernel, (1, 1))
+        rows = windows_as_rows(dy, self.kernel, (1, 1), margins)
         return matmul(rows, turned.reshape(-1, x.shape[-1])).reshape(x.shape)
 
     def input_gradient_by_addition(self, x: Array, weight: Array, dy_rows: Array) -> Array:
         """dx for any stride: the gradients of all windows, dY Wᵀ, added up where the windows overlap."""
-        n, shape = len(x), x.shape[1:]
         dx_rows = matmul(dy_rows, weight.reshape(-1, weight.shape[-1]).T)
-        of_windows = dx_rows.reshape(n, *self.windows.output(shape), -1, shape[2])  # (N, Ho, Wo, kh·kw, C)
-        padded = zeros(x, (n, *self.windows.padded_shape(shape)))
-        for offset, pixels in enumerate(self.windows.pixels_at_each_offset(padded, shape)):
-            pixels += of_windows[:, :, :, offset, :]
-        return contiguous(self.windows.unpad(padded, shape))
+        of_windows = dx_rows.reshape(len(x), *self.windows.output(x.shape[1:]), -1, x.shape[-1])
+        return add_windows(of_windows, self.windows, x.shape[1:])
 
 
-def windows_as_rows(x: Array, kernel: tuple[int, int], stride: tuple[int, int]) -> Array:
-    """The windows of images (N, H, W, C) as rows (N·Ho·Wo, kh·kw·C)."""
-    view = window_view(x, kernel, stride)  # (N, Ho, Wo, kh, kw, C)
-    count = view.shape[0] * view.shape[1] * view.shape[2]
-    if kernel == stride == (1, 1):
-        return x.reshape(count, -1)
-    rows = empty(x, view.shape)
-    rows[...] = view
-    return rows.reshape(count, -1)
+def windows_as_rows(x: Array, kernel: tuple[int, int], stride: tuple[int, int], margins: Margins) -> Array:
+    """The windows of images (N, H, W, C), which get margins of zeros, as rows (N·Ho·Wo, kh·kw·C)."""
+    if kernel == stride == (1, 1) and not any(margins):
+        return x.reshape(-1, x.shape[-1])
+    rows = copied_windows(x, kernel, stride, margins)
+    return rows.reshape(-1, kernel[0] * kernel[1] * x.shape[-1])
+
+
+@fused(kernels.copied_windows)
+def copied_windows(x: Array, kernel: tuple[int, int], stride: tuple[int, int], margins: Margins) -> Array:
+    """The windows of images (N, H, W, C), which get margins of zeros: (N, Ho, Wo, kh, kw, C)."""
+    view = window_view(pad(x, margins), kernel, stride)
+    windows = empty(x, view.shape)
+    windows[...] = view
+    return windows
+
+
+@fused(kernels.add_windows)
+def add_windows(of_windows: Array, windows: Windows, image: Shape) -> Array:
+    """The sum of windows (N, Ho, Wo, kh·kw, C), each in its place, as images (N, H, W, C)."""
+    padded = zeros(of_windows, (len(of_windows), *windows.padded_shape(image)))
+    for offset, pixels in enumerate(windows.pixels_at_each_offset(padded, image)):
+        pixels += of_windows[:, :, :, offset, :]
+    return contiguous(windows.unpad(padded, image))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy
 
-from sideways.backend import Array, empty, multiply, stable_hash, uniform
+from sideways.backend import Array, empty, fused, kernels, multiply, stable_hash, uniform
 from sideways.errors import InputError
 from sideways.layers.base import Layer, ParameterGradients
 
@@ -39,11 +39,8 @@ class Dropout(Layer):
         if not train or self.rate == 0:
             return x, None
         tick, first = self.position
-        mask = empty(x)
-        for n in range(x.shape[0]):
-            r = uniform(x[n], stable_hash(self.key, tick, first + n))
-            mask[n] = r >= self.rate
-        mask *= 1 / (1 - self.rate)
+        keys = [stable_hash(self.key, tick, first + n) for n in range(len(x))]
+        mask = dropout_mask(x, numpy.array(keys, numpy.uint64), self.rate)
         return multiply(x, mask), mask
 
     def backward(self, dy: Array, saved: Any) -> tuple[Array, ParameterGradients]:
@@ -52,3 +49,13 @@ class Dropout(Layer):
 
     def __repr__(self) -> str:
         return f"Dropout({self.rate})"
+
+
+@fused(kernels.dropout_mask)
+def dropout_mask(x: Array, keys: numpy.ndarray, rate: float) -> Array:
+    """m / (1 - p) of x's shape. keys: of the random numbers of each sample (N,)."""
+    mask = empty(x)
+    for sample, drawn, key in zip(x, mask, keys, strict=True):
+        drawn[...] = uniform(sample, key) >= rate
+    mask *= 1 / (1 - rate)
+    return mask

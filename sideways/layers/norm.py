@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy
 
-from sideways.backend import Array, Shape, column_sums, maximum, multiply, sqrt, subtract
+from sideways.backend import Array, Shape, column_sums, fused, kernels, maximum, multiply, sqrt, subtract
 from sideways.errors import InputError
 from sideways.layers.base import Layer, ParameterGradients
 
@@ -62,12 +62,10 @@ class BatchNorm(Layer):
     def forward(self, x: Array, train: bool = True) -> tuple[Array, Any]:
         m = x.size // self.channels
         mean = column_sums(x) / m if train else self.mean
-        normal = subtract(x, mean)
-        variance = column_sums(multiply(normal, normal)) / m if train else self.variance
+        centred = subtract(x, mean)
+        variance = column_sums(multiply(centred, centred)) / m if train else self.variance
         deviation = sqrt(variance + self.epsilon)
-        normal /= deviation
-        y = multiply(normal, self.scale)
-        y += self.shift
+        normal, y = scaled(centred, deviation, self.scale, self.shift)
         return y, (normal, deviation, mean, variance, train)
 
     def backward(self, dy: Array, saved: Any) -> tuple[Array, ParameterGradients]:
@@ -76,19 +74,45 @@ class BatchNorm(Layer):
         gradients = {"scale": column_sums(multiply(dy, normal)), "shift": column_sums(dy)}
         if not train:
             return multiply(dy, self.scale / deviation), gradients
-        dx = multiply(normal, gradients["scale"] / -m)
-        dx += dy
-        dx -= gradients["shift"] / m
-        dx *= self.scale / deviation
-        return dx, gradients
+        return norm_gradient(dy, normal, gradients["scale"], gradients["shift"], self.scale, deviation, m), gradients
 
     def update_statistics(self, saved: Any) -> None:
         normal, _, mean, variance, _ = saved
         m = normal.size // self.channels
         self.ticks += 1
-        part = maximum(1 / self.ticks, self.momentum)
-        self.mean += part * (mean - self.mean)
-        self.variance += part * (variance * (m / max(m - 1, 1)) - self.variance)
+        update_running(mean, variance, self.mean, self.variance, self.ticks, self.momentum, m)
 
     def __repr__(self) -> str:
         return f"BatchNorm({self.channels})"
+
+
+@fused(kernels.scaled)
+def scaled(centred: Array, deviation: Array, scale: Array, shift: Array) -> tuple[Array, Array]:
+    """x̂ = (x - μ) / √(σ² + ε) and y = γ x̂ + β. centred: x - μ, of which x̂ takes the memory."""
+    normal = centred
+    normal /= deviation
+    y = multiply(normal, scale)
+    y += shift
+    return normal, y
+
+
+@fused(kernels.norm_gradient)
+def norm_gradient(
+    dy: Array, normal: Array, dscale: Array, dshift: Array, scale: Array, deviation: Array, m: int
+) -> Array:
+    """dx = γ / √(σ² + ε) · (dy - dβ / M - x̂ dγ / M)"""
+    dx = multiply(normal, dscale / -m)
+    dx += dy
+    dx -= dshift / m
+    dx *= scale / deviation
+    return dx
+
+
+@fused(kernels.update_running)
+def update_running(
+    batch_mean: Array, batch_variance: Array, mean: Array, variance: Array, ticks: Array, momentum: float, m: int
+) -> None:
+    """r ← r + max(momentum, 1 / n) (batch - r), with the unbiased variance of the batch. ticks: n."""
+    part = maximum(1 / ticks, momentum)
+    mean += part * (batch_mean - mean)
+    variance += part * (batch_variance * (m / max(m - 1, 1)) - variance)

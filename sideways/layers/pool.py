@@ -6,7 +6,20 @@ import math
 from functools import reduce
 from typing import Any
 
-from sideways.backend import Array, Shape, contiguous, copied, empty, equal, maximum, multiply, namespace, zeros
+from sideways.backend import (
+    Array,
+    Shape,
+    contiguous,
+    copied,
+    empty,
+    equal,
+    fused,
+    kernels,
+    maximum,
+    multiply,
+    namespace,
+    zeros,
+)
 from sideways.layers.base import Layer, ParameterGradients, check_image, pair
 from sideways.layers.windows import Windows
 
@@ -52,30 +65,37 @@ class MaxPool2D(_Pool):
 
     def backward(self, dy: Array, saved: Any) -> tuple[Array, ParameterGradients]:
         x, y = saved
-        n, shape = len(x), x.shape[1:]
-        make = empty if self.windows.tiles_exactly(shape) else zeros
-        padded = make(dy, (n, *self.windows.padded_shape(shape)))
-        samples = max(1, BYTES_PER_BLOCK // (math.prod(shape) * dy.itemsize))
-        for first in range(0, n, samples):
-            block = slice(first, first + samples)
-            self._distribute(dy[block], x[block], y[block], padded[block])
-        return contiguous(self.windows.unpad(padded, shape)), {}
+        return max_pool_gradient(dy, x, y, self.windows), {}
 
-    def _distribute(self, dy: Array, x: Array, y: Array, padded: Array) -> None:
-        """Write dx̃ of a block of samples into `padded`, which holds zeros where windows overlap or leave gaps."""
-        shape = x.shape[1:]
-        unclaimed = empty(y, dtype=bool)
-        unclaimed.fill(True)  # windows whose gradient has not gone to a pixel yet
-        pixels_at = self.windows.pixels_at_each_offset(self.windows.pad(x, -float("inf")), shape)
-        gradients_at = self.windows.pixels_at_each_offset(padded, shape)
-        for pixels, gradients in zip(pixels_at, gradients_at, strict=True):
-            first = equal(pixels, y)
-            first &= unclaimed
-            unclaimed ^= first
-            if self.windows.overlap:
-                gradients += multiply(dy, first)
-            else:
-                namespace(dy).multiply(dy, first, out=gradients)
+
+@fused(kernels.max_pool_gradient)
+def max_pool_gradient(dy: Array, x: Array, y: Array, windows: Windows) -> Array:
+    """dx of a max-pool: each dy goes to the first pixel of its window where x̃ = y."""
+    n, shape = len(x), x.shape[1:]
+    make = empty if windows.tiles_exactly(shape) else zeros
+    padded = make(dy, (n, *windows.padded_shape(shape)))
+    samples = max(1, BYTES_PER_BLOCK // (math.prod(shape) * dy.itemsize))
+    for first in range(0, n, samples):
+        block = slice(first, first + samples)
+        _distribute(dy[block], x[block], y[block], windows, padded[block])
+    return contiguous(windows.unpad(padded, shape))
+
+
+def _distribute(dy: Array, x: Array, y: Array, windows: Windows, padded: Array) -> None:
+    """Write dx̃ of a block of samples into `padded`, which holds zeros where windows overlap or leave gaps."""
+    shape = x.shape[1:]
+    unclaimed = empty(y, dtype=bool)
+    unclaimed.fill(True)  # windows whose gradient has not gone to a pixel yet
+    pixels_at = windows.pixels_at_each_offset(windows.pad(x, -float("inf")), shape)
+    gradients_at = windows.pixels_at_each_offset(padded, shape)
+    for pixels, gradients in zip(pixels_at, gradients_at, strict=True):
+        first = equal(pixels, y)
+        first &= unclaimed
+        unclaimed ^= first
+        if windows.overlap:
+            gradients += multiply(dy, first)
+        else:
+            namespace(dy).multiply(dy, first, out=gradients)
 
 
 class AveragePool2D(_Pool):

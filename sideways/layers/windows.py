@@ -6,6 +6,8 @@ from sideways.backend import Array, Shape, empty
 from sideways.errors import InputError
 from sideways.layers.base import check_image
 
+Margins = tuple[int, int, int, int]  # rows of padding above and below an image, columns to its left and right
+
 
 class Windows:
     """Windows of `kernel` rows and columns, `stride` apart, over an image.
@@ -41,8 +43,8 @@ class Windows:
             raise InputError(f"a window of {self.kernel} does not fit into {(h, w)}; padding='same' would")
         return (h - kh) // sh + 1, (w - kw) // sw + 1
 
-    def margins(self, shape: Shape) -> tuple[int, int, int, int]:
-        """Rows of padding above and below, and columns to the left and right, of an image of this shape."""
+    def margins(self, shape: Shape) -> Margins:
+        """The padding around an image of this shape."""
         if self.padding == "valid":
             return 0, 0, 0, 0
         ho, wo = self.output(shape)
@@ -77,7 +79,7 @@ class Windows:
         ]
 
 
-def pad(x: Array, margins: tuple[int, int, int, int], value: float = 0.0) -> Array:
+def pad(x: Array, margins: Margins, value: float = 0.0) -> Array:
     """Images x (N, H, W, C) with rows above and below and columns left and right of each; x itself for no margins."""
     top, bottom, left, right = margins
     if not any(margins):

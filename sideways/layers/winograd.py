@@ -5,21 +5,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
-from sideways.backend import Array, Shape, column_sums, contiguous, empty, matmul, namespace, window_view, zeros
+from sideways.backend import (
+    Array,
+    Shape,
+    column_sums,
+    device_of,
+    empty,
+    fused,
+    is_on_device,
+    kernels,
+    matmul,
+    namespace,
+    window_view,
+    zeros,
+)
 from sideways.layers.windows import Windows, pad
 
-TILE, STEP = (
-    6,
-    4,
-)  # pixels: the size of a tile of x̃, and the distance to the next; a tile yields 4×4 pixels of y
-TILES_PER_BLOCK = (
-    400  # the arrays of one block stay in the cache from step to step: 10 to 20 % faster than a whole batch
-)
+TILE, STEP = 6, 4  # pixels: the size of a tile of x̃, and the distance to the next; a tile yields 4×4 pixels of y
+TILES_PER_BLOCK = 400  # stay in a processor's cache from step to step: 10 to 20 % faster than a whole batch
 BIAS_ROW = 7  # row (1, 1) of M, which Â adds to all 16 pixels of a tile of y: b is added there, at 1/16 of the cost
 
 B_T = [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0]]
@@ -52,22 +59,20 @@ class Winograd:
     def forward(self, x: Array, weight: Array, bias: Array) -> tuple[Array, Any]:
         """Returns y, and (U, the V of each block) for the backward pass."""
         c, o = weight.shape[2:]
-        (ho, wo), (th, tw) = self.windows.output(x.shape[1:]), self._tiles(x.shape[1:])
-        b, g, a = transforms(namespace(x), x.dtype)
+        top, _, left, _ = self.windows.margins(x.shape[1:])
+        count = self._tiles(x.shape[1:])
+        b, g, a = transforms(namespace(x), x.dtype, device_of(x))
         u = _transformed(g, weight).reshape(-1, c, o)
-        y = empty(x, (len(x), th * STEP, tw * STEP, o))
-        blocks = []
-        for block, tiles in self._blocks(x):
-            n = len(tiles)
-            d = empty(x, (TILE, TILE, n, th, tw, c))
-            d[...] = tiles.transpose(3, 4, 0, 1, 2, 5)
-            v = _transformed(b, d).reshape(-1, n * th * tw, c)
+        y = empty(x, (len(x), *self.windows.output(x.shape[1:]), o))
+        transformed = []
+        for block in _blocks(x, count):
+            d = tiles(x[block], TILE, count, top, left)
+            v = _transformed(b, d).reshape(TILE * TILE, -1, c)
             m = matmul(v, u)
             m[BIAS_ROW] += bias
-            pixels = _transformed(a, m).reshape(STEP, STEP, n, th, tw, o)
-            y[block].reshape(n, th, STEP, tw, STEP, o)[...] = pixels.transpose(2, 3, 0, 4, 1, 5)
-            blocks.append(v)
-        return contiguous(y[:, :ho, :wo]), (u, blocks)
+            lay_tiles(_transformed(a, m).reshape(STEP * STEP, -1, *count, o), y[block])
+            transformed.append(v)
+        return y, (u, transformed)
 
     def recompute(self, x: Array, weight: Array) -> Any:
         """(U, the V of each block), as `forward` returns them."""
@@ -78,56 +83,78 @@ class Winograd:
     ) -> tuple[Array | None, Array, Array]:
         """Returns dx (None without `input_gradient`), dW and db."""
         (h, w, c), o = x.shape[1:], weight.shape[-1]
-        th, tw = self._tiles((h, w, c))
-        b, g, a = transforms(namespace(x), x.dtype)
-        u, blocks = scratch
-        whole = pad(dy, (0, th * STEP - dy.shape[1], 0, tw * STEP - dy.shape[2]))
-        padded = zeros(x, (len(x), th * STEP + 2, tw * STEP + 2, c)) if input_gradient else None
-        du, db = zeros(u), zeros(weight, (o,))
-        first = 0
-        for v in blocks:
-            n = v.shape[1] // (th * tw)
-            block, first = slice(first, first + n), first + n
-            pixels = empty(dy, (STEP, STEP, n, th, tw, o))
-            pixels[...] = whole[block].reshape(n, th, STEP, tw, STEP, o).transpose(2, 4, 0, 1, 3, 5)
-            dm = _transformed(a.T, pixels).reshape(-1, n * th * tw, o)
-            db += column_sums(dm[BIAS_ROW])
-            du += matmul(v.transpose(0, 2, 1), dm)
-            if padded is not None:
-                dv = matmul(dm, u.transpose(0, 2, 1))
-                dd = _transformed(b.T, dv).reshape(TILE * TILE, n, th, tw, c)
-                pixels_at = OVERLAPPING.pixels_at_each_offset(padded[block], padded.shape[1:])
-                for pixels, at_offset in zip(pixels_at, dd, strict=True):
-                    pixels += at_offset
-        dw = _transformed(g.T, du).reshape(weight.shape)
-        if padded is None:
-            return None, dw, db
         top, _, left, _ = self.windows.margins((h, w, c))
-        return contiguous(padded[:, top : top + h, left : left + w]), dw, db
+        count = self._tiles((h, w, c))
+        b, g, a = transforms(namespace(x), x.dtype, device_of(x))
+        u, transformed = scratch
+        dx = empty(x) if input_gradient else None
+        sums: list[Array] = []
+        for block, v in zip(_blocks(x, count), transformed, strict=True):
+            dm = _transformed(a.T, tiles(dy[block], STEP, count, 0, 0)).reshape(TILE * TILE, -1, o)
+            of_block = matmul(v.transpose(0, 2, 1), dm), column_sums(dm[BIAS_ROW])
+            for total, part in zip(sums, of_block, strict=False):
+                total += part
+            sums = sums or [*of_block]
+            if dx is not None:
+                dv = matmul(dm, u.transpose(0, 2, 1))
+                add_tiles(_transformed(b.T, dv).reshape(TILE * TILE, -1, *count, c), dx[block], top, left)
+        du, db = sums
+        return dx, _transformed(g.T, du).reshape(weight.shape), db
 
     def _tiles(self, shape: Shape) -> tuple[int, int]:
         """The rows and columns of tiles on an image (H, W, C); the last may reach beyond y."""
         ho, wo = self.windows.output(shape)
         return -(-ho // STEP), -(-wo // STEP)
 
-    def _blocks(self, x: Array) -> Iterator[tuple[slice, Array]]:
-        """Yield blocks of samples, and the tiles of each block (n, th, tw, 6, 6, C) as a view of x̃."""
-        (_, h, w, _), (th, tw) = x.shape, self._tiles(x.shape[1:])
-        top, _, left, _ = self.windows.margins(x.shape[1:])
-        bottom, right = th * STEP + 2 - top - h, tw * STEP + 2 - left - w
-        padded = pad(x, (top, bottom, left, right))
-        samples = max(1, round(TILES_PER_BLOCK / (th * tw)))
-        for first in range(0, len(x), samples):
-            block = slice(first, first + samples)
-            yield block, window_view(padded[block], (TILE, TILE), (STEP, STEP))
-
 
 OVERLAPPING = Windows((TILE, TILE), (STEP, STEP), "valid")
 
 
+def _blocks(x: Array, count: tuple[int, int]) -> list[slice]:
+    """The samples that are computed together: some TILES_PER_BLOCK tiles, or all where each operation is launched."""
+    samples = len(x) if is_on_device(x) else max(1, round(TILES_PER_BLOCK / (count[0] * count[1])))
+    return [slice(first, first + samples) for first in range(0, len(x), samples)]
+
+
+@fused(kernels.tiles)
+def tiles(x: Array, size: int, count: tuple[int, int], top: int, left: int) -> Array:
+    """Tiles of size × size pixels of images (n, H, W, C), STEP apart: (size², n, th, tw, C).
+
+    The first tile begins `top` rows above and `left` columns left of the image; pixels outside the image are 0.
+    """
+    (n, h, w, c), (th, tw) = x.shape, count
+    bottom, right = (th - 1) * STEP + size - top - h, (tw - 1) * STEP + size - left - w
+    view = window_view(pad(x, (top, bottom, left, right)), (size, size), (STEP, STEP))
+    d = empty(x, (size, size, n, th, tw, c))
+    d[...] = view.transpose(3, 4, 0, 1, 2, 5)
+    return d.reshape(size * size, n, th, tw, c)
+
+
+@fused(kernels.lay_tiles)
+def lay_tiles(pixels: Array, y: Array) -> None:
+    """Lay tiles (16, n, th, tw, O) side by side into images y (n, Ho, Wo, O), as far as these reach."""
+    _, n, th, tw, o = pixels.shape
+    ho, wo = y.shape[1:3]
+    whole = y if (ho, wo) == (th * STEP, tw * STEP) else empty(y, (n, th * STEP, tw * STEP, o))
+    ordered = pixels.reshape(STEP, STEP, n, th, tw, o).transpose(2, 3, 0, 4, 1, 5)
+    whole.reshape(n, th, STEP, tw, STEP, o)[...] = ordered
+    if whole is not y:
+        y[...] = whole[:, :ho, :wo]
+
+
+@fused(kernels.add_tiles)
+def add_tiles(pixels: Array, dx: Array, top: int, left: int) -> None:
+    """Write the sum of overlapping tiles (36, n, th, tw, C) into images dx (n, H, W, C); places as for `tiles`."""
+    (_, n, th, tw, c), (h, w) = pixels.shape, dx.shape[1:3]
+    padded = zeros(dx, (n, th * STEP + 2, tw * STEP + 2, c))
+    for place, at_offset in zip(OVERLAPPING.pixels_at_each_offset(padded, padded.shape[1:]), pixels, strict=True):
+        place += at_offset
+    dx[...] = padded[:, top : top + h, left : left + w]
+
+
 @lru_cache
-def transforms(xp: ModuleType, dtype: Any) -> tuple[Array, Array, Array]:
-    """B̂ (36, 36), Ĝ (36, 9) and Â (16, 36), in this library and dtype."""
+def transforms(xp: ModuleType, dtype: Any, device: int | None) -> tuple[Array, Array, Array]:
+    """B̂ (36, 36), Ĝ (36, 9) and Â (16, 36), in this library and dtype. device: see `device_of`."""
     b, g, a = (xp.asarray(rows, dtype) for rows in (B_T, G, A_T))
     return xp.kron(b, b), xp.kron(g, g), xp.kron(a, a)
 

@@ -218,9 +218,19 @@ def call(name: str, function: Callable[..., Any], arguments: tuple[Any, ...], op
         return result(function(*values, **options), arrays, name, fresh=isinstance(function, numpy.ufunc))
     if not isinstance(out, ndarray):
         raise TypeError(f"out must be a cupy.ndarray, not {type(out)}")
+    if name == "matmul":
+        _count_hidden_copies(arrays)
     clock.work(name, [array._memory for array in arrays], [out._memory])
-    function(*values, out=out._values, **options)
+    if clock.computes:
+        function(*values, out=out._values, **options)
     return out
+
+
+def _count_hidden_copies(arrays: list[ndarray]) -> None:
+    """CuPy's products of many matrices copy an operand that is not C-contiguous."""
+    for array in arrays:
+        if array.ndim > 2 and not array.flags.c_contiguous:
+            clock.work("a hidden copy", [array._memory])
 
 
 def result(made: Any, arrays: list[ndarray], name: str = "an operation", fresh: bool = False) -> Any:
@@ -260,7 +270,8 @@ def new(values: numpy.ndarray) -> ndarray:
 def uninitialised(shape: Any, dtype: Any, order: str = "C") -> ndarray:
     """A device array that nobody has written into: it holds poison."""
     values = numpy.empty(shape, dtype, order)
-    values[...] = poison(values)
+    if clock.computes:
+        values[...] = poison(values)
     return ndarray(values, Memory(values))
 
 

@@ -188,6 +188,7 @@ class Clock:
         self.host: Known = {}
         self.copies: list[Copy] = []
         self.counts: Counter[str] = Counter()
+        self.computes = True  # False: work that fills a given array is only counted, and leaves the array as it is
         self.advances = True  # False: work is done only when somebody waits for it
         self.broken: list[str] = []  # hazards found where no error can be raised
         self.journal: list[tuple[str, Stream, int, Known]] | None = None

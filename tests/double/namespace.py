@@ -12,6 +12,7 @@ import numpy
 
 from double.arrays import Scalar, call, ndarray, new, uninitialised, unwrapped
 from double.clock import Event, Hazard, MemoryPool, Pinned, Stream, clock, using_allocator
+from double.elementwise import ElementwiseKernel
 from double.signatures import check, real
 
 VISIBLE = [int(number) for number in os.environ.get("CUDA_VISIBLE_DEVICES", "0,1").split(",")]  # GPUs of the double
@@ -175,6 +176,7 @@ class RawKernel:
 
 _OWN = {
     "RawKernel": RawKernel,
+    "ElementwiseKernel": ElementwiseKernel,
     "ndarray": ndarray,
     "cuda": Namespace("cupy.cuda", real.cuda, None, _CUDA),
     "empty": _empty,

@@ -24,7 +24,8 @@ def _real() -> ModuleType:
         raise RuntimeError("the device double needs CuPy's wheel for its names: pip install '.[double]'") from None
     finally:
         sys.path[:] = path
-        sys.modules.pop("cupy", None)  # frees the name for the double
+        sys.modules.pop("cupy", None)  # frees the names for the double
+        sys.modules.pop("cupyx", None)
         if double is not None:
             sys.modules["cupy"] = double
 

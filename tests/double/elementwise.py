@@ -1,0 +1,132 @@
+"""The double's `cupy.ElementwiseKernel`: the kernel's own code, compiled by this machine's C++ compiler.
+
+`source` also writes the code for NVRTC, so that a test can compile it for GPUs that are not there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy
+
+from double.arrays import Scalar, ndarray
+from double.clock import Hazard, clock
+from double.signatures import check, real
+
+C_TYPES = {
+    "float32": "float", "float64": "double", "int32": "int", "int64": "long long", "uint64": "unsigned long long",
+    "bool": "bool",
+}  # fmt: skip
+HOST = '#include <cmath>\n#include <cstddef>\n#include <algorithm>\nusing namespace std;\nextern "C" void kernel'
+DEVICE = 'typedef long long ptrdiff_t;\nextern "C" __global__ void kernel'
+LOOP = "for (ptrdiff_t i = 0; i < n; i++)"
+THREAD = "for (ptrdiff_t i = blockIdx.x * (ptrdiff_t)blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x)"
+# A GPU may round a product and a sum at once; without that a kernel has the bits of NumPy's steps.
+FLAGS = ["-x", "c++", "-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC"]
+
+
+class Parameter(NamedTuple):
+    """An argument of a kernel. raw: an array indexed by the kernel itself."""
+
+    dtype: str
+    name: str
+    raw: bool
+
+
+def parsed(declarations: str) -> list[Parameter]:
+    """The parameters in declarations such as `raw T x, int32 H`."""
+    found = [re.fullmatch(r"(raw )?(\w+) (\w+)", text.strip()) for text in declarations.split(",")]
+    return [Parameter(match[2], match[3], bool(match[1])) for match in found]
+
+
+def source(inputs: list[Parameter], outputs: list[Parameter], code: str, dtype: str, device: bool = False) -> str:
+    """The C++ code of a kernel: a loop over the elements, for the processor or for the threads of a GPU."""
+    declared, bound = ["ptrdiff_t n"], []
+    for parameter in (*inputs, *outputs):
+        c_type = C_TYPES[dtype if parameter.dtype == "T" else parameter.dtype]
+        if parameter.raw:
+            declared.append(f"const {c_type} *{parameter.name}")
+        else:
+            constant = "const " if parameter in inputs else ""
+            declared.append(f"{constant}{c_type} *{parameter.name}_all")
+            bound.append(f"{constant}{c_type} &{parameter.name} = {parameter.name}_all[i];")
+    head = (DEVICE if device else HOST).replace("void kernel", f"void {'sideways' if device else 'kernel'}")
+    loop = THREAD if device else LOOP
+    return f"typedef {C_TYPES[dtype]} T;\n{head}({', '.join(declared)}) {{ {loop} {{ {' '.join(bound)}\n{code}\n}} }}\n"
+
+
+@functools.cache
+def compiled(text: str) -> Any:
+    """The function of this C++ code, from a library that other processes use too."""
+    folder = Path(tempfile.gettempdir()) / f"sideways-double-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    library = folder / f"{hashlib.sha256(text.encode()).hexdigest()}.so"
+    if not library.exists():
+        own = library.with_suffix(f".{os.getpid()}")
+        command = [os.environ.get("CXX", "c++"), *FLAGS, "-o", str(own), "-"]
+        try:
+            subprocess.run(command, input=text, check=True, text=True, capture_output=True)
+        except FileNotFoundError:
+            raise RuntimeError("the device double compiles kernels: it needs a C++ compiler, such as g++") from None
+        except subprocess.CalledProcessError as error:
+            raise RuntimeError(f"{error.stderr}\n{text}") from None
+        own.replace(library)
+    return ctypes.CDLL(str(library)).kernel
+
+
+class ElementwiseKernel:
+    """`cupy.ElementwiseKernel`, for kernels whose outputs are given."""
+
+    def __init__(self, in_params: str, out_params: str, operation: str, name: str = "kernel", **options: Any):
+        check(real, "ElementwiseKernel", (in_params, out_params, operation, name), options)
+        self.inputs, self.outputs = parsed(in_params), parsed(out_params)
+        self.code, self.name = operation, name
+
+    def __call__(self, *arguments: Any) -> None:
+        parameters = [*self.inputs, *self.outputs]
+        if len(arguments) != len(parameters):
+            raise TypeError(f"{self.name} takes {len(parameters)} arguments, not {len(arguments)}")
+        given = dict(zip(parameters, arguments, strict=True))
+        dtype = self._dtype(given)
+        shape = numpy.broadcast_shapes(*[a.shape for p, a in given.items() if not p.raw and isinstance(a, ndarray)])
+        values = [self._values(p, a, dtype, shape) for p, a in given.items()] if clock.computes else []
+        out = arguments[len(self.inputs) :]
+        reads = [a._memory for a in arguments[: len(self.inputs)] if isinstance(a, ndarray)]
+        raw = [a._memory for p, a in given.items() if p.raw]
+        if any(array._memory is memory for array in out for memory in raw):
+            raise Hazard(f"{self.name} writes into an array that its other threads read")
+        clock.work(self.name, reads, [array._memory for array in out])
+        if not clock.computes:
+            return
+        pointers = [ctypes.c_void_p(array.ctypes.data) for array in values]
+        compiled(source(self.inputs, self.outputs, self.code, dtype))(ctypes.c_ssize_t(out[0].size), *pointers)
+
+    def _dtype(self, given: dict[Parameter, Any]) -> str:
+        found = {a.dtype.name for p, a in given.items() if p.dtype == "T" and isinstance(a, ndarray)}
+        if len(found) != 1:
+            raise TypeError(f"{self.name}: Type is mismatched: T is {found}")
+        return found.pop()
+
+    def _values(self, parameter: Parameter, argument: Any, dtype: str, shape: tuple[int, ...]) -> numpy.ndarray:
+        """The memory that the kernel reads or writes: that of an output, else a copy, repeated along missing axes."""
+        expected = dtype if parameter.dtype == "T" else parameter.dtype
+        if not isinstance(argument, ndarray):
+            if parameter.raw or not isinstance(argument, Scalar):
+                raise TypeError(f"{self.name}: Unsupported type {type(argument)} for {parameter.name}")
+            return numpy.full(shape, argument, expected)
+        if argument.dtype.name != expected:
+            raise TypeError(f"{self.name}: Type is mismatched: {parameter.name} is {argument.dtype}, not {expected}")
+        values = argument._values
+        if parameter in self.outputs:
+            if values.shape != shape or not values.flags.c_contiguous:
+                raise ValueError(f"{self.name}: the output {parameter.name} has shape {values.shape}, not {shape}")
+            return values
+        return numpy.array(values if parameter.raw else numpy.broadcast_to(values, shape), order="C")

@@ -50,7 +50,7 @@ from sideways.backend.arrays import (
     window_view,
     zeros,
 )
-from sideways.backend.kernels import fused
+from sideways.backend.fused import fused
 from sideways.backend.pool import memory_pool
 from sideways.backend.random import generator, stable_hash, uniform
 

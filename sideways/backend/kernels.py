@@ -1,15 +1,7 @@
-"""Kernels for the device: what NumPy computes in several steps, a GPU computes at once.
+"""The kernels, each in the place of a computation in NumPy's steps that its docstring names (see `fused.py`).
 
-A reader of the layers need not open this file. Layers, losses and optimizers define such a computation in NumPy's
-steps, in a function of their own, and name the kernel that takes its place on the device:
-
-    @fused(kernels.relu_gradient)
-    def relu_gradient(dy, y):
-        return multiply(dy, greater(y, 0))
-
-A GPU needs this because each operation must be launched, and a launch takes longer than most of them compute. Every
-kernel adds in the order of the steps, so that both differ by single roundings at most; tests hold each kernel to its
-steps, and the layers that use it to their own properties.
+A reader of the layers need not open this file. A kernel adds in the order of the steps, so that both differ by single
+roundings at most; tests hold each kernel to its steps, and the layers that use it to their own properties.
 
 A kernel is the body of a loop over the elements of its outputs, in CUDA C++: `i` is the number of the element in C
 order, a `raw` array is indexed by such numbers, and `T` is the dtype of the arrays. CuPy compiles it when it runs for
@@ -18,63 +10,14 @@ the first time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import numpy
 
-from sideways.backend.arrays import Array, Shape, device_library, empty, to_device
-from sideways.errors import InputError
+from sideways.backend.arrays import Array, Shape, empty, to_device
+from sideways.backend.fused import Kernel
 
-P = ParamSpec("P")
-R = TypeVar("R")
 Pair = tuple[int, int]  # rows, columns
-LIMIT = 1 << 31  # elements of an output: kernels count them in 32 bits, in which a GPU divides faster than in 64
-
-
-def fused(kernel: Callable[P, R]) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorate a computation in NumPy's steps with the kernel that takes its place for device arrays.
-
-    The first argument is an array, and decides. `__wrapped__` of the result is the computation in steps.
-    """
-
-    def decorate(steps: Callable[P, R]) -> Callable[P, R]:
-        @wraps(steps)
-        def compute(*arguments: P.args, **options: P.kwargs) -> R:
-            chosen = steps if isinstance(arguments[0], numpy.ndarray) else kernel
-            return chosen(*arguments, **options)
-
-        return compute
-
-    return decorate
-
-
-KERNELS: list[Kernel] = []  # all of them
-
-
-class Kernel:
-    """An elementwise kernel, compiled when it first runs.
-
-    inputs, outputs: the declarations of its arguments, as for `cupy.ElementwiseKernel`. Outputs are written in place.
-    """
-
-    def __init__(self, name: str, inputs: str, outputs: str, code: str):
-        self.name, self.inputs, self.outputs, self.code = name, inputs, outputs, code
-        self._compiled: Callable[..., Any] | None = None
-        KERNELS.append(self)
-
-    def __call__(self, *arguments: Any) -> Any:
-        """Run the kernel: the inputs, then the outputs. Returns the last output."""
-        *_, out = arguments
-        if out.size >= LIMIT:
-            raise InputError(f"{self.name}: an array of {out.size} elements; use a smaller batch on a GPU")
-        if self._compiled is None:
-            make = device_library().ElementwiseKernel
-            self._compiled = make(self.inputs, self.outputs, self.code, f"sideways_{self.name}")
-        self._compiled(*arguments)
-        return out
-
 
 # Activations ----------------------------------------------------------------------------------------------------------
 

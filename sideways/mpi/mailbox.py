@@ -11,11 +11,13 @@ Under `Delayed` a gradient may wait for ticks before it is read; it waits in its
 buffers as messages wait at a time. By the timetable (see `Mailbox`) both ends know which message a channel carries at
 a tick, so no empty message travels, and the order of the messages tells the receiver which one has come.
 
-With device arrays a buffer is pinned memory, or device memory where MPI is CUDA-aware; it is filled in a stream beside
-the compute stream. A message starts as soon as its copy has arrived; the mailbox polls for finished copies on every
-call, and waits for the rest at the end of the tick. The device reads the message of tick t during tick t+1; the buffer
-is used again at tick t+3, once the device has finished tick t+1: there is one buffer more. Without it the mailbox would
-wait at tick t+2 for the tick that the host has only just queued.
+With device arrays a buffer is pinned memory, or device memory where MPI is CUDA-aware. Copies to and from pinned memory
+run in streams beside the compute stream. A message leaves as soon as its copy has arrived in its buffer, and is copied
+to the device as soon as it has come: each buffer has a place there of its own, so that the copy need not wait until the
+last message has been read. The mailbox looks for finished copies and for messages that have come on every call, and
+waits for the rest at the end of the tick, or when the message is read. The device reads the message of tick t during
+tick t+1; the buffer is used again at tick t+3, once the device has finished tick t+1: there is one buffer more. Without
+it the mailbox would wait at tick t+2 for the tick that the host has only just queued.
 """
 
 from __future__ import annotations
@@ -72,13 +74,14 @@ class Channel:
         self.place = Waiting(place)
         self.request, self.timetable, self.nap = request, timetable, nap
         self.in_place = in_place or not on_device()
-        self._make = partial(buffer if self.in_place else pinned, shape, dtype)
+        self.shape, self.dtype = shape, dtype
         self.buffers: list[Array] = []
         self.requests: list[MPI.Prequest] = []
 
     def add_buffer(self) -> int:
         """Add a buffer. Returns its number."""
-        self.buffers.append(self._make())
+        make = buffer if self.in_place else pinned
+        self.buffers.append(make(self.shape, self.dtype))
         self.requests.append(self.request(self.buffers[-1]))
         return len(self.buffers) - 1
 
@@ -130,9 +133,10 @@ class Receiver(Channel):
         self.unused: list[int] = []  # numbers of buffers
         self.read: list[int] = []  # the buffer that is read at this tick
         self.read_before: list[int] = []  # the buffer that the device may still read: it may be one tick behind
-        self.add_buffer()  # the others follow in the first ticks, at most as many as messages wait at a time
-        self.unused.append(0)
-        self.device_copy = None if self.in_place else buffer(self.buffers[0].shape, self.buffers[0].dtype)
+        self.places: list[Array] = []  # on the device, one for each buffer in pinned memory
+        self.uploads: dict[int, Any] = {}  # buffer → when its message, which nobody has read, is in its place
+        # The other buffers follow in the first ticks, at most as many as messages wait at a time.
+        self.unused.append(self.add_buffer())
 
     def expect(self, tick: int) -> None:
         """Make room for the message that is sent at this tick."""
@@ -144,20 +148,40 @@ class Receiver(Channel):
         self.messages[s] = self.unused.pop() if self.unused else self.add_buffer()
         return self.messages[s]
 
-    def receive(self, s: int, uploads: Uploads, last_tick: Any) -> Array | None:
+    def add_buffer(self) -> int:
+        if not self.in_place:
+            self.places.append(buffer(self.shape, self.dtype))
+        return super().add_buffer()
+
+    def look(self, uploads: Uploads) -> None:
+        """Let MPI move the messages under way, and start the upload of those that have come."""
+        if self.in_place:
+            self.test()
+            return
+        for k in self.messages.values():
+            if k not in self.uploads and self.requests[k].Test():
+                self._upload(k, uploads)
+
+    def _upload(self, k: int, uploads: Uploads) -> None:
+        # The host waited until the device was done with this place before it used buffer k again.
+        self.uploads[k] = uploads.start(self.buffers[k], self.places[k], None)
+
+    def receive(self, s: int, uploads: Uploads) -> Array | None:
         """Take the message of tick s, on the device if arrays live there; None if there is none.
 
-        last_tick: the end of the last tick on the device. The message stays intact until this tick ends.
+        The message stays intact until this tick ends.
         """
         if s not in self.messages:
             return None
         k = self.messages.pop(s)
         self.wait(k)
         self.read.append(k)
-        if self.device_copy is None:
+        if self.in_place:
             return self.buffers[k]
-        hold_until(uploads.start(self.buffers[k], self.device_copy, last_tick))
-        return self.device_copy
+        if k not in self.uploads:
+            self._upload(k, uploads)
+        hold_until(self.uploads.pop(k))
+        return self.places[k]
 
     def end(self) -> None:
         """End the tick: the buffers that nobody reads any more may be used again."""
@@ -170,6 +194,8 @@ class Receiver(Channel):
 
     def complete(self) -> None:
         super().complete()
+        while self.uploads:
+            wait_for(self.uploads.popitem()[1])  # until then its buffer must not change
         self.unused = list(range(len(self.buffers)))
         for numbers in (self.messages, self.read, self.read_before):
             numbers.clear()
@@ -245,8 +271,10 @@ class MPIMailbox(Mailbox):
     def _look(self) -> None:
         """Start the messages whose copies have arrived, and let MPI move those under way."""
         self.downloads.look()
-        for channel in self.channels:
-            channel.test()
+        for sender in self.outgoing.values():
+            sender.test()
+        for receiver in self.incoming.values():
+            receiver.look(self.uploads)
 
     def send(self, sender: str, receiver: str, message: Array, s: int) -> None:
         self._look()
@@ -258,7 +286,7 @@ class MPIMailbox(Mailbox):
     def receive(self, sender: str, receiver: str, s: int) -> Array | None:
         self._look()
         if (sender, receiver) in self.incoming:
-            return self.incoming[sender, receiver].receive(s, self.uploads, self.ends[-1])
+            return self.incoming[sender, receiver].receive(s, self.uploads)
         return super().receive(sender, receiver, s)
 
     def lasting(self, receiver: str, inputs: dict[str, Array]) -> dict[str, Array]:

@@ -13,7 +13,7 @@ from double.clock import Hazard, clock
 from double.elementwise import ElementwiseKernel
 from double.namespace import cupy
 from sideways import losses, optimizers
-from sideways.backend.kernels import KERNELS
+from sideways.backend.fused import KERNELS
 from sideways.layers import activation, conv, dropout, norm, pool, winograd
 from sideways.layers.windows import Windows
 from sideways.models import build_model

@@ -12,7 +12,7 @@ import pytest
 
 from double.elementwise import parsed
 from double.signatures import real
-from sideways.backend.kernels import KERNELS
+from sideways.backend.fused import KERNELS
 
 ARRAY, INDEXER, SCALAR = 1, 2, 3  # CuPy's kinds of arguments
 HEADERS = "#include <cupy/complex.cuh>\n#include <cupy/carray.cuh>\n"

@@ -21,6 +21,7 @@ from sideways.backend.arithmetic import (
 )
 from sideways.backend.arrays import (
     BACKENDS,
+    PRECISIONS,
     Array,
     Shape,
     backend_name,
@@ -43,6 +44,7 @@ from sideways.backend.arrays import (
     on_device,
     pinned,
     synchronise,
+    tf32,
     to_device,
     to_host,
     use_backend,
@@ -56,6 +58,7 @@ from sideways.backend.random import generator, stable_hash, uniform
 
 __all__ = [
     "BACKENDS",
+    "PRECISIONS",
     "Array",
     "Shape",
     "add",
@@ -94,6 +97,7 @@ __all__ = [
     "subtract",
     "synchronise",
     "tanh",
+    "tf32",
     "to_device",
     "to_host",
     "uniform",

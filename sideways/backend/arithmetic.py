@@ -6,16 +6,19 @@ are C-contiguous and have the dtype of the first array among the arguments.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
-from sideways.backend.arrays import Array, copied, device_of, empty, namespace
+from sideways.backend.arrays import Array, copied, device_of, empty, namespace, products_in_tf32, tf32
 
 
 def matmul(x: Array, y: Array) -> Array:
-    """The matrix product x y: (…, M, K) times (…, K, N) is (…, M, N)."""
-    return namespace(x).matmul(x, y, out=empty(x, (*x.shape[:-1], y.shape[-1])))
+    """The matrix product x y: (…, M, K) times (…, K, N) is (…, M, N). On a GPU, in the precision of `use_backend`."""
+    out = empty(x, (*x.shape[:-1], y.shape[-1]))
+    with products_in_tf32() if tf32() else nullcontext():
+        return namespace(x).matmul(x, y, out=out)
 
 
 def add(x: Array, y: Array) -> Array:

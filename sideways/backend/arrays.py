@@ -5,9 +5,10 @@ Other modules ask here for everything that the two libraries do differently.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -22,18 +23,51 @@ Shape = tuple[int, ...]
 # The library ----------------------------------------------------------------------------------------------------------
 
 BACKENDS = ("numpy", "cupy")
+PRECISIONS = ("float32", "tf32")
 _chosen: ModuleType | None = None
+_tf32 = False
 
 
-def use_backend(name: str) -> None:
+def use_backend(name: str, precision: str = "float32") -> None:
     """Choose where new networks live: `"numpy"` (the default) or `"cupy"`. `SIDEWAYS_BACKEND` does the same.
 
-    Raises `InputError` for an unknown name, when CuPy is not installed and when there is no GPU it can use.
+    precision: `"tf32"` lets a GPU compute the products of convolutions and dense layers in TensorFloat-32: it rounds
+        the factors to 10 binary digits, and adds in float32. All else stays in full precision, sums over rows too.
+
+    Raises `InputError` for an unknown name, for TensorFloat-32 without a GPU, when CuPy is not installed and when there
+    is no GPU that it can use.
     """
-    global _chosen
+    global _chosen, _tf32
     if name not in BACKENDS:
         raise InputError(f"unknown backend {name!r}: choose one of {', '.join(BACKENDS)}")
+    if precision not in PRECISIONS:
+        raise InputError(f"unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
+    if precision == "tf32" and name == "numpy":
+        raise InputError("precision 'tf32' needs a GPU: NumPy computes in full precision (--backend cupy)")
     _chosen = numpy if name == "numpy" else _load_cupy()
+    _tf32 = precision == "tf32"
+    if _chosen is not numpy:
+        _compute_in("FP32")  # whatever the environment variable CUPY_TF32 says
+
+
+def tf32() -> bool:
+    """True if products are computed in TensorFloat-32."""
+    return _tf32
+
+
+@contextlib.contextmanager
+def products_in_tf32() -> Iterator[None]:
+    """Compute the products of matrices inside the block in TensorFloat-32, on the device."""
+    _compute_in("TF32")
+    try:
+        yield
+    finally:
+        _compute_in("FP32")
+
+
+def _compute_in(name: str) -> None:
+    core = _current()._core
+    core.set_compute_type(numpy.float32, getattr(core._routines_linalg, f"COMPUTE_TYPE_{name}"))
 
 
 def default_backend() -> str:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from sideways.backend import BACKENDS, default_backend, use_backend
+from sideways.backend import BACKENDS, PRECISIONS, default_backend, use_backend
 from sideways.validation import above_zero, count, positive
 
 HELP = "measure speed and memory, in one process and on several ranks"
@@ -35,13 +35,14 @@ def add(parser: argparse.ArgumentParser) -> None:
             bench.description = f"{words[0].upper()}{words[1:]}; starts mpirun itself."
         add_options(bench)
         bench.add_argument("--backend", default=default_backend(), choices=BACKENDS, help="where to compute")
+        bench.add_argument("--precision", default="float32", choices=PRECISIONS, help="of products on a GPU")
         bench.add_argument("--json", metavar="FILE", help="also write the results into this file")
         bench.set_defaults(run=run if run in (run_pipeline, run_latency) else partial(_in_this_process, run))
 
 
 def _in_this_process(run: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> None:
     """Measure on the backend that the command line names."""
-    use_backend(options.backend)
+    use_backend(options.backend, options.precision)
     run(options)
 
 
@@ -158,7 +159,7 @@ def run_latency(options: argparse.Namespace) -> None:
 
 def _on_ranks(options: argparse.Namespace, measure: Callable[[Sequence[int], Sequence[str], str | None], None]) -> None:
     """Start a measurement, with the options that are set as arguments of `python -m sideways.mpi.bench`."""
-    names = ("model", "units", "size", "batch", "ticks", "placement", "emulate_ms", "period_ms", "backend")
+    names = ("model", "units", "size", "batch", "ticks", "placement", "emulate_ms", "period_ms", "backend", "precision")
     values = {name: getattr(options, name, None) for name in names}
     arguments = [
         text for name, value in values.items() if value for text in (f"--{name.replace('_', '-')}", str(value))

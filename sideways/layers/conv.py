@@ -9,7 +9,19 @@ from typing import Any
 
 import numpy
 
-from sideways.backend import Array, Shape, column_sums, contiguous, empty, fused, kernels, matmul, window_view, zeros
+from sideways.backend import (
+    Array,
+    Shape,
+    column_sums,
+    contiguous,
+    empty,
+    fused,
+    kernels,
+    matmul,
+    tf32,
+    window_view,
+    zeros,
+)
 from sideways.errors import InputError
 from sideways.layers.base import Layer, ParameterGradients, check_image, check_scheme, initial_weight, pair
 from sideways.layers.windows import Margins, Windows, pad
@@ -31,7 +43,7 @@ class Conv2D(Layer):
                 dx̃[n, s·i+u, s·j+v, c] = Σ_{i,j,o} dy[n,i,j,o] W[u,v,c,o]
 
     Two algorithms compute these sums: `Im2col` by one matrix product over all windows and, for wide 3×3 convolutions of
-    stride 1, `Winograd` with up to four times fewer multiplications. The choice depends on shapes alone. In float32 the
+    stride 1, `Winograd` with up to four times fewer multiplications. Shapes and precision alone decide. In float32 the
     largest errors of `Winograd` are some twenty times those of `Im2col`: up to 7e-5 of the root mean square of y, dx
     and dW in vgg8 (`sideways bench layers`).
     An algorithm keeps scratch memory for the backward pass, and recomputes its content if another forward pass came in
@@ -85,7 +97,8 @@ class Conv2D(Layer):
         tiles = shape[0] * -(-ho // STEP) * -(-wo // STEP)
         wide = min(self.inputs, self.outputs) >= MIN_CHANNELS and self.inputs * self.outputs >= MIN_WEIGHTS
         # Winograd's algorithm computes 3×3 convolutions of stride 1 alone, and pays for many channels and large images.
-        if self.kernel == (3, 3) and self.stride == (1, 1) and wide and tiles >= MIN_TILES:
+        # With the rounding of TensorFloat-32 its intermediate values would lose too many digits.
+        if not tf32() and self.kernel == (3, 3) and self.stride == (1, 1) and wide and tiles >= MIN_TILES:
             return Winograd(self.windows)
         return Im2col(self.windows)
 

@@ -17,7 +17,7 @@ import numpy
 from mpi4py import MPI
 from threadpoolctl import threadpool_limits
 
-from sideways.backend import BACKENDS, on_device, synchronise, use_backend
+from sideways.backend import BACKENDS, PRECISIONS, on_device, synchronise, use_backend
 from sideways.balance import speed_up
 from sideways.losses import SoftmaxCrossEntropy
 from sideways.models import build_model
@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--ticks", type=int, default=10, help="ticks to measure, at least; backprop: frames")
     parser.add_argument("--placement", default="measure")
     parser.add_argument("--backend", choices=BACKENDS, default="numpy")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32")
     parser.add_argument("--emulate-ms", type=float, default=0.0)
     parser.add_argument("--period-ms", type=float, default=20.0, help="latency: time from one frame to the next")
     options = parser.parse_args()
@@ -66,7 +67,7 @@ class Learner:
     """A network that learns by Sideways, Delayed or blocked backpropagation, with equal units, ranks and optimizer."""
 
     def __init__(self, options: argparse.Namespace):
-        use_backend(options.backend)
+        use_backend(options.backend, options.precision)
         node = Node.of(WORLD)
         self.device, self.crowded = node.take_device(), node.crowded
         shape = (options.size, options.size, 3)

@@ -313,8 +313,8 @@ def load_trained(path: Path, backend: str = "") -> TrainedNetwork:
     """Build a checkpoint's network on a backend (default: the run's). Raises `InputError` if a file or array is bad."""
     meta = read_meta(path)
     config = Config.from_tables(meta["config"], str(path))
-    config = replace(config, init="", backend=backend or config.backend)
-    use_backend(config.backend)
+    config = replace(config.on(backend or config.backend), init="")
+    use_backend(config.backend, config.precision)
     network = build_network(config, tuple(meta["frame_shape"]), len(meta["classes"]))
     for name, unit in network.units.items():
         entries = read_unit(path, meta, name)

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
-from sideways.backend import default_backend
+from sideways.backend import PRECISIONS, default_backend
 from sideways.errors import InputError
 from sideways.validation import check_numbers, check_type, shown
 
@@ -35,6 +35,7 @@ class Config:
     init: a file of `sideways export` with the parameters to start from; a top of another shape starts afresh.
     cosine_every: clips between measurements of each unit's cosine to the exact gradient (0: never).
     rates: unit → factor on its learning rate (0 freezes it).
+    precision: of products on a GPU, `"float32"` or `"tf32"` (see `use_backend`).
     """
 
     model: str = "vgg5-skip"
@@ -59,6 +60,7 @@ class Config:
     seed: int = 1
     dtype: str = "float32"
     backend: str = default_backend()
+    precision: str = "float32"
     threads: int = 1
     summary: str = ""
     model_options: dict[str, Any] = field(default_factory=dict)
@@ -85,6 +87,10 @@ class Config:
         for name in (*counts, "horizon", "workers"):
             if (value := getattr(self, name)) < 0:
                 raise InputError(f"{name} must be a whole number of at least 0, not {value!r}")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"unknown precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}")
+        if self.precision == "tf32" and (self.backend == "numpy" or self.dtype != "float32"):
+            raise InputError(f"precision 'tf32' rounds float32 on a GPU; backend {self.backend}, dtype {self.dtype}")
         if self.seed < 0:
             raise InputError(f"seed must be a whole number of at least 0, not {self.seed!r}")
 
@@ -101,6 +107,11 @@ class Config:
                     f"{source}: {key} must be {'a table' if is_table else 'a single value'}, not {shown(value)}"
                 )
         return cls(**tables)
+
+    def on(self, backend: str) -> Config:
+        """The same settings on another backend: NumPy computes in full precision."""
+        precision = "float32" if backend == "numpy" else self.precision
+        return dataclasses.replace(self, backend=backend, precision=precision)
 
     def to_tables(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -33,6 +33,7 @@ SETTINGS = {  # settings of a recipe that an option of the same name changes →
     "target_delay": (int, "age in ticks of the target that the loss uses; default: the network's latency"),
     "dtype": (str, "float32 or float64"),
     "backend": (str, f"{' or '.join(BACKENDS)}"),
+    "precision": (str, "of products on a GPU: float32 (default) or tf32, which rounds their factors to 10 digits"),
     "threads": (int, "BLAS threads; 1 repeats bit for bit on any machine of the same type"),
     "horizon": (int, "predict the frame this many ticks ahead instead of the class"),
     "init": (str, "start from the parameters in this file of `sideways export`"),
@@ -154,8 +155,9 @@ def _resumed(options: argparse.Namespace) -> Config:
         if options.data.partition(":")[0] != data_before.partition(":")[0] or not data_before:
             raise InputError(f"--resume goes on with the same data: {data_before or config.task}, not {options.data}")
         config = replace(config, task_options=config.task_options | {"data": options.data})
-    changes = {name: getattr(options, name) for name in ("workers", "backend") if getattr(options, name) is not None}
-    return replace(config, **changes)
+    if options.workers is not None:
+        config = replace(config, workers=options.workers)
+    return config if options.backend is None else config.on(options.backend)
 
 
 def split_number(text: str) -> int:

@@ -35,7 +35,7 @@ from sideways.training.report.result import Result
 def session(config: Config) -> Iterator[None]:
     """Compute on the run's backend and BLAS threads, without NumPy's warnings of overflow, which the loop reports."""
     with threadpool_limits(config.threads, user_api="blas"), numpy.errstate(all="ignore"):
-        use_backend(config.backend)
+        use_backend(config.backend, config.precision)
         yield
 
 

@@ -220,10 +220,19 @@ def call(name: str, function: Callable[..., Any], arguments: tuple[Any, ...], op
         raise TypeError(f"out must be a cupy.ndarray, not {type(out)}")
     if name == "matmul":
         _count_hidden_copies(arrays)
+        values = tuple(map(_rounded, values)) if clock.compute_type == "TF32" else values
     clock.work(name, [array._memory for array in arrays], [out._memory])
     if clock.computes:
         function(*values, out=out._values, **options)
     return out
+
+
+def _rounded(values: numpy.ndarray) -> numpy.ndarray:
+    """The values with 10 digits after the first, as TensorFloat-32 takes the factors of a product."""
+    if values.dtype != numpy.float32:
+        return values
+    bits = values.view(numpy.uint32)
+    return ((bits + numpy.uint32(1 << 12)) & ~numpy.uint32((1 << 13) - 1)).view(numpy.float32)
 
 
 def _count_hidden_copies(arrays: list[ndarray]) -> None:

@@ -13,6 +13,7 @@ Sources: CUDA C++ Programming Guide, "Asynchronous Concurrent Execution" and "De
 from __future__ import annotations
 
 import contextlib
+import os
 import weakref
 from collections import Counter
 
@@ -188,6 +189,7 @@ class Clock:
         self.host: Known = {}
         self.copies: list[Copy] = []
         self.counts: Counter[str] = Counter()
+        self.compute_type = "TF32" if os.environ.get("CUPY_TF32") == "1" else "DEFAULT"  # of products in float32
         self.computes = True  # False: work that fills a given array is only counted, and leaves the array as it is
         self.advances = True  # False: work is done only when somebody waits for it
         self.broken: list[str] = []  # hazards found where no error can be raised

@@ -174,7 +174,18 @@ class RawKernel:
         clock.work(self.name)
 
 
+_TYPES = {name: value for name, value in vars(real._core._routines_linalg).items() if name.startswith("COMPUTE_TYPE_")}
+
+
+def _set_compute_type(dtype: Any, compute_type: int) -> None:
+    check(real._core, "set_compute_type", (dtype, compute_type), {})
+    (clock.compute_type,) = (name.removeprefix("COMPUTE_TYPE_") for name, v in _TYPES.items() if v == compute_type)
+
+
 _OWN = {
+    "_core": types.SimpleNamespace(
+        set_compute_type=_set_compute_type, _routines_linalg=types.SimpleNamespace(**_TYPES)
+    ),
     "RawKernel": RawKernel,
     "ElementwiseKernel": ElementwiseKernel,
     "ndarray": ndarray,

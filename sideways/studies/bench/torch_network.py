@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from sideways.backend import on_device
+from sideways.backend import on_device, tf32
 from sideways.layers import Conv2D, Dense, Flatten, GlobalAveragePool, Layer, MaxPool2D, ReLU
 from sideways.network import Network, Unit
 
 
 def device_beside() -> torch.device | None:
-    """PyTorch's device where the library computes; None if PyTorch does not see it."""
+    """PyTorch's device where the library computes, with its precision; None if PyTorch does not see it."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32()
     if not on_device():
         return torch.device("cpu")
     return torch.device("cuda") if torch.cuda.is_available() else None

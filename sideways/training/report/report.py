@@ -59,7 +59,8 @@ def _settings(config: Config, task: Task) -> str:
         "schedule": f"{config.schedule.get('name')}{_options(config.schedule)}",
         "data": f"{config.task}{f' ({data})' if data else ''}",
         "frames": f"{height}×{width}×{channels}, {task.length} per clip, batches of {config.batch}",
-        "training": f"{config.clips} clips (batches), seed {config.seed}, {config.dtype}, {config.backend}",
+        "training": f"{config.clips} clips (batches), seed {config.seed}, {config.dtype}, {config.backend}"
+        + (", products in tf32" if config.precision == "tf32" else ""),
         "machine": f"{computer['cpu']}, {computer['cores']} cores, NumPy {computer['numpy']}",
     }
     if config.horizon:

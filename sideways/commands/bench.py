@@ -131,6 +131,7 @@ def _add_pipeline(bench: argparse.ArgumentParser, ticks: int = 10) -> None:
     bench.add_argument("--units", type=positive, help="an mlp of this many equal units instead of the model")
     bench.add_argument("--ticks", type=positive, default=ticks, help=f"ticks of each measurement (default: {ticks})")
     bench.add_argument("--placement", help="units of each rank: measure, estimate, or a list such as 0-2,3-7")
+    bench.add_argument("--transport", help="how GPU arrays travel, as for sideways train: host, cuda-aware or nccl")
     bench.add_argument(
         "--emulate-ms", type=above_zero, help="emulate devices: each unit waits this long instead of computing"
     )
@@ -159,8 +160,9 @@ def run_latency(options: argparse.Namespace) -> None:
 
 def _on_ranks(options: argparse.Namespace, measure: Callable[[Sequence[int], Sequence[str], str | None], None]) -> None:
     """Start a measurement, with the options that are set as arguments of `python -m sideways.mpi.bench`."""
-    names = ("model", "units", "size", "batch", "ticks", "placement", "emulate_ms", "period_ms", "backend", "precision")
-    values = {name: getattr(options, name, None) for name in names}
+    names = ("model", "units", "size", "batch", "ticks", "placement", "emulate_ms", "period_ms")
+    of_device = ("backend", "precision", "transport")
+    values = {name: getattr(options, name, None) for name in (*names, *of_device)}
     arguments = [
         text for name, value in values.items() if value for text in (f"--{name.replace('_', '-')}", str(value))
     ]

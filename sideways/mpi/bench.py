@@ -17,15 +17,16 @@ import numpy
 from mpi4py import MPI
 from threadpoolctl import threadpool_limits
 
-from sideways.backend import BACKENDS, PRECISIONS, on_device, synchronise, use_backend
+from sideways.backend import BACKENDS, PRECISIONS, synchronise, use_backend
 from sideways.balance import speed_up
 from sideways.losses import SoftmaxCrossEntropy
 from sideways.models import build_model
 from sideways.mpi.blocked import Blocked
 from sideways.mpi.emulated import emulate
-from sideways.mpi.mailbox import MPIMailbox, wait
+from sideways.mpi.mailbox import wait
 from sideways.mpi.node import Node
 from sideways.mpi.ranks import Ranks
+from sideways.mpi.transport import make_mailbox, transport_of
 from sideways.mpi.world import RANK, WORLD
 from sideways.network import FRAME, Network
 from sideways.optimizers import SGD
@@ -49,6 +50,7 @@ def main() -> None:
     parser.add_argument("--placement", default="measure")
     parser.add_argument("--backend", choices=BACKENDS, default="numpy")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
+    parser.add_argument("--transport", default="auto")
     parser.add_argument("--emulate-ms", type=float, default=0.0)
     parser.add_argument("--period-ms", type=float, default=20.0, help="latency: time from one frame to the next")
     options = parser.parse_args()
@@ -69,7 +71,7 @@ class Learner:
     def __init__(self, options: argparse.Namespace):
         use_backend(options.backend, options.precision)
         node = Node.of(WORLD)
-        self.device, self.crowded = node.take_device(), node.crowded
+        (self.device, shared), self.crowded = node.take_device(), node.crowded
         shape = (options.size, options.size, 3)
         network = (
             build_model("mlp", shape, 10, hidden=[32] * (options.units - 1))
@@ -94,8 +96,8 @@ class Learner:
             self.blocked = Blocked(network, owner, options.batch, self.optimizer, self.crowded)
             return
         timetable = partial(network.timetable, marks=self.marks)
-        comm, in_place = WORLD.Dup(), not on_device()  # a GPU's messages pass through pinned buffers
-        self.mailbox = MPIMailbox(network, timetable, owner, options.batch, comm, None, in_place, self.crowded)
+        transport = transport_of(options.transport, shared)
+        self.mailbox = make_mailbox(network, timetable, owner, options.batch, self.ranks, transport, self.crowded)
         self.rule = self._rule(mailbox=self.mailbox, units=self.owned)
 
     def _rule(self, **options: Any) -> Sideways:

@@ -29,8 +29,10 @@ class Node:
             cores = set().union(*comm.allgather(os.sched_getaffinity(0)))  # each rank may be bound to some of them
         return cls(comm, comm.Get_size() > len(cores))
 
-    def take_device(self) -> str:
-        """Compute on a GPU from now on, chosen by this rank's number on the node. Returns the device in words.
+    def take_device(self) -> tuple[str, bool]:
+        """Compute on a GPU from now on, chosen by this rank's number on the node.
+
+        Returns the device in words, and True if other ranks have the same GPU.
 
         To be called before anything is put on a device. Ranks that see one GPU each, as under Slurm's
         --gpus-per-task=1, all call theirs number 0; so GPUs are told apart by their addresses on the PCI bus. Warns
@@ -40,8 +42,8 @@ class Node:
         with ALL:
             everyone = self.comm.allgather(own)
         if not own:
-            return "CPU"
+            return "CPU", False
         sharing = [rank for rank, other in enumerate(everyone) if other == own]
         if len(sharing) > 1 and sharing[0] == self.comm.Get_rank():
             print(f"warning: {len(sharing)} ranks share the GPU {own} on {MPI.Get_processor_name()}", file=sys.stderr)
-        return f"GPU {own}"
+        return f"GPU {own}", len(sharing) > 1

@@ -41,9 +41,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--transport",
         default="auto",
-        choices=("auto", "host", "cuda-aware"),
-        help="how GPU arrays travel: host (through pinned buffers) or cuda-aware (MPI takes them as they are); "
-        "auto (default): cuda-aware where MPI says that it can",
+        choices=("auto", "host", "cuda-aware", "nccl"),
+        help="how GPU arrays travel: host (through pinned buffers), cuda-aware (MPI takes them as they are) or nccl "
+        "(NCCL takes them, from GPU to GPU); auto (default): cuda-aware where MPI says that it can, else host",
     )
     parser.add_argument(
         "--emulate-ms", type=float, default=0.0, help="emulate devices: each unit takes this long per tick, idle"

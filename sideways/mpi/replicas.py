@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from mpi4py import MPI
 
 from sideways.backend import Array, buffer, namespace, pinned, to_device, to_host
+from sideways.backend.nccl import Peers
 from sideways.backend.streams import Downloads, Uploads, hold_until
 from sideways.mpi.status import Waiting
 from sideways.network import Unit
@@ -20,14 +22,19 @@ class ReplicatedSideways(Sideways):
     """Sideways on a part of each batch: every unit's gradient is the mean over the replicas of its rank.
 
     The sum starts as soon as the unit's gradient is there, and travels while the next units run; the updates follow at
-    the end of the tick. peers: the ranks that own the same units; in_place: MPI takes arrays of the device as they are.
-    Other options as for `Sideways`.
+    the end of the tick. peers: the ranks that own the same units; in_place: MPI takes arrays of the device as they are;
+    nccl: the same ranks, if NCCL adds up instead of MPI. Other options as for `Sideways`.
     """
 
-    def __init__(self, *arguments: Any, peers: MPI.Comm, in_place: bool = False, **options: Any):
+    def __init__(
+        self, *arguments: Any, peers: MPI.Comm, in_place: bool = False, nccl: Peers | None = None, **options: Any
+    ):
         super().__init__(*arguments, **options)
-        self.peers, self.in_place = peers, in_place
-        self.downloads, self.uploads = Downloads(), Uploads()
+        self.peers = peers
+        copies = Downloads(), Uploads()
+        self._mean: Callable[[int, str], GradientMean] = (
+            partial(NCCLMean, nccl) if nccl else partial(MPIMean, peers, in_place, *copies)
+        )
         self._means: dict[str, GradientMean] = {}  # by unit
         self._under_way: list[tuple[Unit, dict[str, Array]]] = []
 
@@ -49,23 +56,21 @@ class ReplicatedSideways(Sideways):
             return super().apply_gradients(unit, gradients)
         if unit.name not in self._means:
             size = sum(gradient.size for gradient in gradients.values())
-            self._means[unit.name] = GradientMean(self.peers, size, self.network.dtype, self.in_place)
+            self._means[unit.name] = self._mean(size, self.network.dtype)
         mean = self._means[unit.name]
         for part, gradient in mean.parts(gradients):
             part[...] = gradient.reshape(-1)
         self._under_way.append((unit, gradients))
-        self.downloads.start(mean.flat, mean.own, mean.start)
-        self.downloads.look()
+        mean.start()
         for under_way, _ in self._under_way:
-            self._means[under_way.name].request.Test()  # MPI moves the sums only while it is called
+            self._means[under_way.name].look()
         return None
 
     def finish_updates(self) -> None:
         """Wait for the sums of this tick, and update each unit with its mean gradient."""
-        self.downloads.finish()
         for unit, gradients in self._under_way:
             mean = self._means[unit.name]
-            mean.finish(self.uploads)
+            mean.finish()
             for part, gradient in mean.parts(gradients):
                 gradient[...] = part.reshape(gradient.shape)
             super().apply_gradients(unit, gradients)
@@ -77,16 +82,10 @@ class ReplicatedDelayed(ReplicatedSideways, Delayed):
 
 
 class GradientMean:
-    """The mean of one unit's gradients over replicas; all gradients of the unit lie end to end in one array.
+    """The mean of one unit's gradients over replicas; all of them lie end to end in `flat`, on the unit's device."""
 
-    flat: on the unit's device; own, total: the gradients sent and the sum received, for device arrays in pinned memory
-    unless MPI takes them `in_place`.
-    """
-
-    def __init__(self, peers: MPI.Comm, size: int, dtype: str, in_place: bool):
-        self.peers, self.request, self.in_place = peers, MPI.REQUEST_NULL, in_place
-        make = buffer if in_place else pinned
-        self.flat, self.own, self.total = buffer((size,), dtype), make((size,), dtype), make((size,), dtype)
+    def __init__(self, size: int, dtype: str):
+        self.flat = buffer((size,), dtype)
 
     def parts(self, gradients: dict[str, Array]) -> Iterator[tuple[Array, Array]]:
         """Pairs of the part of `flat` that belongs to a gradient, and that gradient."""
@@ -96,15 +95,63 @@ class GradientMean:
             yield self.flat[start:end], gradient
 
     def start(self) -> None:
-        """Start the sum over the replicas; `own` must be filled."""
+        """Start the sum over the replicas; `flat` must be filled."""
+        raise NotImplementedError
+
+    def look(self) -> None:
+        """Let the sum travel."""
+
+    def finish(self) -> None:
+        """Wait for the sum. The mean is in `flat` for all work that is queued from now on."""
+        raise NotImplementedError
+
+
+class MPIMean(GradientMean):
+    """A mean that MPI adds up.
+
+    own, total: the gradients sent and the sum received, for device arrays in pinned memory unless MPI takes them
+    `in_place`.
+    """
+
+    def __init__(self, peers: MPI.Comm, in_place: bool, downloads: Downloads, uploads: Uploads, size: int, dtype: str):
+        super().__init__(size, dtype)
+        self.peers, self.request, self.in_place = peers, MPI.REQUEST_NULL, in_place
+        self.downloads, self.uploads = downloads, uploads
+        make = buffer if in_place else pinned
+        self.own, self.total = make((size,), dtype), make((size,), dtype)
+
+    def start(self) -> None:
+        self.downloads.start(self.flat, self.own, self._add_up)
+
+    def _add_up(self) -> None:
         self.request = self.peers.Iallreduce(self.own, self.total)
 
-    def finish(self, uploads: Uploads) -> None:
-        """Wait for the sum. The mean is in `flat` for all work that is queued from now on."""
+    def look(self) -> None:
+        self.downloads.look()
+        self.request.Test()  # MPI moves the sums only while it is called
+
+    def finish(self) -> None:
+        self.downloads.finish()
         with SUM:
             self.request.Wait()
         if self.in_place:
             namespace(self.flat).divide(self.total, self.peers.Get_size(), out=self.flat)
         else:
             self.total /= self.peers.Get_size()
-            hold_until(uploads.start(self.total, self.flat, None))
+            hold_until(self.uploads.start(self.total, self.flat, None))
+
+
+class NCCLMean(GradientMean):
+    """A mean that NCCL adds up, on the device."""
+
+    def __init__(self, peers: Peers, size: int, dtype: str):
+        super().__init__(size, dtype)
+        self.peers, self.complete = peers, None
+
+    def start(self) -> None:
+        self.peers.add_up(self.flat)
+        self.complete = self.peers.done()
+
+    def finish(self) -> None:
+        hold_until(self.complete)
+        self.flat /= self.peers.size

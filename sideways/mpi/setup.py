@@ -7,21 +7,19 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from mpi4py import MPI
-
 from sideways.data import Source, Task
-from sideways.errors import InputError
-from sideways.machine import cuda_aware
 from sideways.mpi.agreement import check_data
 from sideways.mpi.emulated import emulate
 from sideways.mpi.gather import on_all_ranks, spread_parameters
 from sideways.mpi.mailbox import MPIMailbox
+from sideways.mpi.nccl import NCCLMailbox, peers_of
 from sideways.mpi.node import ALL, Node
 from sideways.mpi.ranks import Ranks, part_of_batch
 from sideways.mpi.replicas import ReplicatedDelayed, ReplicatedSideways
+from sideways.mpi.transport import TRANSPORTS, make_mailbox, transport_of
 from sideways.mpi.world import RANK, WORLD
 from sideways.network import FRAME, Network
-from sideways.rules import Sideways
+from sideways.rules import Mailbox, Sideways
 from sideways.training.build import build_network, build_rule, build_task
 from sideways.training.config import Config
 from sideways.training.needs import check_memory
@@ -37,7 +35,7 @@ class Rank:
     ranks: Ranks
     rule: Sideways
     source: Source
-    mailbox: MPIMailbox
+    mailbox: MPIMailbox | NCCLMailbox
 
 
 def set_up(options: argparse.Namespace, config: Config) -> Rank:
@@ -46,7 +44,7 @@ def set_up(options: argparse.Namespace, config: Config) -> Rank:
     on_all_ranks(lambda: check_data(WORLD, task))
     on_all_ranks(lambda: check_memory(config, task, WORLD.size))
     node = Node.of(WORLD)
-    device = on_all_ranks(node.take_device)  # before anything is put on it
+    device, shared = on_all_ranks(node.take_device)  # before anything is put on it
     readable = replace(config, init=config.init if RANK == 0 else "")  # no other host needs the file of --init
     network = on_all_ranks(lambda: build_network(readable, task.frame_shape, len(task.classes)))
     if config.init:
@@ -58,18 +56,16 @@ def set_up(options: argparse.Namespace, config: Config) -> Rank:
     marks = network.marks(config.learn_every) if config.rule == "delayed" else None
     groups, costs = on_all_ranks(lambda: ranks.assign_units(network, batch, options.placement, marks))
     owner = {name: stage for stage, group in enumerate(groups) for name in group}
-    in_place = on_all_ranks(lambda: _in_place(config, options.transport))
+    transport = on_all_ranks(lambda: transport_of(options.transport, shared))
     timetable = partial(network.timetable, marks=marks)
-    with ALL:
-        comms = ranks.pipeline.Dup(), ranks.pipeline.Dup()
-    mailbox = MPIMailbox(network, timetable, owner, batch, *comms, in_place, node.crowded)
+    mailbox = make_mailbox(network, timetable, owner, batch, ranks, transport, node.crowded)
     units = groups[ranks.stage]
-    rule = on_all_ranks(lambda: _rule(config, task, network, ranks, batch, mailbox, units, in_place))
+    rule = on_all_ranks(lambda: _rule(config, task, network, ranks, batch, mailbox, units, transport))
     source = on_all_ranks(lambda: _source(config, task, network, ranks, batch, units))
     if table := ranks.table(network, groups, costs, device):
         print(table, flush=True)
         if config.backend != "numpy":
-            print(f"GPU arrays travel {'as they are' if in_place else 'through pinned host buffers'}", flush=True)
+            print(f"GPU arrays travel {TRANSPORTS[transport]}", flush=True)
         if options.emulate_ms:
             print(f"compute is emulated: each unit takes {options.emulate_ms:g} ms per tick, spent idle", flush=True)
     return Rank(ranks, rule, source, mailbox)
@@ -81,16 +77,19 @@ def _rule(
     network: Network,
     ranks: Ranks,
     batch: int,
-    mailbox: MPIMailbox,
+    mailbox: Mailbox,
     units: list[str],
-    in_place: bool,
+    transport: str,
 ) -> Sideways:
     options: dict[str, Any] = {"mailbox": mailbox, "units": units, "first_sample": ranks.replica * batch}
     if ranks.replicas == 1:
         return build_rule(config, task, network, **options)
     with ALL:
         peers = ranks.peers.Dup()
-    return build_rule(config, task, network, REPLICATED, **options, peers=peers, in_place=in_place)
+    options |= {"peers": peers, "in_place": transport == "cuda-aware"}
+    if transport == "nccl":
+        options["nccl"] = peers_of(peers)
+    return build_rule(config, task, network, REPLICATED, **options)
 
 
 def _source(config: Config, task: Task, network: Network, ranks: Ranks, batch: int, units: list[str]) -> Source:
@@ -103,16 +102,3 @@ def _source(config: Config, task: Task, network: Network, ranks: Ranks, batch: i
         workers=config.workers,
         limits=limits(config, task),
     )
-
-
-def _in_place(config: Config, transport: str) -> bool:
-    """Decide if MPI takes arrays as they are, on the device too; else device arrays pass through pinned buffers."""
-    if config.backend == "numpy":
-        if transport == "cuda-aware":
-            raise InputError("--transport cuda-aware hands GPU arrays to MPI: it goes with --backend cupy")
-        return True
-    able, reason = cuda_aware()
-    if transport == "cuda-aware" and able is False:
-        raise InputError(f"--transport cuda-aware: this MPI cannot do that ({reason}); omit it, or choose host")
-    with ALL:
-        return transport == "cuda-aware" or (transport == "auto" and WORLD.allreduce(bool(able), MPI.LAND))

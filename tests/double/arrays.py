@@ -47,6 +47,13 @@ class ndarray:  # noqa: N801
     flags = property(lambda self: self._values.flags)
     device = property(lambda self: types.SimpleNamespace(id=self._memory.device))
 
+    @property
+    def data(self) -> Any:
+        """The address, for libraries that take one; it stands for this array as long as somebody holds the array."""
+        address = self._values.ctypes.data
+        clock.pointers[address] = self
+        return types.SimpleNamespace(ptr=address)
+
     def __len__(self) -> int:
         return len(self._values)
 

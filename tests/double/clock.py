@@ -136,6 +136,10 @@ class Stream:
     def __repr__(self) -> str:
         return f"stream {self.number}" if self.number else "the null stream"
 
+    @property
+    def ptr(self) -> int:
+        return self.number
+
     def record(self, event: Event | None = None) -> Event:
         event = Event() if event is None else event
         event.stands_for = self.known | {self.number: self.count}
@@ -192,6 +196,7 @@ class Clock:
         self.compute_type = "TF32" if os.environ.get("CUPY_TF32") == "1" else "DEFAULT"  # of products in float32
         self.computes = True  # False: work that fills a given array is only counted, and leaves the array as it is
         self.advances = True  # False: work is done only when somebody waits for it
+        self.pointers: weakref.WeakValueDictionary = weakref.WeakValueDictionary()  # address → array that lies there
         self.broken: list[str] = []  # hazards found where no error can be raised
         self.journal: list[tuple[str, Stream, int, Known]] | None = None
         self.current: Stream

@@ -1,8 +1,8 @@
 """Run under mpirun: random networks, trained over ranks and in one process, must end with the same bits.
 
-`mpirun -n K python same_bits.py SEED COUNT sideways|delayed [staged] [cuda-aware]`; rank 0 prints how many networks
-agreed, and names those that did not. With more words the ranks compute with CuPy, once in each of these ways. The
-single process that they are compared with also does, unless `import cupy` finds the device double: then the single
+`mpirun -n K python same_bits.py SEED COUNT sideways|delayed [staged] [cuda-aware] [nccl]`; rank 0 prints how many
+networks agreed, and names those that did not. With more words the ranks compute with CuPy, once in each of these ways.
+The single process that they are compared with also does, unless `import cupy` finds the device double: then the single
 process computes with NumPy. Each rank is that single process for some of the networks.
 """
 
@@ -20,6 +20,7 @@ from together import together
 
 import sideways as sw
 from sideways.mpi.mailbox import MPIMailbox
+from sideways.mpi.nccl import NCCLMailbox, peers_of
 from sideways.training.prefetch import Prefetch
 
 WORLD = MPI.COMM_WORLD
@@ -59,6 +60,7 @@ def train(rule, clips, reads_frame=True, owns_top=True):
             rule.tick(frame, target, prefetch.fetch)
         outputs += rule.evaluate(frames if reads_frame else none, targets if owns_top else None).outputs
         rule.end_clip()
+    sw.synchronise()  # pinned memory must outlive the copies from it
     return [sw.to_host(output) for output in outputs]
 
 
@@ -113,7 +115,10 @@ def over_ranks(rule, network, groups, clips, options, mode):
         timetable = partial(timetable, marks=network.marks(options["learn_every"]))
     comms = WORLD.Dup(), WORLD.Dup()
     network, wrap = on_device(network) if mode else (network, lambda comm: comm)
-    mailbox = MPIMailbox(network, timetable, owner, 2, *map(wrap, comms), in_place=mode != "staged", nap=True)
+    if mode == "nccl":
+        mailbox = NCCLMailbox(network, timetable, owner, WORLD.Get_rank(), 2, peers_of(WORLD))
+    else:
+        mailbox = MPIMailbox(network, timetable, owner, 2, *map(wrap, comms), in_place=mode != "staged", nap=True)
     trained = rule(network, sw.SoftmaxCrossEntropy(), sw.Adam(1e-3), mailbox=mailbox, units=own_units, **options)
     reads_frame = any("frame" in network.units[name].inputs for name in own_units)
     owns_top = network.top.name in own_units

@@ -1,7 +1,7 @@
 """Run under mpirun: replicas of random networks on a device end with the bits of replicas with NumPy.
 
-`mpirun -n K python sums.py SEED COUNT`, over the double of CuPy: the sums travel through pinned memory, and as device
-arrays that MPI takes. Each rank prints how many networks agreed.
+`mpirun -n K python sums.py SEED COUNT`, over the double of CuPy: the sums travel through pinned memory, as device
+arrays that MPI takes, and by NCCL. Each rank prints how many networks agreed.
 """
 
 import os
@@ -17,10 +17,12 @@ from same_bits import random_network, train
 from together import together
 
 import sideways as sw
+from sideways.mpi.nccl import peers_of
 from sideways.mpi.replicas import ReplicatedDelayed, ReplicatedSideways
 
 WORLD = MPI.COMM_WORLD
-WAYS = (("numpy", False), ("numpy", True), ("cupy", False), ("cupy", True))  # backend, in place
+# Backend, and whether MPI takes arrays in place; or NCCL adds up.
+WAYS = (("numpy", False), ("numpy", True), ("cupy", False), ("cupy", True), ("cupy", "nccl"))
 
 
 def parameters_after(seed, number, backend, in_place):
@@ -34,7 +36,8 @@ def parameters_after(seed, number, backend, in_place):
     clips = [(parts.random((length, 3, 4, 5, 2), np.float32), parts.integers(0, 3, (length, 3))) for _ in range(2)]
     kind, options = (ReplicatedDelayed, {"learn_every": 2}) if number % 2 else (ReplicatedSideways, {})
     peers = Watched(WORLD.Dup()) if backend == "cupy" else WORLD.Dup()
-    rule = kind(own, sw.SoftmaxCrossEntropy(), sw.SGD(0.1, 0.9), peers=peers, in_place=in_place, **options)
+    options |= {"nccl": peers_of(WORLD)} if in_place == "nccl" else {"in_place": in_place}
+    rule = kind(own, sw.SoftmaxCrossEntropy(), sw.SGD(0.1, 0.9), peers=peers, **options)
     train(rule, clips)
     return {f"{name} {key}": sw.to_host(a) for name, u in own.units.items() for key, a in u.parameters.items()}
 

@@ -4,10 +4,12 @@ With `--backend cupy` the ranks are compared with one process on the GPU, and CU
 MPI.
 """
 
+import importlib.util
 import re
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sideways.doctor import CUDA_AWARE, take
@@ -27,7 +29,9 @@ def on_the_double(request):
 
 
 def can(mode, backend):
-    """Whether this MPI takes device arrays, if the mode needs that. A stand-in for MPI takes those of the double."""
+    """Whether messages can travel in this way here. Stand-ins for MPI and for NCCL take the arrays of the double."""
+    if mode == "nccl" and backend == "cupy":
+        return importlib.util.find_spec("nvidia.nccl") is not None
     return mode == "staged" or backend == "double" or take(CUDA_AWARE)[1].startswith("yes")
 
 
@@ -35,12 +39,12 @@ def can(mode, backend):
     ("rule", "ranks"), [*(("sideways", ranks) for ranks in (1, 2, 3, 4)), ("delayed", 2), ("delayed", 3)]
 )
 def test_random_networks_on_a_device_end_with_the_bits_of_numpy_on_any_number_of_ranks(request, ranks, rule):
-    modes = [mode for mode in ("staged", "cuda-aware") if can(mode, request.config.getoption("--backend"))]
+    modes = [mode for mode in ("staged", "cuda-aware", "nccl") if can(mode, request.config.getoption("--backend"))]
     code, output, errors = run(ranks, str(HERE / "same_bits.py"), str(10 + ranks), "6", rule, *modes)
     assert (code, output.strip()) == (0, f"{6 * len(modes)} of {6 * len(modes)} agreed"), errors[-2000:]
 
 
-@pytest.mark.parametrize("mode", ["staged", "cuda-aware"])
+@pytest.mark.parametrize("mode", ["staged", "cuda-aware", "nccl"])
 @pytest.mark.parametrize("learn_every", ["sideways", "1", "2", "3", "9"])
 def test_in_the_steady_state_a_rank_moves_frames_and_messages_alone_and_waits_only_for_what_it_sends_and_reads(
     on_the_double, mode, learn_every
@@ -78,3 +82,34 @@ def test_ranks_that_see_one_gpu_each_share_none(on_the_double, tmp_path):
 def test_sums_over_replicas_end_with_the_bits_of_numpy_whether_mpi_takes_device_arrays_or_not(on_the_double):
     code, output, errors = run(2, str(HERE / "sums.py"), "15", "8")
     assert (code, output.splitlines()) == (0, ["8 of 8 agreed"] * 2), errors[-2000:]
+
+
+def test_a_run_by_nccl_is_numpys_to_the_last_bit_and_goes_on_from_a_checkpoint(on_the_double, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    options = ["-m", "sideways.mpi", "waves-skip", "--clips", "3", "--evaluation-clips", "2", "--batch", "4"]
+    options += ["--replicas", "2", "--placement", "0-2,3-4", "--set", "task_options.size=8", "--runs", str(tmp_path)]
+    options += ["--boundary", "stream", "--update-every", "1", "--checkpoint-every", "20"]
+    for name, more in (("numpy", []), ("nccl", ["--backend", "cupy", "--transport", "nccl"])):
+        code, output, errors = run(4, *options, *more, "--name", name)
+        assert code == 0, errors
+        assert ("GPU arrays travel from GPU to GPU by NCCL" in output) == (name == "nccl")
+    results = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("numpy", "nccl")]
+    assert results[0] == results[1]
+    (tmp_path / "nccl" / "parameters.npz").unlink()
+    checkpoint = sorted((tmp_path / "nccl" / "checkpoints").iterdir())[0]
+    resume = ["--resume", str(checkpoint), "--transport", "nccl", "--replicas", "2", "--placement", "0-2,3-4"]
+    code, _, errors = run(4, "-m", "sideways.mpi", *resume)
+    assert code == 0, errors
+    with np.load(tmp_path / "numpy" / "parameters.npz") as one, np.load(tmp_path / "nccl" / "parameters.npz") as other:
+        assert one.files == other.files and all(np.array_equal(one[key], other[key]) for key in one.files)
+
+
+def test_nccl_is_refused_without_a_gpu_for_each_rank(on_the_double, tmp_path, monkeypatch):
+    options = ["-m", "sideways.mpi", "waves-skip", "--clips", "1", "--transport", "nccl", "--runs", str(tmp_path)]
+    for devices, more, message in (
+        ("0", ["--backend", "cupy"], "--transport nccl needs a GPU for each rank"),
+        ("0,1", ["--backend", "numpy"], "NCCL joins GPUs: it goes with --backend cupy"),
+    ):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", devices)
+        code, _, errors = run(2, *options, *more)
+        assert code == 2 and message in errors

@@ -1,5 +1,6 @@
 """`import cupy`, where this folder comes first on the path, is the device double."""
 
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -10,3 +11,14 @@ from double.namespace import cupy, cupyx
 
 sys.modules["cupyx"] = cupyx
 sys.modules["cupy"] = cupy
+
+
+class _OfNCCL:
+    """Finds the double's `cupy.cuda.nccl`, which needs MPI and a compiler, when it is asked for."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        return importlib.util.find_spec("double.nccl") if name == "cupy.cuda.nccl" else None
+
+
+sys.meta_path.insert(0, _OfNCCL)

@@ -6,7 +6,8 @@ An optimizer is a template: a rule gives each unit a copy, which keeps the unit'
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from sideways.backend import Array, divide, fused, kernels, multiply, namespace, sqrt, zeros
 from sideways.errors import InputError
@@ -47,6 +48,7 @@ class Optimizer:
         self.schedule, self.rates = schedule or Constant(), rates
         self.factor = 1.0
         self.updates = 0
+        self.numbers_on_device: Array | None = None  # while a CUDA graph is recorded: where those of each tick lie
         self.memory: dict[str, dict[str, Array]] = {}  # parameter → name in `remembered` → array
 
     def for_unit(self, name: str) -> Optimizer:
@@ -59,8 +61,10 @@ class Optimizer:
         """Take one step: write into the parameters, and leave the gradients as they are. tick: for the schedule."""
         if self.factor == 0 or not gradients:
             return
-        rate = self.learning_rate * self.factor * self.schedule(tick)
+        numbers: Sequence[Any] = self.next_numbers(tick)
         self.updates += 1
+        if self.numbers_on_device is not None:
+            numbers = [self.numbers_on_device[k] for k in range(len(numbers))]
         if self.clip_norm is not None:
             gradients = _shortened(gradients, self.clip_norm)
         for key, gradient in gradients.items():
@@ -71,7 +75,16 @@ class Optimizer:
                 gradient = decayed
             if key not in self.memory:
                 self.memory[key] = {name: zeros(parameter) for name in self.remembered}
-            self.step(parameter, gradient, rate, **self.memory[key])
+            self.step(parameter, gradient, *numbers, **self.memory[key])
+
+    def next_numbers(self, tick: int) -> tuple[float, ...]:
+        """The numbers of the next update, for `step`; they change from update to update."""
+        return self.numbers(self.learning_rate * self.factor * self.schedule(tick), self.updates + 1)
+
+    def numbers(self, rate: float, update: int) -> tuple[float, ...]:
+        """What `step` needs in the update of this number, from 1, at this rate: the rate itself, unless a subclass
+        needs more."""
+        return (rate,)
 
     def step(self, parameter: Array, gradient: Array, rate: float, **memory: Array) -> None:
         """Update one parameter in place. memory: the arrays named in `remembered`, of the parameter's shape."""
@@ -137,26 +150,18 @@ class Adam(Optimizer):
         if not (0 <= beta1 < 1 and 0 <= beta2 < 1 and epsilon > 0):
             raise InputError(f"Adam needs beta1 and beta2 in [0, 1) and epsilon > 0, not {beta1}, {beta2}, {epsilon}")
         self.beta1, self.beta2, self.epsilon, self.nesterov = beta1, beta2, epsilon, nesterov
+        self.fixed = beta1, beta2, epsilon
 
-    def step(self, parameter: Array, gradient: Array, rate: float, **memory: Array) -> None:
-        bias = 1 - self.beta1**self.updates
-        mean = 1.0, 0.0  # m̂ / m and m̂ / g
+    def numbers(self, rate: float, update: int) -> tuple[float, ...]:
+        """The rate, and the factors of v, m and g (see `adam_step`)."""
+        bias, correction = 1 - self.beta1**update, 1 / (1 - self.beta2**update)
         if self.nesterov:
-            mean = self.beta1 / (1 - self.beta1 ** (self.updates + 1)), (1 - self.beta1) / bias
-        else:
-            rate /= bias
-        correction = 1 / (1 - self.beta2**self.updates)
-        betas = self.beta1, self.beta2
-        adam_step(
-            parameter,
-            gradient,
-            **memory,
-            betas=betas,
-            mean=mean,
-            correction=correction,
-            epsilon=self.epsilon,
-            rate=rate,
-        )
+            mean = self.beta1 / (1 - self.beta1 ** (update + 1)), (1 - self.beta1) / bias
+            return rate, correction, *mean
+        return rate / bias, correction, 1.0, 0.0
+
+    def step(self, parameter: Array, gradient: Array, *numbers: Any, **memory: Array) -> None:
+        adam_step(parameter, gradient, memory["first"], memory["second"], self.fixed, *numbers)
 
 
 @fused(kernels.adam_step)
@@ -165,25 +170,29 @@ def adam_step(
     gradient: Array,
     first: Array,
     second: Array,
-    betas: tuple[float, float],
-    mean: tuple[float, float],
-    correction: float,
-    epsilon: float,
+    fixed: tuple[float, float, float],
     rate: float,
+    correction: float,
+    of_first: float,
+    of_gradient: float,
 ) -> None:
-    """Take one step of `Adam`, in place: θ ← θ - rate · (mean[0] m + mean[1] g) / (√(correction · v) + ε)."""
-    first *= betas[0]
-    first += multiply(gradient, 1 - betas[0])
-    second *= betas[1]
+    """Take one step of `Adam`, in place: θ ← θ - rate · (of_first m + of_gradient g) / (√(correction v) + ε).
+
+    fixed: β₁, β₂ and ε.
+    """
+    beta1, beta2, epsilon = fixed
+    first *= beta1
+    first += multiply(gradient, 1 - beta1)
+    second *= beta2
     squares = multiply(gradient, gradient)
-    squares *= 1 - betas[1]
+    squares *= 1 - beta2
     second += squares
     deviation = sqrt(multiply(second, correction))
     deviation += epsilon
     direction = first
-    if mean[1]:
-        direction = multiply(first, mean[0])
-        direction += multiply(gradient, mean[1])
+    if of_gradient:
+        direction = multiply(first, of_first)
+        direction += multiply(gradient, of_gradient)
     change = divide(direction, deviation)
     change *= rate
     parameter -= change

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy
-
 from sideways.backend.arrays import Array, Shape, empty, to_device
 from sideways.backend.fused import Kernel
 
@@ -269,7 +267,7 @@ _dropout_mask = Kernel(
 )
 
 
-def dropout_mask(x: Array, keys: numpy.ndarray, rate: float) -> Array:
+def dropout_mask(x: Array, keys: Array, rate: float) -> Array:
     """See `layers/dropout.py`."""
     return _dropout_mask(to_device(keys), x.size // len(x), rate, 1 / (1 - rate), empty(x))
 
@@ -320,7 +318,7 @@ def sgd_step(
 
 _adam = Kernel(
     "adam",
-    "T gradient, T beta1, T rest1, T beta2, T rest2, T correction, T epsilon, T of_first, T of_gradient, T rate",
+    "T gradient, T beta1, T rest1, T beta2, T rest2, T epsilon, T rate, T correction, T of_first, T of_gradient",
     "T first, T second, T parameter",
     """
     first = first * beta1 + gradient * rest1;
@@ -337,12 +335,13 @@ def adam_step(
     gradient: Array,
     first: Array,
     second: Array,
-    betas: tuple[float, float],
-    mean: tuple[float, float],
-    correction: float,
-    epsilon: float,
+    fixed: tuple[float, float, float],
     rate: float,
+    correction: float,
+    of_first: float,
+    of_gradient: float,
 ) -> None:
     """See `optimizers.py`."""
-    beta1, beta2 = betas
-    _adam(gradient, beta1, 1 - beta1, beta2, 1 - beta2, correction, epsilon, *mean, rate, first, second, parameter)
+    beta1, beta2, epsilon = fixed
+    constants = beta1, 1 - beta1, beta2, 1 - beta2, epsilon
+    _adam(gradient, *constants, rate, correction, of_first, of_gradient, first, second, parameter)

@@ -11,11 +11,14 @@ over replicas and the loop that fetches frames ahead call this module.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from sideways.backend.arrays import Array, compute_stream, cuda, on_device
+import numpy
+
+from sideways.backend.arrays import Array, Shape, compute_stream, cuda, on_device, pinned, synchronise
 
 
 def mark() -> Any:
@@ -43,6 +46,58 @@ def wait_for(event: Any) -> None:
 def _side_stream() -> Any:
     """A stream that runs independently of the compute stream (a blocking one would wait for it); None for NumPy."""
     return cuda().Stream(non_blocking=True) if on_device() else None
+
+
+def use_own_stream() -> None:
+    """Compute in a stream of one's own from now on, since work in CuPy's first stream cannot be recorded."""
+    synchronise()
+    cuda().Stream(non_blocking=True).use()
+
+
+class Graph:
+    """Work for the device that is recorded once, and then given to the device as a whole, as often as one likes.
+
+    What the recorded work allocates keeps its place for the life of the graph: it comes from a pool of its own.
+    """
+
+    def __init__(self) -> None:
+        self.pool = cuda().MemoryPool()
+
+    @contextlib.contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Record all work of the compute stream in the block, instead of doing it."""
+        stream = compute_stream()
+        with cuda().using_allocator(self.pool.malloc):
+            stream.begin_capture()
+            try:
+                yield
+            finally:
+                self.graph = stream.end_capture()
+
+    def launch(self) -> None:
+        """Do the recorded work, after all work that is queued so far."""
+        self.graph.launch(compute_stream())
+
+
+class Staging:
+    """Pinned memory for uploads, used again when its copy is complete; the host never waits for a copy."""
+
+    def __init__(self) -> None:
+        self.busy: list[tuple[Any, numpy.ndarray]] = []
+
+    def free(self, shape: Shape, dtype: Any) -> numpy.ndarray:
+        """Pinned memory that no copy reads. If the host is ahead of the device there is none, and more is taken."""
+        for index, (event, staged) in enumerate(self.busy):
+            if staged.shape == shape and staged.dtype == dtype and happened(event):
+                return self.busy.pop(index)[1]
+        return pinned(shape, dtype)
+
+    def upload(self, values: numpy.ndarray, into: Array) -> None:
+        """Copy host values into a device array, in the order of the compute stream."""
+        staged = self.free(values.shape, values.dtype)
+        staged[...] = values
+        into.set(staged, stream=compute_stream())
+        self.busy.append((mark(), staged))
 
 
 class Uploads:

@@ -28,6 +28,7 @@ class Dropout(Layer):
         self.rate = rate
         self.key = 0
         self.position = (0, 0)  # tick, index of the batch's first sample
+        self.keys_on_device: Array | None = None  # while a CUDA graph is recorded: where the keys of each tick lie
 
     def initialise(self, rng: numpy.random.Generator, dtype: str) -> None:
         self.key = int(rng.integers(2**62))  # layers draw in their order from an rng seeded by (seed, unit)
@@ -38,10 +39,14 @@ class Dropout(Layer):
     def forward(self, x: Array, train: bool = True) -> tuple[Array, Any]:
         if not train or self.rate == 0:
             return x, None
-        tick, first = self.position
-        keys = [stable_hash(self.key, tick, first + n) for n in range(len(x))]
-        mask = dropout_mask(x, numpy.array(keys, numpy.uint64), self.rate)
+        keys = self.keys(len(x)) if self.keys_on_device is None else self.keys_on_device
+        mask = dropout_mask(x, keys, self.rate)
         return multiply(x, mask), mask
+
+    def keys(self, samples: int) -> numpy.ndarray:
+        """The keys of the random numbers of each sample of a batch: (N,), of uint64."""
+        tick, first = self.position
+        return numpy.array([stable_hash(self.key, tick, first + n) for n in range(samples)], numpy.uint64)
 
     def backward(self, dy: Array, saved: Any) -> tuple[Array, ParameterGradients]:
         mask = saved
@@ -52,7 +57,7 @@ class Dropout(Layer):
 
 
 @fused(kernels.dropout_mask)
-def dropout_mask(x: Array, keys: numpy.ndarray, rate: float) -> Array:
+def dropout_mask(x: Array, keys: Array, rate: float) -> Array:
     """m / (1 - p) of x's shape. keys: of the random numbers of each sample (N,)."""
     mask = empty(x)
     for sample, drawn, key in zip(x, mask, keys, strict=True):

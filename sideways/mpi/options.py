@@ -92,6 +92,8 @@ def config_of_ranks(options: argparse.Namespace) -> Config:
         raise InputError(
             f"rules {' and '.join(TICKING)} run over several ranks, not {config.rule!r}; sideways train runs it"
         )
+    if config.cuda_graph:
+        raise InputError("--cuda-graph holds the units of one process: leave it out under mpirun")
     if config.cosine_every and config.task == "stream":
         raise InputError("--cosine-every needs each clip twice; over several ranks a live stream passes only once")
     if not 0 <= options.emulate_ms < float("inf"):

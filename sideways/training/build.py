@@ -14,6 +14,7 @@ from sideways.models import build_model
 from sideways.network import Network
 from sideways.optimizers import SGD, Adam, Optimizer
 from sideways.rules import BPTT, Backprop, Delayed, Sideways
+from sideways.rules.graphed import GraphedSideways
 from sideways.rules.noisy import NoisyBackprop
 from sideways.training.config import Config
 from sideways.training.parameters import start_from
@@ -80,6 +81,8 @@ def build_rule(
             f"cosine_every compares pseudo-gradients, which rule {config.rule!r} does not make: choose 'sideways' or "
             "'delayed', or leave out cosine_every"
         )
+    if config.cuda_graph:
+        rules = {**rules, "sideways": GraphedSideways}
     return make_rule(config, network, build_optimizer(config, config.clips * task.length), rules, **more)
 
 

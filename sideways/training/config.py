@@ -35,6 +35,7 @@ class Config:
     init: a file of `sideways export` with the parameters to start from; a top of another shape starts afresh.
     cosine_every: clips between measurements of each unit's cosine to the exact gradient (0: never).
     rates: unit → factor on its learning rate (0 freezes it).
+    cuda_graph: give the ticks to the GPU as CUDA graphs (see `GraphedSideways`).
     precision: of products on a GPU, `"float32"` or `"tf32"` (see `use_backend`).
     """
 
@@ -61,6 +62,7 @@ class Config:
     dtype: str = "float32"
     backend: str = default_backend()
     precision: str = "float32"
+    cuda_graph: bool = False
     threads: int = 1
     summary: str = ""
     model_options: dict[str, Any] = field(default_factory=dict)
@@ -91,6 +93,10 @@ class Config:
             raise InputError(f"unknown precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}")
         if self.precision == "tf32" and (self.backend == "numpy" or self.dtype != "float32"):
             raise InputError(f"precision 'tf32' rounds float32 on a GPU; backend {self.backend}, dtype {self.dtype}")
+        if self.cuda_graph and self.backend == "numpy":
+            raise InputError("cuda_graph needs a GPU: --backend cupy")
+        if self.cuda_graph and self.rule != "sideways":
+            raise InputError(f"cuda_graph goes with rule 'sideways', not {self.rule!r}")
         if self.seed < 0:
             raise InputError(f"seed must be a whole number of at least 0, not {self.seed!r}")
 
@@ -109,9 +115,9 @@ class Config:
         return cls(**tables)
 
     def on(self, backend: str) -> Config:
-        """The same settings on another backend: NumPy computes in full precision."""
-        precision = "float32" if backend == "numpy" else self.precision
-        return dataclasses.replace(self, backend=backend, precision=precision)
+        """The same settings on another backend, for NumPy without those of a GPU."""
+        of_gpu: dict[str, Any] = {"precision": "float32", "cuda_graph": False} if backend == "numpy" else {}
+        return dataclasses.replace(self, backend=backend, **of_gpu)
 
     def to_tables(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -34,6 +34,7 @@ SETTINGS = {  # settings of a recipe that an option of the same name changes →
     "dtype": (str, "float32 or float64"),
     "backend": (str, f"{' or '.join(BACKENDS)}"),
     "precision": (str, "of products on a GPU: float32 (default) or tf32, which rounds their factors to 10 digits"),
+    "cuda_graph": (bool, "give the ticks to the GPU as CUDA graphs; for rule sideways, in one process"),
     "threads": (int, "BLAS threads; 1 repeats bit for bit on any machine of the same type"),
     "horizon": (int, "predict the frame this many ticks ahead instead of the class"),
     "init": (str, "start from the parameters in this file of `sideways export`"),
@@ -54,6 +55,9 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         f"with --data {FOR_VIDEOS}, with --data stream:… {FOR_STREAMS})",
     )
     for name, (kind, words) in SETTINGS.items():
+        if kind is bool:
+            parser.add_argument(f"--{name.replace('_', '-')}", action="store_const", const=True, help=words)
+            continue
         reader = whole_number if kind is int else kind
         parser.add_argument(f"--{name.replace('_', '-')}", type=reader, help=words, metavar=kind.__name__.upper())
     parser.add_argument(

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy
 
-from sideways.backend import Array, Shape, buffer, on_device, pinned
-from sideways.backend.streams import Uploads, happened, hold_until, mark
+from sideways.backend import Array, Shape, buffer, on_device
+from sideways.backend.streams import Staging, Uploads, hold_until, mark
 from sideways.data.task import Frames
 from sideways.rules import Rule
 from sideways.rules.inputs import check_frame
@@ -64,24 +64,24 @@ class Prefetch:
 
     def _upload(self, ring: Ring, values: numpy.ndarray, dtype: Any) -> tuple[Array, Any]:
         """Start an upload. Returns (the device array, the event that happens when the upload is complete)."""
-        array, staged = ring.next_buffer(values.shape, dtype), ring.staging(values.shape, dtype)
+        array, staged = ring.next_buffer(values.shape, dtype), ring.staging.free(values.shape, dtype)
         staged[...] = values
         event = self.uploads.start(staged, array, self.last_tick)  # after the last reader of the buffer
-        ring.busy.append((event, staged))
+        ring.staging.busy.append((event, staged))
         return array, event
 
 
 class Ring:
-    """Device arrays that are written in turn, and pinned memory, which is used again when its copy is complete.
+    """Device arrays that are written in turn, and pinned memory for them.
 
-    The host never waits for a copy: if it is ahead of the device it takes more pinned memory, at most one array per
-    tick of a clip, since the host waits for the losses at the end of a clip.
+    There is at most one array in pinned memory per tick of a clip, since the host waits for the losses at the end of a
+    clip.
     """
 
     def __init__(self, size: int):
         self.size, self.turn = size, 0
         self.buffers: dict[tuple[int, Shape, str], Array] = {}
-        self.busy: list[tuple[Any, numpy.ndarray]] = []
+        self.staging = Staging()
 
     def next_buffer(self, shape: Shape, dtype: Any) -> Array:
         self.turn = (self.turn + 1) % self.size
@@ -89,9 +89,3 @@ class Ring:
         if key not in self.buffers:
             self.buffers[key] = buffer(shape, dtype)
         return self.buffers[key]
-
-    def staging(self, shape: Shape, dtype: Any) -> numpy.ndarray:
-        for index, (event, staged) in enumerate(self.busy):
-            if staged.shape == shape and staged.dtype == dtype and happened(event):
-                return self.busy.pop(index)[1]
-        return pinned(shape, dtype)

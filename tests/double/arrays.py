@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 import types
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy
@@ -106,6 +107,8 @@ class ndarray:  # noqa: N801
         memory = pinned_memory(arr)
         if memory is None:
             raise Hazard("an upload from memory that is not pinned makes the host wait")
+        if clock.graph is not None:
+            raise Hazard("an upload while a graph is captured")
         if memory.busy == "received":
             raise Hazard("an upload of a message that MPI is still receiving")
         clock.counts.update(upload=1, upload_bytes=self.nbytes)
@@ -140,7 +143,7 @@ class ndarray:  # noqa: N801
         if any(other.dtype == bool for other in others):
             clock.current.synchronize()  # the host must know how many elements are chosen
             clock.counts["download"] += 1
-        return result(self._values[where], [self, *others])
+        return result(self._values[where], [self, *others], compute=lambda: self._values[where])
 
     def __setitem__(self, index: Any, value: Any) -> None:
         where, others = unwrapped(index)
@@ -149,7 +152,7 @@ class ndarray:  # noqa: N801
             if other.dtype.kind in "iu":
                 _check_distinct(self._values, where)
         clock.work("an assignment", [m._memory for m in (*others, *of_value)], [self._memory])
-        self._values[where] = value
+        clock.do(partial(self._values.__setitem__, where, value), even_if_only_counted=True)  # such as class indices
 
     def __iter__(self) -> Any:
         return (self[i] for i in range(len(self)))
@@ -158,7 +161,8 @@ class ndarray:  # noqa: N801
 
     def reshape(self, *shape: Any, **options: Any) -> ndarray:
         check(real.ndarray, "reshape", (self, *shape), options)
-        return result(self._values.reshape(*shape, **options), [self])
+        reshaped = partial(self._values.reshape, *shape, **options)
+        return result(reshaped(), [self], compute=reshaped)
 
     def transpose(self, *axes: Any) -> ndarray:
         return result(self._values.transpose(*axes), [self])
@@ -169,10 +173,10 @@ class ndarray:  # noqa: N801
         if not isinstance(value, Scalar):
             raise TypeError(f"Unsupported type {type(value)}")
         clock.work("fill", writes=[self._memory])
-        self._values.fill(value)
+        clock.do(partial(self._values.fill, value))
 
     def copy(self, order: str = "C") -> ndarray:
-        return result(self._values.copy(order), [self])
+        return result(self._values.copy(order), [self], compute=lambda: self._values.copy(order))
 
     def __copy__(self) -> ndarray:
         return self.copy()
@@ -222,16 +226,21 @@ def call(name: str, function: Callable[..., Any], arguments: tuple[Any, ...], op
     arrays += [array for _, of_option in unwrapped_options.values() for array in of_option]
     options = {key: value for key, (value, _) in unwrapped_options.items()}
     if out is None:
-        return result(function(*values, **options), arrays, name, fresh=isinstance(function, numpy.ufunc))
+        compute = partial(function, *values, **options)
+        return result(compute(), arrays, name, isinstance(function, numpy.ufunc), compute)
     if not isinstance(out, ndarray):
         raise TypeError(f"out must be a cupy.ndarray, not {type(out)}")
     if name == "matmul":
         _count_hidden_copies(arrays)
-        values = tuple(map(_rounded, values)) if clock.compute_type == "TF32" else values
+        if clock.compute_type == "TF32":
+            function = _product_in_tf32
     clock.work(name, [array._memory for array in arrays], [out._memory])
-    if clock.computes:
-        function(*values, out=out._values, **options)
+    clock.do(partial(function, *values, out=out._values, **options))
     return out
+
+
+def _product_in_tf32(x: numpy.ndarray, y: numpy.ndarray, **options: Any) -> numpy.ndarray:
+    return numpy.matmul(_rounded(x), _rounded(y), **options)
 
 
 def _rounded(values: numpy.ndarray) -> numpy.ndarray:
@@ -249,11 +258,21 @@ def _count_hidden_copies(arrays: list[ndarray]) -> None:
             clock.work("a hidden copy", [array._memory])
 
 
-def result(made: Any, arrays: list[ndarray], name: str = "an operation", fresh: bool = False) -> Any:
+def result(
+    made: Any,
+    arrays: list[ndarray],
+    name: str = "an operation",
+    fresh: bool = False,
+    compute: Callable[[], Any] | None = None,
+) -> Any:
     """Wrap a result of NumPy: as a view of one of these device arrays, or as new memory that is written now.
+
+    compute: makes the result again, when a graph that is captured is launched.
 
     CuPy's elementwise functions make C-contiguous arrays, whatever the layout of their inputs.
     """
+    if clock.graph is not None and isinstance(made, tuple | list):
+        raise NotImplementedError("a captured operation with several results")
     if isinstance(made, tuple | list):
         return type(made)(result(part, arrays, name, fresh) for part in made)
     values = numpy.asarray(made)
@@ -265,6 +284,11 @@ def result(made: Any, arrays: list[ndarray], name: str = "an operation", fresh: 
         values = base = numpy.ascontiguousarray(values)
     memory = Memory(base)
     clock.work(name, [array._memory for array in arrays], [memory])
+    if clock.graph is not None:
+        if compute is None:
+            raise NotImplementedError(f"{name} while a graph is captured")
+        values[...] = poison(values)
+        clock.do(lambda: values.__setitem__(..., compute()))
     return ndarray(values, memory)
 
 
@@ -280,6 +304,8 @@ def new(values: numpy.ndarray) -> ndarray:
     """A device array of these values, which is written by work queued now."""
     memory = Memory(values)
     clock.work("a new array", writes=[memory])
+    if clock.graph is not None:
+        clock.do(partial(values.__setitem__, ..., values.copy()))
     return ndarray(values, memory)
 
 

@@ -16,6 +16,7 @@ import contextlib
 import os
 import weakref
 from collections import Counter
+from collections.abc import Callable
 
 import numpy
 
@@ -140,6 +141,15 @@ class Stream:
     def ptr(self) -> int:
         return self.number
 
+    def begin_capture(self, mode: int | None = None) -> None:
+        if self.number == 0:
+            raise Hazard("work in the null stream cannot be captured")
+        clock.graph = Graph()
+
+    def end_capture(self) -> Graph:
+        graph, clock.graph = clock.graph, None
+        return graph
+
     def record(self, event: Event | None = None) -> Event:
         event = Event() if event is None else event
         event.stands_for = self.known | {self.number: self.count}
@@ -163,6 +173,26 @@ class Stream:
 
     def __exit__(self, *error: object) -> None:
         self._outer.pop().use()
+
+
+class Graph:
+    """`cupy.cuda.Graph`: the work of the current stream while it was captured."""
+
+    def __init__(self) -> None:
+        self.works: list[tuple[str, list[Memory], list[Memory]]] = []
+        self.actions: list[Callable[[], None]] = []
+
+    def launch(self, stream: Stream | None = None) -> None:
+        """Do the work, once, in the order in which it was captured. For the host it is one operation."""
+        journal, clock.journal = clock.journal, None
+        with clock.current if stream is None else stream as stream:
+            for name, reads, writes in self.works:
+                clock.work(name, reads, writes)
+        for action in self.actions:
+            action()
+        if journal is not None:
+            journal.append(("a graph", stream, stream.count, stream.known | {}))
+        clock.journal = journal
 
 
 class Event:
@@ -193,6 +223,7 @@ class Clock:
         self.host: Known = {}
         self.copies: list[Copy] = []
         self.counts: Counter[str] = Counter()
+        self.graph: Graph | None = None  # that is captured
         self.compute_type = "TF32" if os.environ.get("CUPY_TF32") == "1" else "DEFAULT"  # of products in float32
         self.computes = True  # False: work that fills a given array is only counted, and leaves the array as it is
         self.advances = True  # False: work is done only when somebody waits for it
@@ -212,6 +243,9 @@ class Clock:
         """Queue a piece of work in the current stream, or refuse it."""
         if self.broken:
             raise Hazard(self.broken.pop(0))
+        if self.graph is not None:
+            self.graph.works.append((name, list(reads), list(writes)))
+            return self.current
         stream = self.current
         stream.count += 1
         if stream.blocking:  # the null stream waits for all blocking streams, and they for it
@@ -235,8 +269,17 @@ class Clock:
             self.journal.append((name, stream, stream.count, stream.known | {}))
         return stream
 
+    def do(self, action: Callable[[], None], even_if_only_counted: bool = False) -> None:
+        """Compute the values of a piece of work: now, or whenever the graph that is captured is launched."""
+        if self.graph is not None:
+            self.graph.actions.append(action)
+        elif self.computes or even_if_only_counted:
+            action()
+
     def host_learns(self, known: Known) -> None:
         """Note that the host has waited for this work, and complete the copies in it."""
+        if self.graph is not None:
+            raise Hazard("the host waits for the device while a graph is captured")
         learn(self.host, known)
         done = [copy for copy in self.copies if self.host.get(copy.stream, 0) >= copy.count]
         self.copies = [copy for copy in self.copies if copy not in done]

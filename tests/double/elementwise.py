@@ -8,10 +8,12 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import math
 import os
 import re
 import subprocess
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,17 +99,18 @@ class ElementwiseKernel:
         given = dict(zip(parameters, arguments, strict=True))
         dtype = self._dtype(given)
         shape = numpy.broadcast_shapes(*[a.shape for p, a in given.items() if not p.raw and isinstance(a, ndarray)])
-        values = [self._values(p, a, dtype, shape) for p, a in given.items()] if clock.computes else []
         out = arguments[len(self.inputs) :]
         reads = [a._memory for a in arguments[: len(self.inputs)] if isinstance(a, ndarray)]
         raw = [a._memory for p, a in given.items() if p.raw]
         if any(array._memory is memory for array in out for memory in raw):
             raise Hazard(f"{self.name} writes into an array that its other threads read")
         clock.work(self.name, reads, [array._memory for array in out])
-        if not clock.computes:
-            return
+        clock.do(partial(self._run, given, dtype, shape))
+
+    def _run(self, given: dict[Parameter, Any], dtype: str, shape: tuple[int, ...]) -> None:
+        values = [self._values(p, a, dtype, shape) for p, a in given.items()]
         pointers = [ctypes.c_void_p(array.ctypes.data) for array in values]
-        compiled(source(self.inputs, self.outputs, self.code, dtype))(ctypes.c_ssize_t(out[0].size), *pointers)
+        compiled(source(self.inputs, self.outputs, self.code, dtype))(ctypes.c_ssize_t(math.prod(shape)), *pointers)
 
     def _dtype(self, given: dict[Parameter, Any]) -> str:
         found = {a.dtype.name for p, a in given.items() if p.dtype == "T" and isinstance(a, ndarray)}

@@ -6,6 +6,7 @@ import contextlib
 import os
 import types
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy
@@ -53,6 +54,8 @@ def _transfer(name: str) -> Callable[..., ndarray]:
         made = numpy.array(function(source, *others, **options))
         if made.dtype.kind not in "biufc":
             raise ValueError(f"Unsupported dtype {made.dtype}")
+        if clock.graph is not None:
+            raise Hazard("an upload while a graph is captured would keep the values of now")
         clock.counts.update(upload=1, upload_bytes=made.nbytes)
         return new(made)
 
@@ -69,7 +72,7 @@ def _copyto(*arguments: Any, **options: Any) -> None:
     values, (into, *arrays) = unwrapped(arguments)
     option_values, of_options = unwrapped(list(options.values()))
     clock.work("copyto", [array._memory for array in (*arrays, *of_options)], [into._memory])
-    numpy.copyto(*values, **dict(zip(options, option_values, strict=True)))
+    clock.do(partial(numpy.copyto, *values, **dict(zip(options, option_values, strict=True))))
 
 
 def _asnumpy(*arguments: Any, **options: Any) -> numpy.ndarray:

@@ -113,7 +113,7 @@ def test_kernels_of_optimizers(seed, dtype, shape, nesterov):
     assert all(map(np.array_equal, expected, after))
     arrays = [parameter, gradient, velocity, velocity**2]
     mean = (0.9, 0.2) if nesterov else (1.0, 0.0)
-    check(optimizers.adam_step, arrays, (0.9, 0.999), mean, 1.5, 1e-8, 0.01, written=[0, 2, 3])
+    check(optimizers.adam_step, arrays, (0.9, 0.999, 1e-8), 0.01, 1.5, *mean, written=[0, 2, 3])
 
 
 def test_every_kernel_is_compared_here():

@@ -1,0 +1,199 @@
+"""Sideways as a CUDA graph: a tick is recorded once, and given to the device as a whole from then on.
+
+    tick     2D-1      2D        2D+1      2D+2                  D: the depth. Before 2D-1 the network fills.
+    device   record,   record,   launch    launch    …           Messages are written and read in turn in two sets of
+             launch    launch    even      odd                   places, so that there are two graphs.
+
+The host works out nothing in such a tick but the numbers that change: learning rates and the keys of Dropout's masks.
+They lie in device arrays, which the graphs read. A reader of the learning rule can skip this file.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy
+
+from sideways.backend import Array, Shape, buffer, copied, on_device
+from sideways.backend.streams import Graph, Staging, use_own_stream
+from sideways.errors import InputError
+from sideways.layers.base import Layer, Sequential
+from sideways.layers.dropout import Dropout
+from sideways.layers.shortcut import Shortcut
+from sideways.network import Network
+from sideways.network.schedule import Edge
+from sideways.rules.mailbox import Mailbox
+from sideways.rules.rule import Tick, do_nothing
+from sideways.rules.sideways import Sideways
+
+
+class GraphedSideways(Sideways):
+    """Sideways on a GPU, with the ticks after the first 2D-1 of a clip or stream given to the device as graphs.
+
+    The results are those of `Sideways`; but `tick` returns no gradients, which the next tick but one writes over.
+    network, loss, optimizer and options: as for `Sideways`. Raises `InputError` without a GPU, for `update_every` above
+    1 (`"clip"` is possible), and for a mailbox of one's own: all units live in this process.
+    """
+
+    def __init__(self, network: Network, *arguments: Any, **options: Any):
+        if not on_device():
+            raise InputError("a CUDA graph needs a GPU: --backend cupy")
+        if options.get("mailbox") or options.get("units"):
+            raise InputError("a CUDA graph holds the units of one process: run it without mpirun")
+        if options.get("update_every", 1) not in (1, "clip"):
+            raise InputError("a CUDA graph is the same in every second tick: update_every must be 1 or 'clip'")
+        use_own_stream()
+        self.places = Places(network)
+        options["mailbox"] = self.places
+        super().__init__(network, *arguments, **options)
+        self.graphs: dict[tuple[int, Shape], Recorded] = {}
+        self.recording = False
+        self.inputs: dict[Shape, tuple[Array, Array]] = {}  # shape of a frame → places of the frame and of the target
+        self.numbers = Numbers(self)
+
+    def tick(self, frame: Any, target: Any, meanwhile: Callable[[], None] = do_nothing) -> Tick:
+        if self.clock < 2 * self.network.depth - 1:
+            return super().tick(frame, target, meanwhile)
+        t, frame = self.clock, self.take(frame, target)
+        assert frame is not None
+        if frame.shape not in self.inputs:
+            self.inputs[frame.shape] = copied(frame), copied(self.targets[0])
+        frame_place, target_place = self.inputs[frame.shape]
+        frame_place[...], target_place[...] = frame, self.targets[0]
+        self.numbers.refresh()
+        key = (t % 2, frame.shape)
+        if key not in self.graphs:
+            self.graphs[key] = self._record(frame.shape)
+        else:
+            self.graphs[key].counted(self)
+            self.places.filled(t)
+            self.end_tick()
+        recorded = self.graphs[key]
+        recorded.graph.launch()
+        meanwhile()
+        return Tick(copied(recorded.tick.loss), copied(recorded.tick.output), {})
+
+    def _record(self, shape: Shape) -> Recorded:
+        """Record this tick; the host's part of it is done, the device's not."""
+        before, targets = self._counts(), self.targets
+        frame, target = self.inputs[shape]
+        self.recording, self.targets = True, deque([target])
+        self.numbers.use(True)
+        graph = Graph()
+        try:
+            with graph.recorded():
+                tick = super().tick(frame, target)
+        finally:
+            self.recording, self.targets = False, targets
+            self.numbers.use(False)
+        changes = {key: count - before.get(key, 0) for key, count in self._counts().items()}
+        return Recorded(graph, tick, changes)
+
+    def _counts(self) -> dict[tuple[str, str], int]:
+        updates = {("updates", name): optimizer.updates for name, optimizer in self.optimizers.items()}
+        return updates | {("count", name): count for name, count in self.counts.items()}
+
+    def take(self, frame: Any, target: Any) -> Array | None:
+        return frame if self.recording else super().take(frame, target)
+
+    def reset(self) -> None:
+        """Reset as Sideways does; after an interrupted tick, forget the graphs too."""
+        if not self.is_whole:
+            self.graphs.clear()
+        super().reset()
+
+
+class Recorded(NamedTuple):
+    """A recorded tick: its graph, its results on the device, and what it adds to the host's counts."""
+
+    graph: Graph
+    tick: Tick
+    changes: dict[tuple[str, str], int]
+
+    def counted(self, rule: Sideways) -> None:
+        """Count what the tick does, as the host does when it runs the tick itself."""
+        for (kind, name), change in self.changes.items():
+            if kind == "updates":
+                rule.optimizers[name].updates += change
+            else:
+                rule.counts[name] += change
+
+
+class Places(Mailbox):
+    """A mailbox that copies each message into one of two places of its edge, which even and odd ticks fill in turn."""
+
+    def __init__(self, network: Network):
+        self.arrays: dict[tuple[str, str, int], Array] = {}
+        self.edges: list[Edge] = [e for j, i in network.edges for e in ((j, i), (i, j))]
+        super().__init__(network.timetable)
+
+    def send(self, sender: str, receiver: str, message: Array, s: int) -> None:
+        super().send(sender, receiver, self._in_place(sender, receiver, message, s), s)
+
+    def _in_place(self, sender: str, receiver: str, message: Array, s: int) -> Array:
+        key = (sender, receiver, s % 2)
+        if key not in self.arrays or self.arrays[key].shape != message.shape:
+            self.arrays[key] = buffer(message.shape, message.dtype)
+        self.arrays[key][...] = message
+        return self.arrays[key]
+
+    def filled(self, tick: int) -> None:
+        """Note that a graph has read all messages, and filled the places of this tick."""
+        self.tick = tick
+        self._messages = {(*edge, tick): self.arrays[(*edge, tick % 2)] for edge in self.edges}
+
+    def restore(self, receiver: str, messages: dict[tuple[str, int], Array]) -> None:
+        placed = {(sender, s): self._in_place(sender, receiver, m, s) for (sender, s), m in messages.items()}
+        super().restore(receiver, placed)
+
+    def for_evaluation(self) -> Mailbox:
+        return Mailbox(self.timetable)
+
+
+class Numbers:
+    """The numbers of a tick that change from tick to tick, on the host and in the device arrays that graphs read."""
+
+    def __init__(self, rule: Sideways):
+        self.rule, self.staging = rule, Staging()
+        self.optimizers = [optimizer for optimizer in rule.optimizers.values() if optimizer.factor]
+        chains = [chain for unit in rule.units for chain in (unit.body, *unit.adapters.values())]
+        self.dropouts = [layer for chain in chains for layer in _within(chain) if isinstance(layer, Dropout)]
+        self.rates: Array | None = None  # (optimizers, their numbers)
+        self.keys: Array | None = None  # (Dropout layers, samples)
+
+    def refresh(self) -> None:
+        """Bring the numbers of this tick to the device, after all work that is queued so far."""
+        rule = self.rule
+        if self.optimizers and rule.update_every == 1:
+            rows = [optimizer.next_numbers(rule.ticks) for optimizer in self.optimizers]
+            self.rates = self._uploaded(self.rates, numpy.array(rows, rule.network.dtype))
+        if self.dropouts:
+            for unit in rule.units:
+                unit.set_position(rule.ticks, rule.first_sample)
+            assert rule.batch is not None
+            keys = [layer.keys(rule.batch) for layer in self.dropouts]
+            self.keys = self._uploaded(self.keys, numpy.array(keys, numpy.uint64))
+
+    def _uploaded(self, place: Array | None, values: numpy.ndarray) -> Array:
+        if place is None or place.shape != values.shape:
+            place = buffer(values.shape, values.dtype)
+        self.staging.upload(values, place)
+        return place
+
+    def use(self, on: bool) -> None:
+        """Make optimizers and Dropout read the device's numbers, or the host's again."""
+        for number, optimizer in enumerate(self.optimizers):
+            optimizer.numbers_on_device = self.rates[number] if on and self.rates is not None else None
+        for number, layer in enumerate(self.dropouts):
+            layer.keys_on_device = self.keys[number] if on and self.keys is not None else None
+
+
+def _within(layer: Layer) -> Iterator[Layer]:
+    """The layer, and all layers inside it."""
+    yield layer
+    for inner in layer.layers if isinstance(layer, Sequential) else ():
+        yield from _within(inner)
+    if isinstance(layer, Shortcut):
+        yield from _within(layer.projection)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy
@@ -92,9 +92,9 @@ class Staging:
                 return self.busy.pop(index)[1]
         return pinned(shape, dtype)
 
-    def upload(self, values: numpy.ndarray, into: Array) -> None:
-        """Copy host values into a device array, in the order of the compute stream."""
-        staged = self.free(values.shape, values.dtype)
+    def upload(self, values: Sequence[Any], into: Array) -> None:
+        """Copy numbers of the host into a device array of their shape, in the order of the compute stream."""
+        staged = self.free(into.shape, into.dtype)
         staged[...] = values
         into.set(staged, stream=compute_stream())
         self.busy.append((mark(), staged))

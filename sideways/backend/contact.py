@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy
 
-from sideways.backend.arrays import Array, compute_stream, cuda, device_id, namespace, use_backend
+from sideways.backend.arrays import Array, compute_stream, cuda, device_id, device_library, use_backend
 
 Operation = Callable[[Any, Any, Any, Any], Any]  # library, x (8, 6, 6, 4), y (8, 6, 6, 4), w (36, 5, 4) → array
 
@@ -44,16 +44,15 @@ def libraries() -> list[str]:
         properties = runtime.getDeviceProperties(number)
         architecture = f"sm_{properties['major']}{properties['minor']}"
         lines.append(f"GPU {number}: {properties['name'].decode()}, {architecture}")
-    compiler = importlib.import_module("cupy.cuda.nvrtc").getVersion()
-    importlib.import_module("cupy_backends.cuda.libs.cublas")
-    importlib.import_module("cupy.cuda.device").get_cublas_handle()
+    compiler = cuda().nvrtc.getVersion()
+    cuda().device.get_cublas_handle()
     return [*lines, f"NVRTC {'.'.join(map(str, compiler))} and cuBLAS are there; GPU {device_id()} computes"]
 
 
 def wrong_operations() -> list[str]:
     """Each operation that the layers use whose result on the device is not NumPy's, in words."""
     use_backend("cupy")
-    xp = namespace(None)
+    xp = device_library()
     random, wrong = numpy.random.default_rng(0), []
     arrays = [random.normal(size=shape) for shape in ((8, 6, 6, 4), (8, 6, 6, 4), (36, 5, 4))]
     for name, operation in OPERATIONS.items():
@@ -72,7 +71,7 @@ def wrong_operations() -> list[str]:
 
 def hold_up(cycles: int = 3_000_000) -> None:
     """Keep the compute stream busy for some milliseconds, so that work that does not wait for it comes too early."""
-    kernel = namespace(None).RawKernel(SPIN, "spin")
+    kernel = device_library().RawKernel(SPIN, "spin")
     with compute_stream():
         kernel((1,), (1,), (numpy.int64(cycles),))
 
@@ -86,7 +85,7 @@ def refusing_to_wait() -> Iterator[None]:
 
 def pool_bytes() -> int:
     """The bytes that the memory pool has taken from the device."""
-    return namespace(None).get_default_memory_pool().total_bytes()
+    return device_library().get_default_memory_pool().total_bytes()
 
 
 def all_here(arrays: Iterable[Array]) -> bool:

@@ -1,0 +1,1 @@
+// CuPy includes this header, and needs nothing of it here.

@@ -1,0 +1,104 @@
+"""Run Python where `import cupy` finds the real CuPy, unmodified, over a stand-in for HIP that computes on the processor.
+
+    python tests/standin/run.py [--lazy] -m pytest --backend cupy tests/layers
+
+The environment needs the wheel `cupy-rocm-7-0`, which loads HIP's libraries when it starts, and this machine a C++
+compiler. --lazy: the work of a stream is done as late as a device may do it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from importlib.metadata import distribution
+from pathlib import Path
+
+HERE = Path(__file__).parent
+BUILD = Path(sys.prefix) / "standin"
+SOURCES = [HERE / name for name in ("hip.cpp", "compiler.cpp", "blas.cpp")]
+FLAGS = ["-std=c++17", "-O2", "-w", "-fPIC"]
+HIPCC = """#!/bin/sh
+# CuPy asks hipcc for its folders of headers.
+echo "#include <...> search starts here:" >&2
+echo " {folder}" >&2
+echo "End of search list." >&2
+"""
+
+
+def build() -> None:
+    """Build the stand-in, unless it is there and newer than its sources: one library under all the names of HIP's."""
+    done = BUILD / "done"
+    if done.exists() and all(path.stat().st_mtime < done.stat().st_mtime for path in HERE.rglob("*.*")):
+        return
+    (BUILD / "bin").mkdir(parents=True, exist_ok=True)
+    extensions = [
+        Path(str(file.locate())) for file in distribution("cupy-rocm-7-0").files or [] if file.name.endswith(".so")
+    ]
+    objects = []
+    for path in SOURCES:
+        objects.append(BUILD / f"{path.stem}.o")
+        subprocess.run(["c++", *FLAGS, "-c", path, "-o", objects[-1]], check=True)
+    missing = sorted(_undefined(extensions) - _defined(objects))
+    stubs = "".join(_stub(name) for name in missing)
+    library = BUILD / "libstandin.so"
+    subprocess.run(
+        ["c++", *FLAGS, "-shared", "-o", library, *objects, "-x", "c++", "-", "-ldl"],
+        input=f"#include <cstdio>\nextern \"C\" {{\n{stubs}}}\n",
+        check=True,
+        text=True,
+    )
+    for name in _libraries(extensions) | {"libhiprtc.so", "libhiprtc.so.7"}:
+        (BUILD / name).unlink(missing_ok=True)
+        (BUILD / name).symlink_to(library.name)
+    hipcc = BUILD / "bin" / "hipcc"
+    hipcc.write_text(HIPCC.format(folder=HERE / "include"))
+    hipcc.chmod(0o755)
+    done.touch()
+
+
+def _stub(name: str) -> str:
+    """A function that says that it is not there, and fails."""
+    return f'long {name}() {{ fprintf(stderr, "the stand-in has no {name}\\n"); return 1; }}\n'
+
+
+def _undefined(libraries: list[Path]) -> set[str]:
+    """The functions of HIP that CuPy's extensions look for."""
+    text = _output("nm", "--dynamic", "--undefined-only", *libraries)
+    return set(re.findall(r" U (_*(?:hip|roc|nccl)\w*)", text))
+
+
+def _defined(objects: list[Path]) -> set[str]:
+    return set(re.findall(r" [TtWVB] (\w+)", _output("nm", "--defined-only", *objects)))
+
+
+def _libraries(extensions: list[Path]) -> set[str]:
+    """The names of HIP's libraries that CuPy's extensions load."""
+    text = "".join(_output("readelf", "--dynamic", path) for path in extensions)
+    return set(re.findall(r"\(NEEDED\).*\[(lib(?:amdhip|hip|roc|rccl)[^\]]*)\]", text))
+
+
+def _output(*command: object) -> str:
+    return subprocess.run([str(part) for part in command], check=True, text=True, capture_output=True).stdout
+
+
+def main() -> None:
+    arguments = sys.argv[1:]
+    if lazy := arguments[:1] == ["--lazy"]:
+        arguments = arguments[1:]
+    build()
+    environment = os.environ | {
+        "LD_LIBRARY_PATH": os.pathsep.join([str(BUILD), os.environ.get("LD_LIBRARY_PATH", "")]),
+        "PATH": os.pathsep.join([str(BUILD / "bin"), os.environ["PATH"]]),
+        "STANDIN_INCLUDE": str(HERE / "include"),
+        "CUPY_CACHE_DIR": str(BUILD / "cache"),
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    if lazy:
+        environment["STANDIN_LAZY"] = "1"
+    os.execve(sys.executable, [sys.executable, *arguments], environment)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,7 @@
 """Settings of all tests: the backend, one BLAS thread, and for every property the same examples in every run.
 
 `pytest` computes with NumPy, `pytest --backend double` with a double of CuPy that needs no GPU (see `tests/double`),
-`pytest --backend cupy` on the GPU. The latter two run only the tests of code that computes: layers, rules, predicted
+`pytest --backend cupy` on the GPU, or over a stand-in for one (`make test-cupy`). The latter two run only the tests of code that computes: layers, rules, predicted
 frames, ranks. Tolerances do not depend on the backend: tests that ask for equality compare the device with itself, and
 tests that compare the device with NumPy allow 1e-12 to 1e-9 in float64, since cuBLAS adds in another order.
 """
@@ -24,6 +24,7 @@ COMPUTES = (  # tests that every backend runs
     "backend", "layers", "network", "rules", "mpi/test_device.py", "test_losses_and_optimizers.py", "test_models.py",
     "training/test_frames_ahead.py",
 )  # fmt: skip
+STANDIN = "STANDIN_INCLUDE" in os.environ  # the real CuPy over a stand-in: see `tests/standin`
 DOUBLE = "double"  # tests of the double itself, and tests that read its clock
 EXAMPLES = {"numpy": 100, "double": 20, "cupy": 20}  # of each property; the double is about five times slower
 
@@ -36,7 +37,7 @@ def pytest_configure(config):
     backend = config.getoption("--backend")
     settings.register_profile(
         "fixed",
-        max_examples=EXAMPLES[backend],
+        max_examples=5 if STANDIN else EXAMPLES[backend],
         derandomize=True,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],

@@ -30,7 +30,7 @@ from typing import Any
 
 from mpi4py import MPI
 
-from sideways.backend import Array, Shape, buffer, copied, on_device, pinned, to_host
+from sideways.backend import Array, Shape, buffer, copied, on_device, pinned, synchronise, to_host
 from sideways.backend.streams import Downloads, Uploads, hold_until, mark, wait_for
 from sideways.mpi.status import Waiting
 from sideways.network import Network
@@ -82,6 +82,8 @@ class Channel:
         """Add a buffer. Returns its number."""
         make = buffer if self.in_place else pinned
         self.buffers.append(make(self.shape, self.dtype))
+        if self.in_place:
+            synchronise()  # the device may still work with what lay in this memory before, and MPI does not wait for it
         self.requests.append(self.request(self.buffers[-1]))
         return len(self.buffers) - 1
 
@@ -134,6 +136,7 @@ class Receiver(Channel):
         self.read: list[int] = []  # the buffer that is read at this tick
         self.read_before: list[int] = []  # the buffer that the device may still read: it may be one tick behind
         self.places: list[Array] = []  # on the device, one for each buffer in pinned memory
+        self.new: dict[int, Any] = {}  # buffer → when the device is done with what lay in its place before
         self.uploads: dict[int, Any] = {}  # buffer → when its message, which nobody has read, is in its place
         # The other buffers follow in the first ticks, at most as many as messages wait at a time.
         self.unused.append(self.add_buffer())
@@ -151,6 +154,7 @@ class Receiver(Channel):
     def add_buffer(self) -> int:
         if not self.in_place:
             self.places.append(buffer(self.shape, self.dtype))
+            self.new[len(self.places) - 1] = mark()
         return super().add_buffer()
 
     def look(self, uploads: Uploads) -> None:
@@ -164,7 +168,7 @@ class Receiver(Channel):
 
     def _upload(self, k: int, uploads: Uploads) -> None:
         # The host waited until the device was done with this place before it used buffer k again.
-        self.uploads[k] = uploads.start(self.buffers[k], self.places[k], None)
+        self.uploads[k] = uploads.start(self.buffers[k], self.places[k], self.new.pop(k, None))
 
     def receive(self, s: int, uploads: Uploads) -> Array | None:
         """Take the message of tick s, on the device if arrays live there; None if there is none.

@@ -64,9 +64,11 @@ class Prefetch:
 
     def _upload(self, ring: Ring, values: numpy.ndarray, dtype: Any) -> tuple[Array, Any]:
         """Start an upload. Returns (the device array, the event that happens when the upload is complete)."""
-        array, staged = ring.next_buffer(values.shape, dtype), ring.staging.free(values.shape, dtype)
+        array, is_new = ring.next_buffer(values.shape, dtype)
+        staged = ring.staging.free(values.shape, dtype)
         staged[...] = values
-        event = self.uploads.start(staged, array, self.last_tick)  # after the last reader of the buffer
+        # After the last reader of the buffer; or, if it is new, after all work with what lay in its memory before.
+        event = self.uploads.start(staged, array, mark() if is_new else self.last_tick)
         ring.staging.busy.append((event, staged))
         return array, event
 
@@ -83,9 +85,11 @@ class Ring:
         self.buffers: dict[tuple[int, Shape, str], Array] = {}
         self.staging = Staging()
 
-    def next_buffer(self, shape: Shape, dtype: Any) -> Array:
+    def next_buffer(self, shape: Shape, dtype: Any) -> tuple[Array, bool]:
+        """The next array, and whether it is new."""
         self.turn = (self.turn + 1) % self.size
         key = (self.turn, shape, str(dtype))
-        if key not in self.buffers:
+        is_new = key not in self.buffers
+        if is_new:
             self.buffers[key] = buffer(shape, dtype)
-        return self.buffers[key]
+        return self.buffers[key], is_new

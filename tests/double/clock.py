@@ -41,7 +41,8 @@ class Memory:
     def __init__(self, values: numpy.ndarray):
         self.values, self.stream, self.device = values, clock.current, clock.device
         self.written: tuple[int, int] | None = None
-        self.read: Known = {}
+        # The pool hands out what earlier arrays of this stream have given back: their work may not be done.
+        self.read: Known = {clock.current.number: clock.current.count}
         self.busy: str | None = None
         self.pool = clock.pool
         self.pool.take(values.nbytes)

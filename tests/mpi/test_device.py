@@ -31,7 +31,7 @@ def on_the_double(request):
 def can(mode, backend):
     """Whether messages can travel in this way here. Stand-ins for MPI and for NCCL take the arrays of the double."""
     if mode == "nccl" and backend == "cupy":
-        return importlib.util.find_spec("nvidia.nccl") is not None
+        return bool(importlib.util.find_spec("nvidia") and importlib.util.find_spec("nvidia.nccl"))
     return mode == "staged" or backend == "double" or take(CUDA_AWARE)[1].startswith("yes")
 
 

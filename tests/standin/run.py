@@ -1,4 +1,4 @@
-"""Run Python where `import cupy` finds the real CuPy, unmodified, over a stand-in for HIP that computes on the processor.
+"""Run Python where `import cupy` finds the real CuPy, unmodified, over a stand-in for HIP that needs no GPU.
 
     python tests/standin/run.py [--lazy] -m pytest --backend cupy tests/layers
 
@@ -45,7 +45,7 @@ def build() -> None:
     library = BUILD / "libstandin.so"
     subprocess.run(
         ["c++", *FLAGS, "-shared", "-o", library, *objects, "-x", "c++", "-", "-ldl"],
-        input=f"#include <cstdio>\nextern \"C\" {{\n{stubs}}}\n",
+        input=f'#include <cstdio>\nextern "C" {{\n{stubs}}}\n',
         check=True,
         text=True,
     )

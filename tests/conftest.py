@@ -1,9 +1,10 @@
 """Settings of all tests: the backend, one BLAS thread, and for every property the same examples in every run.
 
 `pytest` computes with NumPy, `pytest --backend double` with a double of CuPy that needs no GPU (see `tests/double`),
-`pytest --backend cupy` on the GPU, or over a stand-in for one (`make test-cupy`). The latter two run only the tests of code that computes: layers, rules, predicted
-frames, ranks. Tolerances do not depend on the backend: tests that ask for equality compare the device with itself, and
-tests that compare the device with NumPy allow 1e-12 to 1e-9 in float64, since cuBLAS adds in another order.
+`pytest --backend cupy` on the GPU, or over a stand-in for one (`make test-cupy`). The latter two run only the tests of
+code that computes: layers, rules, predicted frames, ranks. Tolerances do not depend on the backend: tests that ask for
+equality compare the device with itself, and tests that compare the device with NumPy allow 1e-12 to 1e-9 in float64,
+since cuBLAS adds in another order.
 """
 
 import contextlib

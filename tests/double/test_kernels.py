@@ -161,8 +161,8 @@ def operations(model, shape, batch, optimizer):
 
 def test_a_tick_of_vgg8_gives_the_device_few_operations_whatever_the_batch():
     counts = [operations("vgg8", (112, 112, 3), batch, sw.SGD(0.01, momentum=0.9)) for batch in (8, 32)]
-    assert max(counts) <= 230
+    assert counts == [145, 156]  # at most 230; with batches of 32 one more convolution takes Winograd's algorithm
 
 
 def test_a_tick_of_vgg5_skip_with_adam_gives_the_device_few_operations():
-    assert operations("vgg5-skip", (16, 16, 1), 32, sw.Adam(1e-3)) <= 180
+    assert operations("vgg5-skip", (16, 16, 1), 32, sw.Adam(1e-3)) == 161  # at most 180

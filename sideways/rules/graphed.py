@@ -62,14 +62,17 @@ class GraphedSideways(Sideways):
         frame_place[...], target_place[...] = frame, self.targets[0]
         self.numbers.refresh()
         key = (t % 2, frame.shape)
-        if key not in self.graphs:
+        is_recorded = key in self.graphs
+        if not is_recorded:
             self.graphs[key] = self._record(frame.shape)
-        else:
-            self.graphs[key].counted(self)
-            self.places.filled(t)
-            self.end_tick()
+            self.is_whole = False  # the device has done nothing yet
         recorded = self.graphs[key]
         recorded.graph.launch()
+        if is_recorded:
+            recorded.counted(self)
+            self.places.filled(t)
+            self.end_tick()
+        self.is_whole = True
         meanwhile()
         return Tick(copied(recorded.tick.loss), copied(recorded.tick.output), {})
 
@@ -159,7 +162,7 @@ class Numbers:
         chains = [chain for unit in rule.units for chain in (unit.body, *unit.adapters.values())]
         self.dropouts = [layer for chain in chains for layer in _within(chain) if isinstance(layer, Dropout)]
         self.rates: Array | None = None  # (optimizers, their numbers)
-        self.keys: Array | None = None  # (Dropout layers, samples)
+        self.keys: dict[int, Array] = {}  # samples → (Dropout layers, samples)
 
     def refresh(self) -> None:
         """Bring the numbers of this tick to the device, after all work that is queued so far."""
@@ -173,17 +176,17 @@ class Numbers:
             for unit in rule.units:
                 unit.set_position(rule.ticks, rule.first_sample)
             assert rule.batch is not None
-            shape = len(self.dropouts), rule.batch
-            if self.keys is None or self.keys.shape != shape:
-                self.keys = buffer(shape, "uint64")
-            self.staging.upload([layer.keys(rule.batch) for layer in self.dropouts], self.keys)
+            if rule.batch not in self.keys:
+                self.keys[rule.batch] = buffer((len(self.dropouts), rule.batch), "uint64")
+            self.staging.upload([layer.keys(rule.batch) for layer in self.dropouts], self.keys[rule.batch])
 
     def use(self, on: bool) -> None:
         """Make optimizers and Dropout read the device's numbers, or the host's again."""
+        keys = self.keys.get(self.rule.batch or 0)
         for number, optimizer in enumerate(self.optimizers):
             optimizer.numbers_on_device = self.rates[number] if on and self.rates is not None else None
         for number, layer in enumerate(self.dropouts):
-            layer.keys_on_device = self.keys[number] if on and self.keys is not None else None
+            layer.keys_on_device = keys[number] if on and keys is not None else None
 
 
 def _within(layer: Layer) -> Iterator[Layer]:

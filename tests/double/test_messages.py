@@ -50,6 +50,9 @@ def test_what_is_received_stands_there_when_the_message_has_come_and_poison_befo
 def test_a_device_array_with_pending_work_is_refused_and_one_that_is_done_travels(comm):
     x, y = cupy.arange(3.0), cupy.empty(3)
     sending, receiving = comm.Send_init(x, 0, 2), comm.Recv_init(y, 0, 2)
+    with pytest.raises(Hazard, match="before the host knows that the device is done"):
+        receiving.Start()  # what lay in the memory of y before may still be in use
+    Stream.null.synchronize()
     receiving.Start()
     x += 1
     with pytest.raises(Hazard, match="before the host knows that the device is done"):

@@ -27,7 +27,7 @@ def library() -> ModuleType:
     return nccl
 
 
-def identity() -> bytes:
+def identity() -> Any:
     """A new identity for `Peers`, to be made by one of them and told to the others."""
     return library().get_unique_id()
 
@@ -38,7 +38,7 @@ class Peers:
     size: how many there are; rank: the number of this one.
     """
 
-    def __init__(self, size: int, identity: bytes, rank: int):
+    def __init__(self, size: int, identity: Any, rank: int):
         self._nccl = library()
         self.size = size
         self._communicator = self._nccl.NcclCommunicator(size, identity, rank)

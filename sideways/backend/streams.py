@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy
 
-from sideways.backend.arrays import Array, Shape, compute_stream, cuda, on_device, pinned, synchronise
+from sideways.backend.arrays import Array, Shape, buffer, compute_stream, cuda, on_device, pinned, synchronise
 
 
 def mark() -> Any:
@@ -73,6 +73,18 @@ class Graph:
                 yield
             finally:
                 self.graph = stream.end_capture()
+
+    @classmethod
+    def can_hold_products(cls) -> bool:
+        """True if products of matrices can be recorded. CuPy 14 refuses cuBLAS while it records on NVIDIA's GPUs."""
+        x = buffer((1, 1), "float32")
+        x.fill(0)
+        try:
+            with cls().recorded():
+                x @ x
+        except NotImplementedError:
+            return False
+        return True
 
     def launch(self) -> None:
         """Do the recorded work, after all work that is queued so far."""

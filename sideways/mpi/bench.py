@@ -23,6 +23,7 @@ from sideways.losses import SoftmaxCrossEntropy
 from sideways.models import build_model
 from sideways.mpi.blocked import Blocked
 from sideways.mpi.emulated import emulate
+from sideways.mpi.gather import on_all_ranks
 from sideways.mpi.mailbox import wait
 from sideways.mpi.node import Node
 from sideways.mpi.ranks import Ranks
@@ -96,7 +97,7 @@ class Learner:
             self.blocked = Blocked(network, owner, options.batch, self.optimizer, self.crowded)
             return
         timetable = partial(network.timetable, marks=self.marks)
-        transport = transport_of(options.transport, shared)
+        transport = on_all_ranks(lambda: transport_of(options.transport, shared))
         self.mailbox = make_mailbox(network, timetable, owner, options.batch, self.ranks, transport, self.crowded)
         self.rule = self._rule(mailbox=self.mailbox, units=self.owned)
 

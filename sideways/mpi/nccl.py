@@ -108,7 +108,8 @@ class NCCLMailbox(Mailbox):
 
     def begin(self, tick: int) -> None:
         super().begin(tick)
-        wait_for(self.ends[0])
+        with GROUP:
+            wait_for(self.ends[0])
 
     def send(self, sender: str, receiver: str, message: Array, s: int) -> None:
         if (sender, receiver) not in self.outgoing:

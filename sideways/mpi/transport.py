@@ -30,6 +30,8 @@ def transport_of(wish: str, shared: bool) -> str:
 
     Every rank must call this function. Raises `InputError` for a way that cannot be taken.
     """
+    if wish not in ("auto", *TRANSPORTS):
+        raise InputError(f"unknown transport {wish!r}: choose one of auto, {', '.join(TRANSPORTS)}")
     if wish == "nccl":
         library()
         if shared:

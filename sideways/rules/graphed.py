@@ -1,8 +1,8 @@
 """Sideways as a CUDA graph: a tick is recorded once, and given to the device as a whole from then on.
 
-    tick     2D-1      2D        2D+1      2D+2                  D: the depth. Before 2D-1 the network fills.
-    device   record,   record,   launch    launch    …           Messages are written and read in turn in two sets of
-             launch    launch    even      odd                   places, so that there are two graphs.
+    tick     2D+1      2D+2      2D+3      2D+4                  D: the depth. Before 2D-1 the network fills; two more
+    device   record,   record,   launch    launch    …           ticks run as always. Messages are written and read in
+             launch    launch    odd       even                  turn in two sets of places, so there are two graphs.
 
 The host works out nothing in such a tick but the numbers that change: learning rates and the keys of Dropout's masks.
 They lie in device arrays, which the graphs read. A reader of the learning rule can skip this file.
@@ -10,6 +10,7 @@ They lie in device arrays, which the graphs read. A reader of the learning rule 
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -30,22 +31,25 @@ from sideways.rules.sideways import Sideways
 class GraphedSideways(Sideways):
     """Sideways on a GPU, with the ticks after the first 2D-1 of a clip or stream given to the device as graphs.
 
-    The results are those of `Sideways`; but `tick` returns no gradients, which the next tick but one writes over.
-    network, loss, optimizer and options: as for `Sideways`. Raises `InputError` without a GPU, for `update_every` above
-    1 (`"clip"` is possible), and for a mailbox of one's own: all units live in this process.
+    The results are those of `Sideways`; but a tick that is a graph returns no gradients, whose arrays the graph writes
+    over at its next launch. network, loss, optimizer and options: as for `Sideways`. Raises `InputError` without a GPU,
+    where CuPy cannot record products of matrices, for `update_every` above 1 (`"clip"` is possible), and for a mailbox
+    or units of one's own: all units live in this process.
     """
 
     def __init__(self, network: Network, *arguments: Any, **options: Any):
         if not on_device():
             raise InputError("a CUDA graph needs a GPU: --backend cupy")
-        if options.get("mailbox") or options.get("units"):
-            raise InputError("a CUDA graph holds the units of one process: run it without mpirun")
-        if options.get("update_every", 1) not in (1, "clip"):
-            raise InputError("a CUDA graph is the same in every second tick: update_every must be 1 or 'clip'")
         use_own_stream()
+        if not Graph.can_hold_products():
+            raise InputError("this CuPy cannot record products of matrices in a CUDA graph: leave out --cuda-graph")
         self.places = Places(network)
-        options["mailbox"] = self.places
-        super().__init__(network, *arguments, **options)
+        super().__init__(network, *arguments, **{"mailbox": self.places} | options)
+        if self.mailbox is not self.places or len(self.units) < len(network.units):
+            raise InputError("a CUDA graph holds the units of one process: run it without mpirun")
+        if self.update_every not in (1, "clip"):
+            raise InputError("a CUDA graph is the same in every second tick: update_every must be 1 or 'clip'")
+        self.seen: set[tuple[int, Shape]] = set()
         self.graphs: dict[tuple[int, Shape], Recorded] = {}
         self.recording = False
         self.inputs: dict[Shape, tuple[Array, Array]] = {}  # shape of a frame → places of the frame and of the target
@@ -54,6 +58,9 @@ class GraphedSideways(Sideways):
     def tick(self, frame: Any, target: Any, meanwhile: Callable[[], None] = do_nothing) -> Tick:
         if self.clock < 2 * self.network.depth - 1:
             return super().tick(frame, target, meanwhile)
+        if (key := (self.clock % 2, frame.shape)) not in self.seen:  # compiles what is compiled once in a process
+            self.seen.add(key)
+            return super().tick(frame, target, meanwhile)
         t, frame = self.clock, self.take(frame, target)
         assert frame is not None
         if frame.shape not in self.inputs:
@@ -61,7 +68,6 @@ class GraphedSideways(Sideways):
         frame_place, target_place = self.inputs[frame.shape]
         frame_place[...], target_place[...] = frame, self.targets[0]
         self.numbers.refresh()
-        key = (t % 2, frame.shape)
         is_recorded = key in self.graphs
         if not is_recorded:
             self.graphs[key] = self._record(frame.shape)
@@ -98,6 +104,15 @@ class GraphedSideways(Sideways):
 
     def take(self, frame: Any, target: Any) -> Array | None:
         return frame if self.recording else super().take(frame, target)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> GraphedSideways:
+        """A copy that has recorded nothing: graphs belong to the arrays of the rule that recorded them."""
+        other = memo[id(self)] = type(self).__new__(type(self))
+        blank: dict[str, Any] = {"graphs": {}, "inputs": {}}
+        state = {name: value for name, value in vars(self).items() if name not in (*blank, "numbers")}
+        vars(other).update(copy.deepcopy(state, memo) | blank)
+        other.numbers = Numbers(other)
+        return other
 
     def reset(self) -> None:
         """Reset as Sideways does; after an interrupted tick, forget the graphs too."""

@@ -221,6 +221,8 @@ def unwrapped(argument: Any) -> tuple[Any, list[ndarray]]:
 def call(name: str, function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """Run NumPy's function on the memory of device arrays, as a piece of work in the current stream."""
     out = options.get("out")
+    if name == "matmul" and clock.graph is not None and not clock.captures_products:
+        raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
     values, arrays = unwrapped(arguments)
     unwrapped_options = {key: unwrapped(value) for key, value in options.items() if key != "out"}
     arrays += [array for _, of_option in unwrapped_options.values() for array in of_option]

@@ -20,8 +20,11 @@ from sideways.training.prefetch import Prefetch
 
 
 @pytest.fixture(autouse=True)
-def the_null_stream_afterwards():
+def a_cupy_that_captures_products():
+    """A CuPy that is to come; and CuPy's own first stream after the test."""
+    clock.captures_products = True
     yield
+    clock.captures_products = False
     clock.finish()
     Stream.null.use()
 
@@ -49,7 +52,7 @@ def trained(kind, network, loss, optimizer, options, clips):
 @given(cases(), st.sampled_from(OPTIMIZERS), st.sampled_from([1, "clip"]), st.sampled_from(["flush", "stream"]))
 def test_a_graphed_run_has_the_bits_of_sideways(case, optimizer, every, boundary):
     options = {"update_every": every, "boundary": boundary}
-    length = 2 * case.network.depth + 3
+    length = 2 * case.network.depth + 5
     clips = [
         [np.random.default_rng([clip, kind]).permutation(np.resize(whole, (length, *np.shape(whole)[1:])))
          for kind, whole in enumerate((case.frames, case.targets))]
@@ -80,7 +83,7 @@ def test_the_masks_of_dropout_are_those_of_their_own_ticks():
         sw.Unit("a", [sw.Conv2D(1, 2, kernel=3), sw.Dropout(0.3), sw.Shortcut(inner)]),
         sw.Unit("b", [sw.Flatten(), sw.Dense(32, 3)], {"a": [sw.Dropout(0.2)]}),
     ]
-    network, clips = sw.Network(units, (4, 4, 1)), [frames_and_labels(9, size=4)]
+    network, clips = sw.Network(units, (4, 4, 1)), [frames_and_labels(11, size=4)]
     runs = [
         trained(kind, network, sw.SoftmaxCrossEntropy(), sw.SGD(0.1), {}, clips)
         for kind in (sw.Sideways, GraphedSideways)
@@ -130,6 +133,11 @@ def test_what_a_graph_cannot_do_is_refused():
     ):
         with pytest.raises(sw.InputError, match=message):
             ready(**options)
+    with pytest.raises(sw.InputError, match="update_every must be 1 or 'clip'"):
+        GraphedSideways(build_model("vgg5", (8, 8, 1), 4, width=4), sw.SoftmaxCrossEntropy(), sw.SGD(0.1), 3)
+    clock.captures_products = False  # as CuPy 14
+    with pytest.raises(sw.InputError, match="this CuPy cannot record products of matrices"):
+        ready()
     sw.use_backend("numpy")
     with pytest.raises(sw.InputError, match="needs a GPU"):
         ready()
@@ -160,6 +168,8 @@ def test_a_run_with_graphs_is_a_run_without_and_is_evaluated_without_a_gpu(tmp_p
         assert main(["train", *options, *more, "--name", name]) == 0
     metrics = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("graphs", "ticks")]
     assert metrics[0] == metrics[1]
+    with np.load(tmp_path / "graphs/parameters.npz") as one, np.load(tmp_path / "ticks/parameters.npz") as other:
+        assert all(np.array_equal(one[key], other[key]) for key in other.files)
     assert main(["evaluate", str(tmp_path / "graphs"), "--backend", "numpy"]) == 0
 
 

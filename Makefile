@@ -27,13 +27,13 @@ test-double: .venv/ready-double
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup --backend double $(TEST)
 
 # The real CuPy, unmodified, over a stand-in for its libraries that computes on the processor (tests/standin): the tests of
-# layers and of the tick; first contact in one process; and ranks, also while the work of a stream is done as late as a device
-# may do it. This needs a C++ compiler.
+# layers and of the tick; first contact in one process; and ranks, while the work of a stream is done as late as a device may
+# do it. This needs a C++ compiler.
 CUPY := .venv-cupy/bin/python tests/standin/run.py
 test-cupy: .venv-cupy/ready
 	$(CUPY) -m pytest -q -n 2 --dist loadgroup --backend cupy tests/layers tests/test_losses_and_optimizers.py tests/rules/test_ticks.py tests/rules/test_naive.py $(TEST)
 	for step in libraries operations layers ticks steady; do $(CUPY) -m sideways.studies.first_contact $$step || exit 1; done
-	for lazy in "" --lazy; do $(CUPY) $$lazy -m pytest -q --backend cupy tests/mpi/test_device.py -k "sideways-2 or delayed-3" || exit 1; done
+	$(CUPY) --lazy -m pytest -q --backend cupy tests/mpi/test_device.py -k "sideways-2 or delayed-3" $(TEST)
 
 # First contact with this machine's GPU, then the tests of everything that computes, each file in a process of its own:
 # a CUDA error sticks to its process.

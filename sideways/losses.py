@@ -65,7 +65,7 @@ class SoftmaxCrossEntropy(Loss):
 
 @fused(kernels.softmax_gradient)
 def softmax_gradient(exponentials: Array, total: Array, target: Array, smoothing: float) -> Array:
-    """dz = (softmax(z) - q) / N. exponentials: e^z (N, K); total: its sum over the classes (N, 1)."""
+    """Return dz = (softmax(z) - q) / N. exponentials: e^z (N, K); total: its sum over the classes (N, 1)."""
     n, k = exponentials.shape
     gradient = exponentials / total
     gradient -= smoothing / k

@@ -82,8 +82,7 @@ class Optimizer:
         return self.numbers(self.learning_rate * self.factor * self.schedule(tick), self.updates + 1)
 
     def numbers(self, rate: float, update: int) -> tuple[float, ...]:
-        """What `step` needs in the update of this number, from 1, at this rate: the rate itself, unless a subclass
-        needs more."""
+        """Return what `step` needs in an update: the rate, unless a subclass adds to it. update: its number, from 1."""
         return (rate,)
 
     def step(self, parameter: Array, gradient: Array, rate: float, **memory: Array) -> None:

@@ -165,7 +165,7 @@ def device_peak(work: Callable[[], Any]) -> int:
 
 
 def device_library() -> ModuleType:
-    """CuPy."""
+    """Return CuPy, where arrays live on a device."""
     return _current()
 
 
@@ -250,7 +250,10 @@ def fresh(array: Array, others: Iterable[Array]) -> Array:
 
 
 def buffer(shape: Shape, dtype: Any) -> Array:
-    """An uninitialised array of the current backend, outside the pool, for a caller that keeps it for good."""
+    """An uninitialised array of the current backend, outside the pool of the host, for a caller that keeps it for good.
+
+    The device may still work with what lay in this memory before: a stream other than the compute stream must wait.
+    """
     return _current().empty(shape, dtype)
 
 

@@ -7,7 +7,7 @@ kernel that takes its place on the device (`kernels.py` has all kernels):
     def relu_gradient(dy, y):
         return multiply(dy, greater(y, 0))
 
-A GPU needs this because each operation must be launched, and a launch takes longer than most of them compute.
+A GPU needs this because each operation must be launched, however little it computes.
 """
 
 from __future__ import annotations

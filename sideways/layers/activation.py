@@ -27,7 +27,7 @@ class ReLU(Layer):
 
 @fused(kernels.relu_gradient)
 def relu_gradient(dy: Array, y: Array) -> Array:
-    """dx = dy · [y > 0]"""
+    """Return dx = dy · [y > 0]."""
     return multiply(dy, greater(y, 0))
 
 

@@ -58,7 +58,7 @@ class Dropout(Layer):
 
 @fused(kernels.dropout_mask)
 def dropout_mask(x: Array, keys: Array, rate: float) -> Array:
-    """m / (1 - p) of x's shape. keys: of the random numbers of each sample (N,)."""
+    """Return m / (1 - p), of x's shape. keys: of the random numbers of each sample (N,)."""
     mask = empty(x)
     for sample, drawn, key in zip(x, mask, keys, strict=True):
         drawn[...] = uniform(sample, key) >= rate

@@ -88,7 +88,7 @@ class BatchNorm(Layer):
 
 @fused(kernels.scaled)
 def scaled(centred: Array, deviation: Array, scale: Array, shift: Array) -> tuple[Array, Array]:
-    """x̂ = (x - μ) / √(σ² + ε) and y = γ x̂ + β. centred: x - μ, of which x̂ takes the memory."""
+    """Return x̂ = (x - μ) / √(σ² + ε) and y = γ x̂ + β. centred: x - μ, of which x̂ takes the memory."""
     normal = centred
     normal /= deviation
     y = multiply(normal, scale)
@@ -100,7 +100,7 @@ def scaled(centred: Array, deviation: Array, scale: Array, shift: Array) -> tupl
 def norm_gradient(
     dy: Array, normal: Array, dscale: Array, dshift: Array, scale: Array, deviation: Array, m: int
 ) -> Array:
-    """dx = γ / √(σ² + ε) · (dy - dβ / M - x̂ dγ / M)"""
+    """Return dx = γ / √(σ² + ε) · (dy - dβ / M - x̂ dγ / M)."""
     dx = multiply(normal, dscale / -m)
     dx += dy
     dx -= dshift / m
@@ -112,7 +112,7 @@ def norm_gradient(
 def update_running(
     batch_mean: Array, batch_variance: Array, mean: Array, variance: Array, ticks: Array, momentum: float, m: int
 ) -> None:
-    """r ← r + max(momentum, 1 / n) (batch - r), with the unbiased variance of the batch. ticks: n."""
+    """Update r ← r + max(momentum, 1 / n) (batch - r), with the unbiased variance of the batch. ticks: n."""
     part = maximum(1 / ticks, momentum)
     mean += part * (batch_mean - mean)
     variance += part * (batch_variance * (m / max(m - 1, 1)) - variance)

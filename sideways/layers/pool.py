@@ -70,7 +70,7 @@ class MaxPool2D(_Pool):
 
 @fused(kernels.max_pool_gradient)
 def max_pool_gradient(dy: Array, x: Array, y: Array, windows: Windows) -> Array:
-    """dx of a max-pool of finite numbers: each dy goes to the first pixel of its window where x̃ = y."""
+    """Return dx of a max-pool of finite numbers: each dy goes to the first pixel of its window where x̃ = y."""
     n, shape = len(x), x.shape[1:]
     make = empty if windows.tiles_exactly(shape) else zeros
     padded = make(dy, (n, *windows.padded_shape(shape)))

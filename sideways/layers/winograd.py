@@ -88,17 +88,17 @@ class Winograd:
         b, g, a = transforms(namespace(x), x.dtype, device_of(x))
         u, transformed = scratch
         dx = empty(x) if input_gradient else None
-        sums: list[Array] = []
         for block, v in zip(_blocks(x, count), transformed, strict=True):
             dm = _transformed(a.T, tiles(dy[block], STEP, count, 0, 0)).reshape(TILE * TILE, -1, o)
-            of_block = matmul(v.transpose(0, 2, 1), dm), column_sums(dm[BIAS_ROW])
-            for total, part in zip(sums, of_block, strict=False):
-                total += part
-            sums = sums or [*of_block]
+            du_of_block, db_of_block = matmul(v.transpose(0, 2, 1), dm), column_sums(dm[BIAS_ROW])
+            if block.start == 0:
+                du, db = du_of_block, db_of_block
+            else:
+                du += du_of_block
+                db += db_of_block
             if dx is not None:
                 dv = matmul(dm, u.transpose(0, 2, 1))
                 add_tiles(_transformed(b.T, dv).reshape(TILE * TILE, -1, *count, c), dx[block], top, left)
-        du, db = sums
         return dx, _transformed(g.T, du).reshape(weight.shape), db
 
     def _tiles(self, shape: Shape) -> tuple[int, int]:

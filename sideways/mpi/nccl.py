@@ -139,12 +139,13 @@ class NCCLMailbox(Mailbox):
             incoming.end()
         due = [(edge, s) for edge in self.order if (s := self.timetable(edge, self.tick)) is not None]
         if due:
+            places = {edge: self.incoming[edge].place_for(s) for edge, s in due if edge in self.incoming}
             with GROUP, self.peers.group():
-                for edge, s in due:
+                for edge, _ in due:
                     if edge in self.outgoing:
                         self.peers.send(self.to_send[edge], self.outgoing[edge])
                     else:
-                        self.peers.receive(self.incoming[edge].place_for(s), self.incoming[edge].rank)
+                        self.peers.receive(places[edge], self.incoming[edge].rank)
             self.last_group = self.peers.done()
         self.ends.append(mark())
         self.to_send.clear()

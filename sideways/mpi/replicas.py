@@ -8,7 +8,7 @@ from typing import Any
 
 from mpi4py import MPI
 
-from sideways.backend import Array, buffer, namespace, pinned, to_device, to_host
+from sideways.backend import Array, buffer, namespace, on_device, pinned, to_device, to_host
 from sideways.backend.nccl import Peers
 from sideways.backend.streams import Downloads, Uploads, hold_until
 from sideways.mpi.status import Waiting
@@ -115,9 +115,9 @@ class MPIMean(GradientMean):
 
     def __init__(self, peers: MPI.Comm, in_place: bool, downloads: Downloads, uploads: Uploads, size: int, dtype: str):
         super().__init__(size, dtype)
-        self.peers, self.request, self.in_place = peers, MPI.REQUEST_NULL, in_place
+        self.peers, self.request, self.in_place = peers, MPI.REQUEST_NULL, in_place or not on_device()
         self.downloads, self.uploads = downloads, uploads
-        make = buffer if in_place else pinned
+        make = buffer if self.in_place else pinned
         self.own, self.total = make((size,), dtype), make((size,), dtype)
 
     def start(self) -> None:

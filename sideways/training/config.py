@@ -115,7 +115,7 @@ class Config:
         return cls(**tables)
 
     def on(self, backend: str) -> Config:
-        """The same settings on another backend, for NumPy without those of a GPU."""
+        """Return these settings for another backend; for NumPy, without those of a GPU."""
         of_gpu: dict[str, Any] = {"precision": "float32", "cuda_graph": False} if backend == "numpy" else {}
         return dataclasses.replace(self, backend=backend, **of_gpu)
 

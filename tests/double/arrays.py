@@ -273,9 +273,8 @@ def result(
 
     CuPy's elementwise functions make C-contiguous arrays, whatever the layout of their inputs.
     """
-    if clock.graph is not None and isinstance(made, tuple | list):
-        raise NotImplementedError("a captured operation with several results")
     if isinstance(made, tuple | list):
+        assert clock.graph is None, "a captured operation with several results"
         return type(made)(result(part, arrays, name, fresh) for part in made)
     values = numpy.asarray(made)
     base = _root(values)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy
 
-from sideways.backend import Array, Shape, finite, fused, is_on_device, kernels, namespace, subtract
+from sideways.backend import Array, Shape, dot, finite, fused, is_on_device, kernels, namespace, subtract
 from sideways.errors import InputError
 
 
@@ -91,7 +91,6 @@ class MeanSquaredError(Loss):
 
     def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
         gradient = subtract(output, target)
-        flat = gradient.reshape(-1)
-        value = (flat @ flat) / flat.size
-        gradient *= 2 / flat.size
+        value = dot(gradient, gradient) / gradient.size
+        gradient *= 2 / gradient.size
         return value, gradient

@@ -9,7 +9,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sideways.backend import Array, divide, fused, kernels, multiply, namespace, sqrt, zeros
+from sideways.backend import Array, divide, dot, fused, kernels, multiply, namespace, sqrt, zeros
 from sideways.errors import InputError
 from sideways.learning_rates import Constant
 
@@ -199,7 +199,7 @@ def adam_step(
 
 def _shortened(gradients: Mapping[str, Array], longest: float) -> dict[str, Array]:
     """The gradients, scaled down if their common Euclidean norm is above `longest`. The scale stays on the device."""
-    squares = sum((gradient.reshape(-1) @ gradient.reshape(-1)) for gradient in gradients.values())
+    squares = sum(dot(gradient, gradient) for gradient in gradients.values())
     xp = namespace(next(iter(gradients.values())))
     scale = longest / xp.maximum(xp.sqrt(squares), longest)
     return {key: gradient * scale for key, gradient in gradients.items()}

@@ -7,18 +7,33 @@ are C-contiguous and have the dtype of the first array among the arguments.
 from __future__ import annotations
 
 from contextlib import nullcontext
-from functools import lru_cache
+from functools import cache
 from types import ModuleType
 from typing import Any
 
-from sideways.backend.arrays import Array, copied, device_of, empty, namespace, products_in_tf32, tf32
+from sideways.backend.arrays import Array, Shape, copied, device_of, empty, namespace, products_in_tf32, tf32
+from sideways.backend.blas import recorder
 
 
 def matmul(x: Array, y: Array) -> Array:
     """The matrix product x y: (…, M, K) times (…, K, N) is (…, M, N). On a GPU, in the precision of `use_backend`."""
-    out = empty(x, (*x.shape[:-1], y.shape[-1]))
-    with products_in_tf32() if tf32() else nullcontext():
+    return _product(x, y, (*x.shape[:-1], y.shape[-1]), tf32())
+
+
+def _product(x: Array, y: Array, shape: Shape, in_tf32: bool) -> Array:
+    """The matrix product x y, of this shape."""
+    out = empty(x, shape)
+    if (recording := recorder()) is not None:
+        return recording.product(x, y, out, in_tf32)
+    with products_in_tf32() if in_tf32 else nullcontext():
         return namespace(x).matmul(x, y, out=out)
+
+
+def dot(x: Array, y: Array) -> Array:
+    """Σ x y over all elements of two arrays of one shape: a number, which stays on the device."""
+    if recorder() is not None:
+        return _product(x.reshape(1, -1), y.reshape(-1, 1), (1, 1), False).reshape(())
+    return x.reshape(-1) @ y.reshape(-1)
 
 
 def add(x: Array, y: Array) -> Array:
@@ -80,10 +95,16 @@ def column_sums(x: Array) -> Array:
     Computed as the product 1ᵀ X, which BLAS reads once at the speed of memory; `sum(axis=0)` adds row by row.
     """
     rows = x.reshape(-1, x.shape[-1])
-    return ones(namespace(x), rows.shape[0], x.dtype, device_of(x)) @ rows
+    return _product(_ones(namespace(x), len(rows), x.dtype, device_of(x)), rows, (1, x.shape[-1]), False).reshape(-1)
 
 
-@lru_cache(maxsize=64)
-def ones(xp: ModuleType, count: int, dtype: Any, device: int | None) -> Array:
-    """The row vector 1ᵀ of this length, kept for the next call. device: see `device_of`."""
-    return xp.ones(count, dtype)
+def column_sums_of_each(x: Array) -> Array:
+    """The column sums of each matrix: x (N, M, C) → (N, C), as the products 1ᵀ X."""
+    n, m, c = x.shape
+    return _product(_ones(namespace(x), m, x.dtype, device_of(x)), x, (n, 1, c), False).reshape(n, c)
+
+
+@cache
+def _ones(xp: ModuleType, count: int, dtype: Any, device: int | None) -> Array:
+    """The row vector 1ᵀ (1, count), kept for good: CUDA graphs read it. device: see `device_of`."""
+    return xp.ones((1, count), dtype)

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy
 
-from sideways.backend.arrays import Array, Shape, buffer, compute_stream, cuda, on_device, pinned, synchronise
+from sideways.backend.arrays import Array, Shape, compute_stream, cuda, on_device, pinned, synchronise
+from sideways.backend.blas import Recorder
 
 
 def mark() -> Any:
@@ -61,30 +62,23 @@ class Graph:
     """
 
     def __init__(self) -> None:
-        self.pool = cuda().MemoryPool()
+        self.pool, self.products = cuda().MemoryPool(), Recorder()
 
     @contextlib.contextmanager
     def recorded(self) -> Iterator[None]:
         """Record all work of the compute stream in the block, instead of doing it."""
         stream = compute_stream()
-        with cuda().using_allocator(self.pool.malloc):
+        with cuda().using_allocator(self.pool.malloc), self.products.active():
             stream.begin_capture()
             try:
                 yield
             finally:
                 self.graph = stream.end_capture()
 
-    @classmethod
-    def can_hold_products(cls) -> bool:
-        """True if products of matrices can be recorded. CuPy 14 refuses cuBLAS while it records on NVIDIA's GPUs."""
-        x = buffer((1, 1), "float32")
-        x.fill(0)
-        try:
-            with cls().recorded():
-                x @ x
-        except NotImplementedError:
-            return False
-        return True
+    @staticmethod
+    def exists() -> bool:
+        """True if this CuPy can record graphs: that for AMD's GPUs cannot."""
+        return not cuda().runtime.is_hip
 
     def launch(self) -> None:
         """Do the recorded work, after all work that is queued so far."""

@@ -31,18 +31,18 @@ from sideways.rules.sideways import Sideways
 class GraphedSideways(Sideways):
     """Sideways on a GPU, with the ticks after the first 2D-1 of a clip or stream given to the device as graphs.
 
-    The results are those of `Sideways`; but a tick that is a graph returns no gradients, whose arrays the graph writes
-    over at its next launch. network, loss, optimizer and options: as for `Sideways`. Raises `InputError` without a GPU,
-    where CuPy cannot record products of matrices, for `update_every` above 1 (`"clip"` is possible), and for a mailbox
-    or units of one's own: all units live in this process.
+    The results are those of `Sideways`, up to the rounding of cuBLAS where it chooses another way for a product; but a
+    tick that is a graph returns no gradients, whose arrays the graph writes over at its next launch. network, loss,
+    optimizer and options: as for `Sideways`. Raises `InputError` without a GPU of NVIDIA's, for `update_every` above 1
+    (`"clip"` is possible), and for a mailbox or units of one's own: all units live in this process.
     """
 
     def __init__(self, network: Network, *arguments: Any, **options: Any):
         if not on_device():
             raise InputError("a CUDA graph needs a GPU: --backend cupy")
         use_own_stream()
-        if not Graph.can_hold_products():
-            raise InputError("this CuPy cannot record products of matrices in a CUDA graph: leave out --cuda-graph")
+        if not Graph.exists():
+            raise InputError("a CUDA graph needs NVIDIA's GPUs, and CuPy's wheel for them: leave out --cuda-graph")
         self.places = Places(network)
         super().__init__(network, *arguments, **{"mailbox": self.places} | options)
         if self.mailbox is not self.places or len(self.units) < len(network.units):

@@ -25,6 +25,7 @@ from sideways.losses import SoftmaxCrossEntropy
 from sideways.models import build_model
 from sideways.optimizers import SGD
 from sideways.rules import BPTT, Backprop, Delayed, Rule, Sideways
+from sideways.rules.graphed import GraphedSideways
 from sideways.studies.findings import Finding
 from sideways.studies.mpirun import command_of, run_within
 from sideways.training.prefetch import Prefetch
@@ -93,6 +94,15 @@ def ticks() -> None:
     print(f"{', '.join(RULES)} learn as with NumPy, on a slow device too")
 
 
+def graphs() -> None:
+    """Train beside NumPy with ticks that are recorded once and given to the device as a whole."""
+    expected = _losses(Sideways, "numpy", held_up=False)
+    for held_up in (False, True):
+        losses = _losses(GraphedSideways, "cupy", held_up)
+        assert numpy.allclose(losses, expected, rtol=TOLERANCE), f"losses {losses} instead of {expected}"
+    print("ticks that are CUDA graphs learn as with NumPy, on a slow device too")
+
+
 def _losses(kind: type[Rule], backend: str, held_up: bool) -> list[float]:
     """The losses of two clips."""
     use_backend(backend)
@@ -100,8 +110,8 @@ def _losses(kind: type[Rule], backend: str, held_up: bool) -> list[float]:
     rule: Any = kind(network, SoftmaxCrossEntropy(), SGD(1e-3, momentum=0.9))
     random, prefetch, losses = numpy.random.default_rng(0), Prefetch(rule), []
     for _ in range(2):
-        frames = random.normal(size=(12, 8, 16, 16, 1)).astype("float32")
-        for _, frame, target in prefetch.pairs(frames, random.integers(0, 4, (12, 8))):
+        frames = random.normal(size=(15, 8, 16, 16, 1)).astype("float32")
+        for _, frame, target in prefetch.pairs(frames, random.integers(0, 4, (15, 8))):
             if held_up:
                 contact.hold_up()
             tick = rule.tick(frame, target, prefetch.fetch)
@@ -201,6 +211,7 @@ STEPS = {
     "operations": Step(operations, 180, "another version of CuPy; the issues on its page name known faults"),
     "layers": Step(layers_beside_numpy, 300, "the tests name more: python -m pytest --backend cupy tests/layers"),
     "ticks": Step(ticks, 300, "the tests name more: python -m pytest --backend cupy tests/rules"),
+    "graphs": Step(graphs, 300, "leave out --cuda-graph; all else works without it"),
     "steady": Step(steady, 300, "the run is right, but slow"),
     "speed": Step(speed, 300, "other programs on this GPU: nvidia-smi"),
     "ranks": Step(ranks, 180, "sideways doctor --mpi checks the MPI"),

@@ -221,7 +221,7 @@ def unwrapped(argument: Any) -> tuple[Any, list[ndarray]]:
 def call(name: str, function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """Run NumPy's function on the memory of device arrays, as a piece of work in the current stream."""
     out = options.get("out")
-    if name == "matmul" and clock.graph is not None and not clock.captures_products:
+    if name == "matmul" and clock.graph is not None:
         raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
     values, arrays = unwrapped(arguments)
     unwrapped_options = {key: unwrapped(value) for key, value in options.items() if key != "out"}
@@ -235,13 +235,13 @@ def call(name: str, function: Callable[..., Any], arguments: tuple[Any, ...], op
     if name == "matmul":
         _count_hidden_copies(arrays)
         if clock.compute_type == "TF32":
-            function = _product_in_tf32
+            function = product_in_tf32
     clock.work(name, [array._memory for array in arrays], [out._memory])
     clock.do(partial(function, *values, out=out._values, **options))
     return out
 
 
-def _product_in_tf32(x: numpy.ndarray, y: numpy.ndarray, **options: Any) -> numpy.ndarray:
+def product_in_tf32(x: numpy.ndarray, y: numpy.ndarray, **options: Any) -> numpy.ndarray:
     return numpy.matmul(_rounded(x), _rounded(y), **options)
 
 

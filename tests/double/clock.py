@@ -225,7 +225,6 @@ class Clock:
         self.copies: list[Copy] = []
         self.counts: Counter[str] = Counter()
         self.graph: Graph | None = None  # that is captured
-        self.captures_products = False  # as CuPy 14 on NVIDIA's GPUs; True: a CuPy that lets cuBLAS be captured
         self.compute_type = "TF32" if os.environ.get("CUPY_TF32") == "1" else "DEFAULT"  # of products in float32
         self.computes = True  # False: work that fills a given array is only counted, and leaves the array as it is
         self.advances = True  # False: work is done only when somebody waits for it

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib
 import os
 import types
 from collections.abc import Callable, Iterator
@@ -152,9 +154,22 @@ _RUNTIME = types.SimpleNamespace(
     getDeviceCount=lambda: len(VISIBLE),
     driverGetVersion=lambda: 12040,
     runtimeGetVersion=lambda: 12040,
+    is_hip=False,
+    CUDA_R_32F=real.cuda.runtime.CUDA_R_32F,
+    CUDA_R_64F=real.cuda.runtime.CUDA_R_64F,
     memGetInfo=lambda: (MEMORY, MEMORY),
     getDeviceProperties=lambda device: {"name": f"double of a GPU, number {device}".encode()},
 )
+
+
+class Cuda(Namespace):
+    """`cupy.cuda`."""
+
+    @functools.cached_property
+    def cublas(self) -> types.ModuleType:
+        return importlib.import_module("double.cublas")
+
+
 _CUDA = {
     "Stream": Stream,
     "Event": Event,
@@ -192,7 +207,7 @@ _OWN = {
     "RawKernel": RawKernel,
     "ElementwiseKernel": ElementwiseKernel,
     "ndarray": ndarray,
-    "cuda": Namespace("cupy.cuda", real.cuda, None, _CUDA),
+    "cuda": Cuda("cupy.cuda", real.cuda, None, _CUDA),
     "empty": _empty,
     "copyto": _copyto,
     "asnumpy": _asnumpy,

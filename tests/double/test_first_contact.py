@@ -40,6 +40,7 @@ def test_an_operation_with_other_numbers_or_an_error_is_named(monkeypatch):
         "product of matrices",
         "product of a transposed matrix",
         "products of many matrices",
+        "product with one row",
     }
 
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 import sideways as sw
 from double.clock import Hazard, Stream, clock
 from double.namespace import cupy
+from sideways.backend import matmul
+from sideways.backend.blas import recorder
 from sideways.backend.streams import Graph, use_own_stream
 from sideways.commands.main import main
 from sideways.models import build_model
@@ -20,11 +22,8 @@ from sideways.training.prefetch import Prefetch
 
 
 @pytest.fixture(autouse=True)
-def a_cupy_that_captures_products():
-    """A CuPy that is to come; and CuPy's own first stream after the test."""
-    clock.captures_products = True
+def cupys_first_stream_after_the_test():
     yield
-    clock.captures_products = False
     clock.finish()
     Stream.null.use()
 
@@ -126,7 +125,7 @@ def test_a_checkpoint_in_mid_stream_goes_on_with_graphs_or_without_to_the_same_b
     assert equal(ends[0], ends[1]) and equal(ends[0], ends[2])
 
 
-def test_what_a_graph_cannot_do_is_refused():
+def test_what_a_graph_cannot_do_is_refused(monkeypatch):
     for options, message in (
         ({"update_every": 3}, "update_every must be 1 or 'clip'"),
         ({"units": ["conv1"]}, "without mpirun"),
@@ -135,8 +134,8 @@ def test_what_a_graph_cannot_do_is_refused():
             ready(**options)
     with pytest.raises(sw.InputError, match="update_every must be 1 or 'clip'"):
         GraphedSideways(build_model("vgg5", (8, 8, 1), 4, width=4), sw.SoftmaxCrossEntropy(), sw.SGD(0.1), 3)
-    clock.captures_products = False  # as CuPy 14
-    with pytest.raises(sw.InputError, match="this CuPy cannot record products of matrices"):
+    monkeypatch.setattr(cupy.cuda.runtime, "is_hip", True)
+    with pytest.raises(sw.InputError, match="needs NVIDIA's GPUs"):
         ready()
     sw.use_backend("numpy")
     with pytest.raises(sw.InputError, match="needs a GPU"):
@@ -159,6 +158,59 @@ def test_the_double_records_work_and_does_it_at_each_launch_alone():
     Stream.null.use()
     with pytest.raises(Hazard, match="null stream"), Graph().recorded():
         pass
+
+
+@given(
+    st.integers(0, 999),
+    st.tuples(*[st.integers(1, 5)] * 3),
+    st.sampled_from([((), ()), ((3,), (3,)), ((), (3,)), ((3,), ()), ((1,), (1,))]),
+    st.tuples(*[st.sampled_from(["rows", "columns", "gaps"])] * 2),
+    st.sampled_from(["float32", "float64"]),
+)
+def test_a_recorded_product_is_that_of_numpy_however_the_matrices_lie(seed, sizes, batches, layouts, dtype):
+    random, (m, k, n) = np.random.default_rng(seed), sizes
+    shapes = (*batches[0], m, k), (*batches[1], k, n)
+    values = [random.integers(-9, 9, shape).astype(dtype) for shape in shapes]
+    x, y = (laid_out(cupy.asarray(value), layout) for value, layout in zip(values, layouts, strict=True))
+    use_own_stream()
+    graph, out = Graph(), cupy.empty((*(batches[0] or batches[1]), m, n), dtype)
+    with graph.recorded():
+        graph.products.product(x, y, out, in_tf32=False)
+    assert np.isnan(out.get()).all()
+    graph.launch()
+    assert np.array_equal(out.get(), values[0] @ values[1])
+
+
+def laid_out(array, layout):
+    """The same values, row after row in memory, column after column, or with gaps between them."""
+    if layout == "columns":
+        return cupy.ascontiguousarray(array.swapaxes(-1, -2)).swapaxes(-1, -2)
+    if layout == "gaps":
+        array = cupy.repeat(array, 2, axis=-1)[..., ::2]
+    return array
+
+
+def test_an_error_of_cublas_is_raised_and_ends_the_recording(monkeypatch):
+    use_own_stream()
+    x = cupy.ones((2, 2), "float32")
+    monkeypatch.setattr(clock, "graph", None)
+    with pytest.raises(Exception, match="CUBLAS_STATUS_INTERNAL_ERROR"), Graph().products.active():  # no recording
+        matmul(x, x)
+    clock.broken.clear()
+    assert recorder() is None
+    with pytest.raises(NotImplementedError), Graph().recorded():  # CuPy's own product
+        x @ x
+
+
+def test_a_graph_keeps_the_workspace_of_its_products():
+    use_own_stream()
+    x, graph = cupy.ones((2, 2), "float32"), Graph()
+    with graph.recorded():
+        matmul(x, x)
+    graph.launch()
+    del graph.products
+    with pytest.raises(Hazard, match="workspace"):
+        graph.launch()
 
 
 def test_a_run_with_graphs_is_a_run_without_and_is_evaluated_without_a_gpu(tmp_path):

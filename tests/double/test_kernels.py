@@ -161,7 +161,7 @@ def operations(model, shape, batch, optimizer):
 
 def test_a_tick_of_vgg8_gives_the_device_few_operations_whatever_the_batch():
     counts = [operations("vgg8", (112, 112, 3), batch, sw.SGD(0.01, momentum=0.9)) for batch in (8, 32)]
-    assert counts == [145, 156]  # at most 230; with batches of 32 one more convolution takes Winograd's algorithm
+    assert counts == [144, 155]  # at most 230; with batches of 32 one more convolution takes Winograd's algorithm
 
 
 def test_a_tick_of_vgg5_skip_with_adam_gives_the_device_few_operations():

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import sideways as sw
-from double.clock import clock
+from double.clock import Stream, clock
 from double.namespace import cupy
 from sideways.backend import column_sums, matmul
+from sideways.backend.streams import Graph, use_own_stream
 from sideways.commands.main import main
 from sideways.layers.conv import Im2col
 from sideways.layers.winograd import Winograd
@@ -50,6 +51,19 @@ def test_gradients_of_biases_and_normalisation_keep_their_digits_in_tf32():
         _, gradients = layer.backward(cupy.asarray(dy), saved)
         bias.append(gradients["bias"].get())
     assert np.array_equal(*bias)
+
+
+def test_a_graph_records_products_in_their_precision():
+    use_own_stream()
+    x = cupy.asarray(np.float32([[1 + 2**-20]]))
+    for precision, expected in (("float32", np.float32(1 + 2**-20) ** 2), ("tf32", 1)):
+        sw.use_backend("cupy", precision)
+        graph = Graph()
+        with graph.recorded():
+            product, total = matmul(x, x), column_sums(x)
+        graph.launch()
+        assert product.get() == expected and total.get() == np.float32(1 + 2**-20)
+    Stream.null.use()
 
 
 def test_a_wide_convolution_takes_no_transforms_in_tf32():

@@ -40,6 +40,13 @@ def _processor() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
+TRANSPORTS = {  # the ways of GPU arrays between ranks
+    "host": "through pinned host buffers",
+    "cuda-aware": "as they are",
+    "nccl": "from GPU to GPU by NCCL",
+}
+
+
 def cuda_aware() -> tuple[bool | None, str]:
     """Ask the MPI library of this process if it sends arrays on the GPU. Returns (its answer, the reason for it).
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from sideways.backend import BACKENDS, PRECISIONS, default_backend, use_backend
+from sideways.machine import TRANSPORTS
 from sideways.validation import above_zero, count, positive
 
 HELP = "measure speed and memory, in one process and on several ranks"
@@ -131,7 +132,9 @@ def _add_pipeline(bench: argparse.ArgumentParser, ticks: int = 10) -> None:
     bench.add_argument("--units", type=positive, help="an mlp of this many equal units instead of the model")
     bench.add_argument("--ticks", type=positive, default=ticks, help=f"ticks of each measurement (default: {ticks})")
     bench.add_argument("--placement", help="units of each rank: measure, estimate, or a list such as 0-2,3-7")
-    bench.add_argument("--transport", help="how GPU arrays travel, as for sideways train: host, cuda-aware or nccl")
+    bench.add_argument(
+        "--transport", choices=("auto", *TRANSPORTS), help="how GPU arrays travel, as for mpirun … sideways train"
+    )
     bench.add_argument(
         "--emulate-ms", type=above_zero, help="emulate devices: each unit waits this long instead of computing"
     )

@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 from sideways.backend import BACKENDS, PRECISIONS, synchronise, use_backend
 from sideways.balance import speed_up
 from sideways.losses import SoftmaxCrossEntropy
+from sideways.machine import TRANSPORTS
 from sideways.models import build_model
 from sideways.mpi.blocked import Blocked
 from sideways.mpi.emulated import emulate
@@ -51,7 +52,7 @@ def main() -> None:
     parser.add_argument("--placement", default="measure")
     parser.add_argument("--backend", choices=BACKENDS, default="numpy")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
-    parser.add_argument("--transport", default="auto")
+    parser.add_argument("--transport", choices=("auto", *TRANSPORTS), default="auto")
     parser.add_argument("--emulate-ms", type=float, default=0.0)
     parser.add_argument("--period-ms", type=float, default=20.0, help="latency: time from one frame to the next")
     options = parser.parse_args()

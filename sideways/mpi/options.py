@@ -8,6 +8,7 @@ import io
 import sys
 
 from sideways.errors import InputError
+from sideways.machine import TRANSPORTS
 from sideways.mpi.agreement import check_versions
 from sideways.mpi.gather import AGREEMENT, RefusedError
 from sideways.mpi.launch import check_patience
@@ -41,7 +42,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--transport",
         default="auto",
-        choices=("auto", "host", "cuda-aware", "nccl"),
+        choices=("auto", *TRANSPORTS),
         help="how GPU arrays travel: host (through pinned buffers), cuda-aware (MPI takes them as they are) or nccl "
         "(NCCL takes them, from GPU to GPU); auto (default): cuda-aware where MPI says that it can, else host",
     )

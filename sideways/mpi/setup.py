@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from sideways.data import Source, Task
+from sideways.machine import TRANSPORTS
 from sideways.mpi.agreement import check_data
 from sideways.mpi.emulated import emulate
 from sideways.mpi.gather import on_all_ranks, spread_parameters
@@ -16,7 +17,7 @@ from sideways.mpi.nccl import NCCLMailbox, peers_of
 from sideways.mpi.node import ALL, Node
 from sideways.mpi.ranks import Ranks, part_of_batch
 from sideways.mpi.replicas import ReplicatedDelayed, ReplicatedSideways
-from sideways.mpi.transport import TRANSPORTS, make_mailbox, transport_of
+from sideways.mpi.transport import make_mailbox, transport_of
 from sideways.mpi.world import RANK, WORLD
 from sideways.network import FRAME, Network
 from sideways.rules import Mailbox, Sideways

@@ -20,7 +20,7 @@ from sideways.layers.check import LayerReport, check_layer
 from sideways.learning_rates import Constant, Cosine, Step, WarmUp
 from sideways.losses import Loss, MeanSquaredError, SoftmaxCrossEntropy
 from sideways.network import Network, Unit
-from sideways.optimizers import SGD, Adam, Optimizer
+from sideways.optimizers import SGD, Adam, Optimizer, RMSProp
 from sideways.rules import *  # noqa: F403
 from sideways.rules import __all__ as _rules
 
@@ -39,6 +39,7 @@ __all__ = [
     "MeanSquaredError",
     "Network",
     "Optimizer",
+    "RMSProp",
     "SoftmaxCrossEntropy",
     "Step",
     "Unit",

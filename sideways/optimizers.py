@@ -13,13 +13,17 @@ from sideways.backend import Array, divide, dot, fused, kernels, multiply, names
 from sideways.errors import InputError
 from sideways.learning_rates import Constant
 
+SMALLEST = 1e-30  # squared norm: a running mean of zeros takes nothing from a gradient
+
 
 class Optimizer:
-    """Base of SGD and Adam: the learning rate, weight decay and the clipping of gradients.
+    """Base of SGD, Adam and RMSProp: the learning rate, weight decay, and changes of the gradient.
 
     learning_rate: η > 0; `schedule(tick)` multiplies it, and so does `rates[unit]` (0 freezes that unit).
     weight_decay: adds weight_decay · θ to the gradient.
     clip_norm: a longer gradient of a unit, all its parameters together, is shortened to this Euclidean norm.
+    orthogonal: β in [0, 1) keeps only what is new in a gradient, for streams whose gradients hardly change between ticks
+        (Han et al., CVPR 2025): g ← g - (g·c / c·c) c for each parameter, c ← β c + (1-β) g with the g of before.
 
     Raises `InputError` for values out of range.
     """
@@ -33,6 +37,7 @@ class Optimizer:
         clip_norm: float | None = None,
         schedule: Callable[[int], float] | None = None,
         rates: Mapping[str, float] | None = None,
+        orthogonal: float | None = None,
     ):
         rates = dict(rates or {})
         if not 0 < learning_rate < float("inf"):
@@ -41,11 +46,15 @@ class Optimizer:
             raise InputError(f"weight_decay must not be negative: {weight_decay}")
         if clip_norm is not None and not 0 < clip_norm < float("inf"):
             raise InputError(f"clip_norm must be positive and finite, or left out; not {clip_norm}")
+        if orthogonal is not None and not 0 <= orthogonal < 1:
+            raise InputError(f"orthogonal lies in [0, 1), or is left out; not {orthogonal}")
         for unit, factor in rates.items():
             if not factor >= 0:
                 raise InputError(f"the learning-rate factor of unit {unit!r} must not be negative: {factor}")
         self.learning_rate, self.weight_decay, self.clip_norm = learning_rate, weight_decay, clip_norm
-        self.schedule, self.rates = schedule or Constant(), rates
+        self.schedule, self.rates, self.orthogonal = schedule or Constant(), rates, orthogonal
+        if orthogonal is not None:
+            self.remembered = (*self.remembered, "common")
         self.factor = 1.0
         self.updates = 0
         self.numbers_on_device: Array | None = None  # while a CUDA graph is recorded: where those of each tick lie
@@ -65,6 +74,12 @@ class Optimizer:
         self.updates += 1
         if self.numbers_on_device is not None:
             numbers = [self.numbers_on_device[k] for k in range(len(numbers))]
+        for key in gradients:
+            if key not in self.memory:
+                self.memory[key] = {name: zeros(parameters[key]) for name in self.remembered}
+        if self.orthogonal is not None:
+            beta = self.orthogonal
+            gradients = {key: _new_part(g, self.memory[key]["common"], beta) for key, g in gradients.items()}
         if self.clip_norm is not None:
             gradients = _shortened(gradients, self.clip_norm)
         for key, gradient in gradients.items():
@@ -73,8 +88,6 @@ class Optimizer:
                 decayed = multiply(parameter, self.weight_decay)
                 decayed += gradient
                 gradient = decayed
-            if key not in self.memory:
-                self.memory[key] = {name: zeros(parameter) for name in self.remembered}
             self.step(parameter, gradient, *numbers, **self.memory[key])
 
     def next_numbers(self, tick: int) -> tuple[float, ...]:
@@ -103,7 +116,8 @@ class SGD(Optimizer):
         if nesterov and not momentum:
             raise InputError("nesterov needs a momentum above 0")
         self.momentum, self.nesterov = momentum, nesterov
-        self.remembered = ("velocity",) if momentum else ()
+        if momentum:
+            self.remembered = ("velocity", *self.remembered)
 
     def step(self, parameter: Array, gradient: Array, rate: float, **memory: Array) -> None:
         sgd_step(parameter, gradient, rate, memory.get("velocity"), self.momentum, self.nesterov)
@@ -195,6 +209,42 @@ def adam_step(
     change = divide(direction, deviation)
     change *= rate
     parameter -= change
+
+
+class RMSProp(Optimizer):
+    """RMSProp without momentum (Hinton, 2012), which Carreira et al. (CVPR 2024) advise for single streams.
+
+    v ← ρ v + (1-ρ) g²,    θ ← θ - η g / (√v + ε)
+    """
+
+    remembered = ("second",)
+
+    def __init__(self, learning_rate: float = 1e-3, decay: float = 0.99, epsilon: float = 1e-8, **options):
+        super().__init__(learning_rate, **options)
+        if not (0 <= decay < 1 and epsilon > 0):
+            raise InputError(f"RMSProp needs decay in [0, 1) and epsilon > 0, not {decay}, {epsilon}")
+        self.decay, self.epsilon = decay, epsilon
+
+    def step(self, parameter: Array, gradient: Array, rate: float, **memory: Array) -> None:
+        second = memory["second"]
+        second *= self.decay
+        squares = multiply(gradient, gradient)
+        squares *= 1 - self.decay
+        second += squares
+        deviation = sqrt(second)
+        deviation += self.epsilon
+        change = divide(gradient, deviation)
+        change *= rate
+        parameter -= change
+
+
+def _new_part(gradient: Array, common: Array, beta: float) -> Array:
+    """The part of a gradient that is orthogonal to the running mean `common`, which then takes the gradient in."""
+    share = dot(gradient, common) / (dot(common, common) + SMALLEST)
+    new = gradient - multiply(common, share)
+    common *= beta
+    common += multiply(gradient, 1 - beta)
+    return new
 
 
 def _shortened(gradients: Mapping[str, Array], longest: float) -> dict[str, Array]:

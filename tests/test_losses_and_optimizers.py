@@ -86,6 +86,35 @@ def test_adam_with_nesterov_is_its_formula():
         assert np.allclose(value, theta, rtol=1e-12)
 
 
+def test_rmsprop_is_its_formula():
+    values, gradients = steps(sw.RMSProp(0.1, decay=0.8))
+    theta, v = values[0], 0
+    for value, g in zip(values[1:], gradients, strict=True):
+        v = 0.8 * v + 0.2 * g**2
+        theta = theta - 0.1 * g / (np.sqrt(v) + 1e-8)
+        assert np.allclose(value, theta, rtol=1e-12)
+
+
+@pytest.mark.parametrize("make", [sw.SGD, sw.Adam, sw.RMSProp])
+@given(st.integers(0, 999), st.floats(0, 0.99))
+def test_orthogonal_gradients_leave_out_what_the_gradients_before_have_in_common(make, seed, beta):
+    random = np.random.default_rng(seed)
+    values, gradients = [{"a": random.normal(size=(2, 3))} for _ in range(2)], random.normal(size=(5, 2, 3))
+    plain, orthogonal = make(0.1).for_unit("u"), make(0.1, orthogonal=beta).for_unit("u")
+    values[1]["a"][...] = values[0]["a"]
+    before = []
+    for tick, g in enumerate(gradients):
+        weights = (1 - beta) * beta ** np.arange(len(before))[::-1]  # of the running mean, written out
+        common = sum((w * h for w, h in zip(weights, before, strict=True)), np.zeros_like(g))
+        norm = np.sum(common**2)
+        new = g - (np.sum(g * common) / norm if norm > 1e-25 else 0) * common
+        assert norm < 1e-25 or abs(np.sum(new * common)) < 1e-9
+        plain.update(values[0], {"a": new}, tick)
+        orthogonal.update(values[1], {"a": g.copy()}, tick)
+        assert np.allclose(values[0]["a"], values[1]["a"], rtol=1e-7, atol=1e-9)
+        before.append(g)
+
+
 def test_a_units_gradient_is_shortened_as_one_vector_and_only_if_it_is_longer():
     parameters = {"a": np.zeros(2), "b": np.zeros(1)}
     sw.SGD(1.0, clip_norm=1.0).for_unit("u").update(parameters, {"a": np.array([3.0, 0]), "b": np.array([4.0])}, 0)
@@ -121,7 +150,9 @@ def test_schedules_are_their_formulas_and_count_ticks():
         (lambda: sw.SGD(0.1, clip_norm=0), "clip_norm"),
         (lambda: sw.SGD(0.1, clip_norm=float("inf")), "left out"),
         (lambda: sw.SGD(0.1, rates={"u": -1}), "'u'"),
+        (lambda: sw.SGD(0.1, orthogonal=1.0), "orthogonal"),
         (lambda: sw.Adam(0.1, beta1=1.0), "beta1"),
+        (lambda: sw.RMSProp(0.1, decay=1.0), "decay"),
         (lambda: sw.Cosine(0), "ticks ≥ 1"),
         (lambda: sw.Step(0), "every ≥ 1"),
         (lambda: sw.WarmUp(0), "at least one tick"),

@@ -12,7 +12,7 @@ from sideways.learning_rates import Constant, Cosine, Step, WarmUp
 from sideways.losses import MeanSquaredError, SoftmaxCrossEntropy
 from sideways.models import build_model
 from sideways.network import Network
-from sideways.optimizers import SGD, Adam, Optimizer
+from sideways.optimizers import SGD, Adam, Optimizer, RMSProp
 from sideways.rules import BPTT, Backprop, Delayed, Sideways
 from sideways.rules.graphed import GraphedSideways
 from sideways.rules.noisy import NoisyBackprop
@@ -22,7 +22,7 @@ from sideways.validation import check_options, check_type
 
 RULES = {"sideways": Sideways, "delayed": Delayed, "backprop": Backprop, "bptt": BPTT, "noisy": NoisyBackprop}
 TICKING = ("sideways", "delayed")  # every unit runs forward and backward at every tick
-OPTIMIZERS = {"sgd": SGD, "adam": Adam}
+OPTIMIZERS = {"sgd": SGD, "adam": Adam, "rmsprop": RMSProp}
 SCHEDULES = {"constant": Constant, "step": Step, "cosine": Cosine}
 
 

@@ -32,6 +32,7 @@ OPTIMIZERS = [
     sw.SGD(0.05, momentum=0.5, schedule=lambda tick: 1 / (1 + tick)),
     sw.Adam(1e-2, schedule=lambda tick: 0.9**tick),
     sw.Adam(1e-2, nesterov=True, clip_norm=1.0, weight_decay=1e-3),
+    sw.RMSProp(1e-3, orthogonal=0.9),
 ]
 
 

@@ -14,7 +14,12 @@ from sideways.rules.state import restore_unit, unit_state
 from sideways.training.build import build_network, build_rule, build_task
 from sideways.training.config import Config
 
-OPTIMIZERS = [sw.SGD(0.05), sw.SGD(0.02, momentum=0.9, weight_decay=1e-3), sw.Adam(1e-2)]
+OPTIMIZERS = [
+    sw.SGD(0.05),
+    sw.SGD(0.02, momentum=0.9, weight_decay=1e-3),
+    sw.Adam(1e-2),
+    sw.RMSProp(1e-3, orthogonal=0.9),
+]
 
 
 def sequential(network, loss, optimizer, frames, targets, learn_every):

@@ -22,7 +22,7 @@ class Optimizer:
     learning_rate: η > 0; `schedule(tick)` multiplies it, and so does `rates[unit]` (0 freezes that unit).
     weight_decay: adds weight_decay · θ to the gradient.
     clip_norm: a longer gradient of a unit, all its parameters together, is shortened to this Euclidean norm.
-    orthogonal: β in [0, 1) keeps only what is new in a gradient, for streams whose gradients hardly change between ticks
+    orthogonal: β in [0, 1) keeps only what is new in a gradient, for streams whose gradients hardly change
         (Han et al., CVPR 2025): g ← g - (g·c / c·c) c for each parameter, c ← β c + (1-β) g with the g of before.
 
     Raises `InputError` for values out of range.

@@ -15,6 +15,12 @@ import numpy
 
 from sideways.backend import device_memory, gpu, on_device
 
+TRANSPORTS = {  # how GPU arrays travel between ranks
+    "host": "through pinned host buffers",
+    "cuda-aware": "as they are",
+    "nccl": "from GPU to GPU by NCCL",
+}
+
 
 def machine() -> dict[str, Any]:
     """The processor, the number of cores this process may use, NumPy, its BLAS, and the GPU (None on the CPU)."""
@@ -38,13 +44,6 @@ def _processor() -> str:
     except OSError:
         return platform.processor() or platform.machine()
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-TRANSPORTS = {  # the ways of GPU arrays between ranks
-    "host": "through pinned host buffers",
-    "cuda-aware": "as they are",
-    "nccl": "from GPU to GPU by NCCL",
-}
 
 
 def cuda_aware() -> tuple[bool | None, str]:

@@ -9,7 +9,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sideways.backend import Array, divide, dot, fused, kernels, multiply, namespace, sqrt, zeros
+from sideways.backend import Array, divide, dot, fused, kernels, multiply, namespace, sqrt, subtract, zeros
 from sideways.errors import InputError
 from sideways.learning_rates import Constant
 
@@ -239,9 +239,9 @@ class RMSProp(Optimizer):
 
 
 def _new_part(gradient: Array, common: Array, beta: float) -> Array:
-    """The part of a gradient that is orthogonal to the running mean `common`, which then takes the gradient in."""
+    """The part of a gradient that is orthogonal to the running mean `common`; then the mean takes in the gradient."""
     share = dot(gradient, common) / (dot(common, common) + SMALLEST)
-    new = gradient - multiply(common, share)
+    new = subtract(gradient, multiply(common, share))
     common *= beta
     common += multiply(gradient, 1 - beta)
     return new

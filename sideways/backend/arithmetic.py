@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from sideways.backend.arrays import Array, Shape, copied, device_of, empty, namespace, products_in_tf32, tf32
-from sideways.backend.blas import recorder
+from sideways.backend.blas import is_recording, recorder
 
 
 def matmul(x: Array, y: Array) -> Array:
@@ -30,7 +30,7 @@ def _product(x: Array, y: Array, shape: Shape, in_tf32: bool) -> Array:
 
 
 def dot(x: Array, y: Array) -> Array:
-    """Σ x y over all elements of two arrays of one shape: a number, which stays on the device."""
+    """Σ x y over all elements of two arrays of one shape: a number of the library, which stays on the device."""
     if recorder() is not None:
         return _product(x.reshape(1, -1), y.reshape(-1, 1), (1, 1), False).reshape(())
     return x.reshape(-1) @ y.reshape(-1)
@@ -107,4 +107,5 @@ def column_sums_of_each(x: Array) -> Array:
 @cache
 def _ones(xp: ModuleType, count: int, dtype: Any, device: int | None) -> Array:
     """The row vector 1ᵀ (1, count), kept for good: CUDA graphs read it. device: see `device_of`."""
+    assert not is_recording(), "ones that are recorded are not there before the graph is launched"
     return xp.ones((1, count), dtype)

@@ -1,7 +1,7 @@
 """Products of matrices that are recorded in a CUDA graph: cuBLAS, called through its C interface.
 
-CuPy 14 refuses cuBLAS while a graph is recorded, though cuBLAS allows it. The functions are taken from the library that
-CuPy has loaded. cuBLAS counts along columns first: to it a row-major x is xᵀ. It is asked for yᵀ xᵀ, and writes x y.
+CuPy 14 refuses cuBLAS while a graph is recorded, though cuBLAS allows it. The functions are those of the library that
+CuPy uses. cuBLAS counts along columns first: to it a row-major x is xᵀ. It is asked for yᵀ xᵀ, and writes x y.
 
 Sources: cuBLAS's documentation, "CUDA Graphs Support", `cublasSetWorkspace` and `cublasGemmStridedBatchedEx`.
 """
@@ -10,49 +10,59 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
 from sideways.backend.arrays import Array, buffer, compute_stream, contiguous, cuda
 
-WORKSPACE = 32 << 20  # bytes, as NVIDIA advises for GPUs from the Hopper generation on
+WORKSPACE = 32 << 20  # bytes; NVIDIA advises at least so many for the Hopper generation, and fewer for all others
 KEPT, TRANSPOSED = 0, 1  # values of cublasOperation_t
 _current: Recorder | None = None
 
 
 def recorder() -> Recorder | None:
-    """Return the recorder that must be given all products now; None if no graph is being recorded."""
+    """Return the recorder that takes all products now; None where CuPy computes them."""
     return _current
 
 
+def is_recording() -> bool:
+    """True while work of the compute stream is recorded instead of done."""
+    return _current is not None and compute_stream().is_capturing()
+
+
 class Recorder:
-    """The products of one graph, which go on using the recorder's workspace at every launch."""
+    """A handle of cuBLAS with a workspace, which graphs may use at every launch: both live as long as the recorder."""
 
     def __init__(self) -> None:
         self._cublas = cuda().cublas
-        self._functions = ctypes.CDLL(self._cublas.__file__)  # finds what the library loads, too
+        # Functions are also looked for in the libraries that CuPy's module is linked to, cuBLAS among them.
+        self._functions = ctypes.CDLL(self._cublas.__file__)
         self._workspace = buffer((WORKSPACE,), "uint8")
+        self._handle = self._cublas.create()
+        weakref.finalize(self, self._cublas.destroy, self._handle).atexit = False  # CUDA may have ended before
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
-        """Take all products inside the block. The compute stream must begin and end its recording inside it."""
+        """Take all products inside the block, in the compute stream, whether it is recorded or not."""
         global _current
-        self._handle = self._cublas.create()
+        self._call("cublasSetStream_v2", ctypes.c_void_p(compute_stream().ptr))
+        # The workspace must follow: with another stream, cuBLAS has gone back to a workspace of its own.
+        self._call("cublasSetWorkspace_v2", _address(self._workspace), ctypes.c_size_t(WORKSPACE))
+        before, _current = _current, self
         try:
-            self._call("cublasSetStream_v2", ctypes.c_void_p(compute_stream().ptr))  # forgets the workspace
-            self._call("cublasSetWorkspace_v2", _address(self._workspace), ctypes.c_size_t(WORKSPACE))
-            _current = self
             yield
         finally:
-            _current = None
-            self._cublas.destroy(self._handle)
+            _current = before
 
     def product(self, x: Array, y: Array, out: Array, in_tf32: bool) -> Array:
-        """Record out = x y: (M, K) or (B, M, K) times (K, N) or (B, K, N), of one dtype; out is C-contiguous.
+        """Compute out = x y: (M, K) or (B, M, K) times (K, N) or (B, K, N), of one dtype; out is C-contiguous.
 
-        A matrix without B is multiplied with each of the others.
+        A single matrix is multiplied with each of the others.
         """
         (m, k), n = x.shape[-2:], y.shape[-1]
+        assert max(x.ndim, y.ndim) <= 3 and y.shape[-2] == k and x.dtype == y.dtype == out.dtype, (x, y, out)
+        assert x.dtype.name in ("float32", "float64"), x.dtype
         batch = out.shape[0] if out.ndim == 3 else 1
         (x, x_operation, x_columns, x_step), (y, y_operation, y_columns, y_step) = _layout(x), _layout(y)
         if x.dtype.name == "float64":
@@ -88,7 +98,7 @@ def _layout(matrices: Array) -> tuple[Array, int, int, int]:
         operation, columns = TRANSPOSED, matrices.shape[-2]
     else:
         matrices, operation, columns = contiguous(matrices), KEPT, matrices.shape[-1]
-    step = matrices.shape[-2] * matrices.shape[-1] if matrices.ndim == 3 else 0
+    step = matrices.shape[-2] * matrices.shape[-1] if matrices.ndim == 3 and len(matrices) > 1 else 0
     return matrices, operation, columns, step
 
 

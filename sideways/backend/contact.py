@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy
 
-from sideways.backend.arrays import Array, compute_stream, cuda, device_id, device_library, use_backend
+from sideways.backend.arrays import Array, cuda, device_id, device_library, use_backend
 
 Operation = Callable[[Any, Any, Any, Any], Any]  # library, x (8, 6, 6, 4), y (8, 6, 6, 4), w (36, 5, 4) → array
 
@@ -22,7 +22,7 @@ OPERATIONS: dict[str, Operation] = {
     "product of a transposed matrix": lambda xp, x, y, w: xp.matmul(x.reshape(-1, 4).T, y.reshape(-1, 4)),
     "products of many matrices": lambda xp, x, y, w: xp.matmul(w, w.transpose(0, 2, 1)),
     "product with one row": lambda xp, x, y, w: xp.matmul(xp.ones((1, 288), x.dtype), x.reshape(-1, 4)),
-    "product with a column": lambda xp, x, y, w: x.reshape(-1) @ y.reshape(-1),
+    "product of two vectors": lambda xp, x, y, w: x.reshape(-1) @ y.reshape(-1),
     "windows": lambda xp, x, y, w: _windows(xp, x).copy(),
     "sums and largest elements": lambda xp, x, y, w: x.max(axis=1) + x.sum(axis=1) + x.mean(),
     "chosen elements": lambda xp, x, y, w: w[xp.arange(5), xp.asarray([1, 2, 3, 4, 0])],
@@ -72,9 +72,7 @@ def wrong_operations() -> list[str]:
 
 def hold_up(cycles: int = 3_000_000) -> None:
     """Keep the compute stream busy for some milliseconds, so that work that does not wait for it comes too early."""
-    kernel = device_library().RawKernel(SPIN, "spin")
-    with compute_stream():
-        kernel((1,), (1,), (numpy.int64(cycles),))
+    device_library().RawKernel(SPIN, "spin")((1,), (1,), (numpy.int64(cycles),))
 
 
 @contextlib.contextmanager

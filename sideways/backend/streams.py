@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy
 
-from sideways.backend.arrays import Array, Shape, compute_stream, cuda, on_device, pinned, synchronise
+from sideways.backend.arrays import Array, Shape, compute_stream, cuda, on_device, pinned
 from sideways.backend.blas import Recorder
 
 
@@ -49,40 +49,76 @@ def _side_stream() -> Any:
     return cuda().Stream(non_blocking=True) if on_device() else None
 
 
-def use_own_stream() -> None:
-    """Compute in a stream of one's own from now on, since work in CuPy's first stream cannot be recorded."""
-    synchronise()
-    cuda().Stream(non_blocking=True).use()
+def own_stream() -> Any:
+    """A new stream that can compute and be recorded; work in CuPy's first stream cannot."""
+    return cuda().Stream(non_blocking=True)
+
+
+def compute_in(stream: Any) -> None:
+    """Compute in this stream from now on, after all work that is queued so far."""
+    if stream is not compute_stream():
+        queued = mark()
+        stream.use()
+        hold_until(queued)
+
+
+@contextlib.contextmanager
+def _in(stream: Any) -> Iterator[None]:
+    """Give the work of the block to a stream, and that after it to the stream of before.
+
+    CuPy's own `with stream` goes back to the stream of the `with` around it, even where `use` has chosen another one.
+    """
+    before = compute_stream()
+    stream.use()
+    try:
+        yield
+    finally:
+        before.use()
 
 
 class Graph:
     """Work for the device that is recorded once, and then given to the device as a whole, as often as one likes.
 
     What the recorded work allocates keeps its place for the life of the graph: it comes from a pool of its own.
+    recorder: takes the products of matrices; graphs that are launched one after the other can share it.
     """
 
-    def __init__(self) -> None:
-        self.pool, self.products = cuda().MemoryPool(), Recorder()
+    def __init__(self, recorder: Recorder) -> None:
+        self.pool, self.recorder = cuda().MemoryPool(_memory), recorder
 
     @contextlib.contextmanager
     def recorded(self) -> Iterator[None]:
         """Record all work of the compute stream in the block, instead of doing it."""
         stream = compute_stream()
-        with cuda().using_allocator(self.pool.malloc), self.products.active():
+        with cuda().using_allocator(self.pool.malloc), self.recorder.active():
             stream.begin_capture()
             try:
                 yield
-            finally:
-                self.graph = stream.end_capture()
+            except BaseException:
+                with contextlib.suppress(Exception):  # the error of the block says what went wrong
+                    stream.end_capture()
+                raise
+            self.graph = stream.end_capture()
 
     @staticmethod
-    def exists() -> bool:
-        """True if this CuPy can record graphs: that for AMD's GPUs cannot."""
+    def can_record() -> bool:
+        """True unless CuPy is built for AMD's GPUs, for which it has no graphs."""
         return not cuda().runtime.is_hip
 
     def launch(self) -> None:
         """Do the recorded work, after all work that is queued so far."""
         self.graph.launch(compute_stream())
+
+
+def _memory(size: int) -> Any:
+    """Memory of the device for the pool of a graph. Raises `MemoryError` if there is none left.
+
+    For CuPy's own error a pool gives back to the device what is free in it, which recorded work may still use.
+    """
+    try:
+        return cuda().MemoryPointer(cuda().Memory(size), 0)
+    except cuda().runtime.CUDARuntimeError as error:
+        raise MemoryError(f"{size:,} bytes for a CUDA graph: {error}") from None
 
 
 class Staging:
@@ -149,7 +185,7 @@ class Downloads:
             return
         self._stream.wait_event(mark())
         if hasattr(into, "get"):
-            with self._stream:
+            with _in(self._stream):
                 into[...] = array
         else:
             array.get(stream=self._stream, out=into, blocking=False)

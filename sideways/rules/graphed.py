@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from sideways.backend import Array, Shape, buffer, copied, on_device
-from sideways.backend.streams import Graph, Staging, use_own_stream
+from sideways.backend.blas import Recorder
+from sideways.backend.streams import Graph, Staging, compute_in, own_stream
 from sideways.errors import InputError
 from sideways.layers.base import Layer, Sequential
 from sideways.layers.dropout import Dropout
@@ -40,9 +41,10 @@ class GraphedSideways(Sideways):
     def __init__(self, network: Network, *arguments: Any, **options: Any):
         if not on_device():
             raise InputError("a CUDA graph needs a GPU: --backend cupy")
-        use_own_stream()
-        if not Graph.exists():
+        if not Graph.can_record():
             raise InputError("a CUDA graph needs NVIDIA's GPUs, and CuPy's wheel for them: leave out --cuda-graph")
+        self.stream = own_stream()
+        compute_in(self.stream)
         self.places = Places(network)
         super().__init__(network, *arguments, **{"mailbox": self.places} | options)
         if self.mailbox is not self.places or len(self.units) < len(network.units):
@@ -52,15 +54,17 @@ class GraphedSideways(Sideways):
         self.seen: set[tuple[int, Shape]] = set()
         self.graphs: dict[tuple[int, Shape], Recorded] = {}
         self.recording = False
+        self.recorder = Recorder()
         self.inputs: dict[Shape, tuple[Array, Array]] = {}  # shape of a frame → places of the frame and of the target
         self.numbers = Numbers(self)
 
     def tick(self, frame: Any, target: Any, meanwhile: Callable[[], None] = do_nothing) -> Tick:
+        compute_in(self.stream)
         if self.clock < 2 * self.network.depth - 1:
             return super().tick(frame, target, meanwhile)
-        if (key := (self.clock % 2, frame.shape)) not in self.seen:  # compiles what is compiled once in a process
+        if (key := (self.clock % 2, frame.shape)) not in self.seen:
             self.seen.add(key)
-            return super().tick(frame, target, meanwhile)
+            return self._rehearse(frame, target, meanwhile)
         t, frame = self.clock, self.take(frame, target)
         assert frame is not None
         if frame.shape not in self.inputs:
@@ -76,11 +80,21 @@ class GraphedSideways(Sideways):
         recorded.graph.launch()
         if is_recorded:
             recorded.counted(self)
-            self.places.filled(t)
+            self.places.filled(t, len(frame))
             self.end_tick()
         self.is_whole = True
         meanwhile()
         return Tick(copied(recorded.tick.loss), copied(recorded.tick.output), {})
+
+    def _rehearse(self, frame: Any, target: Any, meanwhile: Callable[[], None]) -> Tick:
+        """Do this tick by the very calls that will be recorded, so that all kernels are compiled and loaded."""
+        self.numbers.refresh()
+        self.numbers.use(True)
+        try:
+            with self.recorder.active():
+                return super().tick(frame, target, meanwhile)
+        finally:
+            self.numbers.use(False)
 
     def _record(self, shape: Shape) -> Recorded:
         """Record this tick; the host's part of it is done, the device's not."""
@@ -88,7 +102,7 @@ class GraphedSideways(Sideways):
         frame, target = self.inputs[shape]
         self.recording, self.targets = True, deque([target])
         self.numbers.use(True)
-        graph = Graph()
+        graph = Graph(self.recorder)
         try:
             with graph.recorded():
                 tick = super().tick(frame, target)
@@ -108,7 +122,7 @@ class GraphedSideways(Sideways):
     def __deepcopy__(self, memo: dict[int, Any]) -> GraphedSideways:
         """A copy that has recorded nothing: graphs belong to the arrays of the rule that recorded them."""
         other = memo[id(self)] = type(self).__new__(type(self))
-        blank: dict[str, Any] = {"graphs": {}, "inputs": {}}
+        blank: dict[str, Any] = {"graphs": {}, "inputs": {}, "stream": self.stream, "recorder": self.recorder}
         state = {name: value for name, value in vars(self).items() if name not in (*blank, "numbers")}
         vars(other).update(copy.deepcopy(state, memo) | blank)
         other.numbers = Numbers(other)
@@ -138,10 +152,13 @@ class Recorded(NamedTuple):
 
 
 class Places(Mailbox):
-    """A mailbox that copies each message into one of two places of its edge, which even and odd ticks fill in turn."""
+    """A mailbox that copies each message into one of two places of its edge, which even and odd ticks fill in turn.
+
+    Messages of each shape have places of their own, which the graphs for this shape know.
+    """
 
     def __init__(self, network: Network):
-        self.arrays: dict[tuple[str, str, int], Array] = {}
+        self.arrays: dict[tuple[str, str, int, int], Array] = {}  # sender, receiver, parity of the tick, samples
         self.edges: list[Edge] = [e for j, i in network.edges for e in ((j, i), (i, j))]
         super().__init__(network.timetable)
 
@@ -149,16 +166,16 @@ class Places(Mailbox):
         super().send(sender, receiver, self._in_place(sender, receiver, message, s), s)
 
     def _in_place(self, sender: str, receiver: str, message: Array, s: int) -> Array:
-        key = (sender, receiver, s % 2)
-        if key not in self.arrays or self.arrays[key].shape != message.shape:
+        key = (sender, receiver, s % 2, len(message))
+        if key not in self.arrays:
             self.arrays[key] = buffer(message.shape, message.dtype)
         self.arrays[key][...] = message
         return self.arrays[key]
 
-    def filled(self, tick: int) -> None:
+    def filled(self, tick: int, samples: int) -> None:
         """Note that a graph has read all messages, and filled the places of this tick."""
         self.tick = tick
-        self._messages = {(*edge, tick): self.arrays[(*edge, tick % 2)] for edge in self.edges}
+        self._messages = {(*edge, tick): self.arrays[(*edge, tick % 2, samples)] for edge in self.edges}
 
     def restore(self, receiver: str, messages: dict[tuple[str, int], Array]) -> None:
         placed = {(sender, s): self._in_place(sender, receiver, m, s) for (sender, s), m in messages.items()}

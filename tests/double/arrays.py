@@ -73,7 +73,7 @@ class ndarray:  # noqa: N801
     def _get(self, stream: Stream | None = None, order: str = "C", out: Any = None, blocking: bool = True):
         stream = clock.current if stream is None else stream
         clock.counts.update(download=1, download_bytes=self.nbytes)
-        with stream:
+        with clock.inside(stream):
             clock.work("a download", reads=[self._memory])
         if out is None:
             blocking, out = True, numpy.empty(self.shape, self.dtype, order)
@@ -112,7 +112,8 @@ class ndarray:  # noqa: N801
         if memory.busy == "received":
             raise Hazard("an upload of a message that MPI is still receiving")
         clock.counts.update(upload=1, upload_bytes=self.nbytes)
-        with clock.current if stream is None else stream as stream:
+        stream = clock.current if stream is None else stream
+        with clock.inside(stream):
             clock.work("an upload", writes=[self._memory])
         self._values[...] = arr
         Copy(stream, arr, arr, down=False)

@@ -60,7 +60,7 @@ class Memory:
 class MemoryPool:
     """`cupy.cuda.MemoryPool`: counts the bytes that are in use, and the most that ever were."""
 
-    def __init__(self) -> None:
+    def __init__(self, allocator=None) -> None:
         self.used = self.most = 0
 
     def take(self, count: int) -> None:
@@ -130,7 +130,6 @@ class Stream:
         self.number, self.blocking = len(clock.streams), not non_blocking
         self.count = 0
         self.known: Known = {}
-        self._outer: list[Stream] = []
         clock.streams.append(self)
         if self.blocking:
             clock.blocking.append(self)
@@ -151,6 +150,9 @@ class Stream:
         graph, clock.graph = clock.graph, None
         return graph
 
+    def is_capturing(self) -> bool:
+        return clock.graph is not None and clock.current is self
+
     def record(self, event: Event | None = None) -> Event:
         event = Event() if event is None else event
         event.stands_for = self.known | {self.number: self.count}
@@ -169,11 +171,13 @@ class Stream:
         return self
 
     def __enter__(self) -> Stream:
-        self._outer.append(clock.current)
+        clock.entered.append(self)
         return self.use()
 
     def __exit__(self, *error: object) -> None:
-        self._outer.pop().use()
+        """Go back to the stream of the `with` around this one, even if `use` has chosen another, as CuPy does."""
+        clock.entered.pop()
+        (clock.entered[-1] if clock.entered else Stream.null).use()
 
 
 class Graph:
@@ -186,7 +190,8 @@ class Graph:
     def launch(self, stream: Stream | None = None) -> None:
         """Do the work, once, in the order in which it was captured. For the host it is one operation."""
         journal, clock.journal = clock.journal, None
-        with clock.current if stream is None else stream as stream:
+        stream = clock.current if stream is None else stream
+        with clock.inside(stream):
             for name, reads, writes in self.works:
                 clock.work(name, reads, writes)
         for action in self.actions:
@@ -232,8 +237,18 @@ class Clock:
         self.broken: list[str] = []  # hazards found where no error can be raised
         self.journal: list[tuple[str, Stream, int, Known]] | None = None
         self.current: Stream
+        self.entered: list[Stream] = []  # by `with`
         self.device = 0
         self.pool = MemoryPool()
+
+    @contextlib.contextmanager
+    def inside(self, stream: Stream):
+        """Give the work of the block to a stream: for the double's own code, which leaves CuPy's `with` as it is."""
+        before, self.current = self.current, stream
+        try:
+            yield
+        finally:
+            self.current = before
 
     def before(self, stream: Stream, number: int, count: int) -> bool:
         """True if a piece of work is done before the work that is queued in this stream now."""

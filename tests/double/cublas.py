@@ -1,4 +1,4 @@
-"""The double's `cupy.cuda.cublas`: CuPy's own module over a library of ours, which works inside recordings alone.
+"""The double's `cupy.cuda.cublas`: CuPy's own module over a library of ours.
 
 The library has the names of all functions of cuBLAS that CuPy asks for. Those that the project calls in C
 lead back into this module; they compute with NumPy, in the order and with the memory that their arguments name.
@@ -26,6 +26,8 @@ from double.arrays import ndarray, product_in_tf32
 from double.clock import Hazard, clock
 
 OWN = {  # name → types of the arguments
+    "cublasCreate_v2": (c_void_p,),
+    "cublasDestroy_v2": (c_void_p,),
     "cublasSetStream_v2": (c_void_p, c_void_p),
     "cublasSetWorkspace_v2": (c_void_p, c_void_p, c_size_t),
     "cublasGemmStridedBatchedEx": (
@@ -43,8 +45,7 @@ def _library(folder: str) -> ctypes.CDLL:
     """A library with the name of cuBLAS's, and its functions."""
     (module,) = Path(cupy_backends.__file__).parent.glob("cuda/libs/cublas.*.so")
     names = {name.decode() for name in re.findall(rb"\0(cublas[A-Z]\w+)", module.read_bytes())} - {*OWN}
-    made = {"cublasCreate_v2": "(void **handle) { *handle = (void *)42; return 0; }"}
-    code = [f"int {name}{made.get(name, '(void) { return 0; }')}" for name in sorted(names)]
+    code = [f"int {name}(void) {{ return 15; }}" for name in sorted(names)]  # CUBLAS_STATUS_NOT_SUPPORTED
     c_names = {c_int: "int", c_void_p: "void *", c_size_t: "unsigned long", c_longlong: "long long"}
     for name, types in OWN.items():
         declared = ", ".join(f"{c_names[kind]} x{number}" for number, kind in enumerate(types))
@@ -71,8 +72,8 @@ def _real() -> ModuleType:
 
 
 callbacks: list[Any] = []  # lives as long as the library
-stream: Any = None
-workspace = 0  # its address
+handles: dict[int, list[Any]] = {}  # handle → its stream, and the address of its workspace (0: cuBLAS's own)
+made = 0  # handles
 
 
 def _answered(function: Callable[..., None], *arguments: Any) -> int:
@@ -85,24 +86,34 @@ def _answered(function: Callable[..., None], *arguments: Any) -> int:
     return 0
 
 
+def cublasCreate_v2(place: int) -> None:  # noqa: N802
+    global made
+    made += 1
+    handles[made] = [clock.streams[0], 0]
+    c_void_p.from_address(place).value = made
+
+
+def cublasDestroy_v2(handle: int) -> None:  # noqa: N802
+    del handles[handle]
+
+
 def cublasSetStream_v2(handle: int, number: int | None) -> None:  # noqa: N802
-    global stream, workspace
-    stream, workspace = clock.streams[number or 0], 0  # cuBLAS goes back to a workspace of its own
+    handles[handle] = [clock.streams[number or 0], 0]  # cuBLAS goes back to a workspace of its own
 
 
 def cublasSetWorkspace_v2(handle: int, address: int, size: int) -> None:  # noqa: N802
-    global workspace
     if clock.pointers[address].nbytes < size:
         raise Hazard("the workspace is smaller than cuBLAS is told")
-    workspace = address
+    handles[handle][1] = address
 
 
 def cublasGemmStridedBatchedEx(handle: int, *arguments: Any) -> None:  # noqa: N802
     """C = op(A) op(B) for each matrix of a batch, where matrices lie in memory column after column."""
     (a_operation, b_operation, m, n, k, alpha), a, b = arguments[:6], arguments[6:10], arguments[10:14]
     beta, c, (batch, compute, _) = arguments[14], arguments[15:19], arguments[19:]
-    if clock.graph is None or stream is not clock.current or not workspace:
-        raise Hazard("a product in C outside a recording, in another stream, or without a workspace")
+    stream, workspace = handles[handle]
+    if stream is not clock.current or not workspace:
+        raise Hazard("a product in another stream than the current one, or without a workspace")
     scalar = ctypes.c_double if compute == real.CUBLAS_COMPUTE_64F else ctypes.c_float
     if (scalar.from_address(alpha).value, scalar.from_address(beta).value) != (1, 0):
         raise Hazard("alpha is not 1, or beta not 0, in the type of the product")
@@ -112,12 +123,14 @@ def cublasGemmStridedBatchedEx(handle: int, *arguments: Any) -> None:  # noqa: N
     out, out_memory = _matrices(*c, n, m, False, batch)
     clock.work("matmul", [x_memory, y_memory], [out_memory])
     function = product_in_tf32 if compute == real.CUBLAS_COMPUTE_32F_FAST_TF32 else numpy.matmul
-    clock.do(partial(_multiply, function, x, y, out, workspace))
+    if numpy.may_share_memory(x, out) or numpy.may_share_memory(y, out):
+        raise Hazard("a product that writes over its own factors")
+    clock.do(partial(_multiply, function, x, y, out, handle, workspace))
 
 
-def _multiply(function: Callable[..., Any], x: Any, y: Any, out: Any, address: int) -> None:
-    if address not in clock.pointers:
-        raise Hazard("the workspace of a recorded product has been given back")
+def _multiply(function: Callable[..., Any], x: Any, y: Any, out: Any, handle: int, workspace: int) -> None:
+    if handle not in handles or workspace not in clock.pointers:
+        raise Hazard("the handle or the workspace of a recorded product has been given back")
     function(x, y, out=out)
 
 

@@ -69,7 +69,7 @@ def groupEnd() -> None:  # noqa: N802
     work, sent, received = list(queued), [], []
     queued.clear()
     for kind, comm, array, peer, stream in work:
-        with stream:
+        with clock.inside(stream):
             clock.work(f"an NCCL {kind}", **{"reads" if kind == "send" else "writes": [array._memory]})
         if kind == "send":
             sent.append(comm.isend(array._values.copy(), peer))
@@ -115,7 +115,7 @@ class NcclCommunicator:
         pointer, result, count, dtype, operation, stream = arguments
         part, total = array_at(pointer, count, dtype), array_at(result, count, dtype)
         assert operation == NCCL_SUM
-        with clock.streams[stream]:
+        with clock.inside(clock.streams[stream]):
             clock.work("an NCCL sum", [part._memory], [total._memory])
         own = part._values.copy()
         self._comm.Allreduce(own, total._values)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 import sideways as sw
 from double.clock import Hazard, Stream, clock
 from double.namespace import cupy
-from sideways.backend import matmul
-from sideways.backend.blas import recorder
-from sideways.backend.streams import Graph, use_own_stream
+from sideways.backend import blas, matmul, streams
+from sideways.backend.blas import Recorder
+from sideways.backend.streams import Graph, compute_in, own_stream
 from sideways.commands.main import main
 from sideways.models import build_model
 from sideways.rules.graphed import GraphedSideways
@@ -144,8 +144,8 @@ def test_what_a_graph_cannot_do_is_refused(monkeypatch):
 
 
 def test_the_double_records_work_and_does_it_at_each_launch_alone():
-    use_own_stream()
-    x, graph = cupy.ones(3, "float32"), Graph()
+    compute_in(own_stream())
+    x, graph = cupy.ones(3, "float32"), Graph(Recorder())
     with graph.recorded():
         x *= 2
         y = x + 1
@@ -154,10 +154,10 @@ def test_the_double_records_work_and_does_it_at_each_launch_alone():
         graph.launch()
         assert np.array_equal(x.get(), [expected] * 3) and np.array_equal(y.get(), [expected + 1] * 3)
     for forbidden in (x.get, partial(cupy.asarray, np.ones(3)), lambda: float(x[0])):
-        with pytest.raises(Hazard), Graph().recorded():
+        with pytest.raises(Hazard), Graph(Recorder()).recorded():
             forbidden()
     Stream.null.use()
-    with pytest.raises(Hazard, match="null stream"), Graph().recorded():
+    with pytest.raises(Hazard, match="null stream"), Graph(Recorder()).recorded():
         pass
 
 
@@ -173,10 +173,10 @@ def test_a_recorded_product_is_that_of_numpy_however_the_matrices_lie(seed, size
     shapes = (*batches[0], m, k), (*batches[1], k, n)
     values = [random.integers(-9, 9, shape).astype(dtype) for shape in shapes]
     x, y = (laid_out(cupy.asarray(value), layout) for value, layout in zip(values, layouts, strict=True))
-    use_own_stream()
-    graph, out = Graph(), cupy.empty((*(batches[0] or batches[1]), m, n), dtype)
+    compute_in(own_stream())
+    graph, out = Graph(Recorder()), cupy.empty((*(batches[0] or batches[1]), m, n), dtype)
     with graph.recorded():
-        graph.products.product(x, y, out, in_tf32=False)
+        graph.recorder.product(x, y, out, in_tf32=False)
     assert np.isnan(out.get()).all()
     graph.launch()
     assert np.array_equal(out.get(), values[0] @ values[1])
@@ -191,27 +191,82 @@ def laid_out(array, layout):
     return array
 
 
-def test_an_error_of_cublas_is_raised_and_ends_the_recording(monkeypatch):
-    use_own_stream()
-    x = cupy.ones((2, 2), "float32")
-    monkeypatch.setattr(clock, "graph", None)
-    with pytest.raises(Exception, match="CUBLAS_STATUS_INTERNAL_ERROR"), Graph().products.active():  # no recording
-        matmul(x, x)
+def test_a_product_of_other_shapes_or_dtypes_is_refused_or_right():
+    compute_in(own_stream())
+    recorder, random = Recorder(), np.random.default_rng(0)
+    x, y = (random.integers(-9, 9, shape).astype("float32") for shape in ((3, 2, 4), (1, 4, 5)))
+    out = cupy.empty((3, 2, 5), "float32")
+    with recorder.active():
+        recorder.product(cupy.asarray(x), cupy.asarray(y), out, in_tf32=False)
+        assert np.array_equal(out.get(), x @ y)  # one matrix for each of the batch
+        for shape, dtype in (((4, 5), "float64"), ((3, 5), "float32"), ((1, 1, 4, 5), "float32"), ((4, 5), "float16")):
+            with pytest.raises(AssertionError):
+                recorder.product(cupy.asarray(x), cupy.zeros(shape, dtype), out, in_tf32=False)
+
+
+def test_an_error_of_cublas_ends_the_recording_and_the_next_one_works():
+    compute_in(own_stream())
+    recorder, x = Recorder(), cupy.ones((2, 2), "float32")
+    graph = Graph(recorder)
+    with pytest.raises(Exception, match="CUBLAS_STATUS_INTERNAL_ERROR"), graph.recorded():
+        recorder.product(x, x, x, in_tf32=False)  # writes over its factors
     clock.broken.clear()
-    assert recorder() is None
-    with pytest.raises(NotImplementedError), Graph().recorded():  # CuPy's own product
-        x @ x
+    assert clock.graph is None and blas.recorder() is None and not hasattr(graph, "graph")
+    with graph.recorded():
+        y = matmul(x, x)
+    graph.launch()
+    assert np.array_equal(y.get(), [[2, 2], [2, 2]])
 
 
-def test_a_graph_keeps_the_workspace_of_its_products():
-    use_own_stream()
-    x, graph = cupy.ones((2, 2), "float32"), Graph()
+def test_a_recorded_product_needs_its_recorder_as_long_as_the_graph_lives():
+    compute_in(own_stream())
+    x, graph = cupy.ones((2, 2), "float32"), Graph(Recorder())
     with graph.recorded():
         matmul(x, x)
     graph.launch()
-    del graph.products
-    with pytest.raises(Hazard, match="workspace"):
+    del graph.recorder
+    with pytest.raises(Hazard, match="handle or the workspace"):
         graph.launch()
+
+
+def test_a_pool_of_a_graph_gives_nothing_back_when_memory_runs_out(monkeypatch):
+    class OutOfMemoryError(Exception):
+        pass
+
+    def malloc(size):
+        raise OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(cupy.cuda.runtime, "CUDARuntimeError", OutOfMemoryError, raising=False)
+    monkeypatch.setattr(cupy.cuda, "Memory", malloc)
+    with pytest.raises(MemoryError, match="1,024 bytes for a CUDA graph: out of memory"):
+        streams._memory(1024)
+
+
+def test_with_another_stream_cupy_forgets_the_stream_in_use_and_the_rule_goes_back_to_its_own():
+    rule, expected = ready(), ready(sw.Sideways)
+    for t, (frame, label) in enumerate(zip(*frames_and_labels(14), strict=True)):
+        if t % 3 == 0:
+            with clock.current:
+                pass
+            assert clock.current is Stream.null
+        ticks = [one.tick(frame, label) for one in (rule, expected)]
+        if ticks[1].loss is not None:
+            assert ticks[0].loss.get() == ticks[1].loss.get()
+        clock.finish()
+    assert len(rule.graphs) == 2
+
+
+def test_batches_of_several_sizes_have_graphs_of_their_own():
+    sizes = (2, 3, 2, 3, 2)
+    random = np.random.default_rng(1)
+    clips = [(random.normal(size=(16, n, 8, 8, 1)).astype("float32"), random.integers(0, 4, (16, n))) for n in sizes]
+    network = build_model("vgg5-skip", (8, 8, 1), 4, width=4)
+    one_run = partial(trained, network=network, loss=sw.SoftmaxCrossEntropy(), optimizer=sw.Adam(1e-2), clips=clips)
+    (results, *arrays, _), (others, *other_arrays, rule) = (
+        one_run(kind, options={}) for kind in (sw.Sideways, GraphedSideways)
+    )
+    assert len(rule.graphs) == 4 and all(map(np.array_equal, results, others))
+    assert all(map(equal, arrays, other_arrays))
 
 
 def test_a_run_with_graphs_is_a_run_without_and_is_evaluated_without_a_gpu(tmp_path):

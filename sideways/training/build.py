@@ -116,10 +116,10 @@ def make_rule(
 
 def _loss(config: Config) -> Loss:
     """Build the loss of a config: the cross-entropy of classes, or an error of frames."""
-    if not config.horizon and config.loss != "squared":
-        raise InputError(f"loss {config.loss!r} is for predictors of frames: it needs a horizon of at least 1")
     if config.loss not in LOSSES:
         raise InputError(f"unknown loss {config.loss!r}: choose one of {', '.join(LOSSES)}")
+    if not config.horizon and config.loss != "squared":
+        raise InputError(f"loss {config.loss!r} is for predictors of frames: it needs a horizon of at least 1")
     return LOSSES[config.loss]() if config.horizon else SoftmaxCrossEntropy(config.label_smoothing)
 
 

@@ -135,26 +135,27 @@ def predictor(channels: int, width: int = 16) -> list[Stage]:
     ]
 
 
-def gated_predictor(channels: int, width: int = 8, stages: int = 3, window: int = 16) -> list[Stage]:
-    """A predictor of change: the newest frame, plus a learnt change gated by the steadiness of the motion.
+def gated_predictor(
+    channels: int, width: int = 8, stages: int = 3, window: int = 16, motion: bool = False
+) -> list[Stage]:
+    """The newest frame plus a learnt change of it, gated by the steadiness of the motion.
 
-    Three moments of the raw frame reach the top: the frame itself, and the outputs of two units without layers, hold1
-    and hold2, which pass on what they receive and so delay it by a tick each. The top, `GatedChange`, compares the
-    moments with each other, and with the output of an encoder-decoder as in `predictor`.
+    Three moments of the raw frame reach the top, a `GatedChange`: the frame, and what two units without layers, hold1
+    and hold2, delay by a tick each. An encoder-decoder as in `predictor` adds features.
 
     width: channels of encode and decode; bottleneck and the hidden layer of the top have twice as many.
     stages: units from encode to decode, with stages - 2 bottlenecks between them; 0 for the top alone.
     window: pixels on a side of the neighbourhood in which the gate measures motion.
+    motion: whether encode sees two moments instead of one; then the network is one unit deeper.
     """
 
     def predict(shape: Shape) -> list[Layer]:
         change = Conv2D(2 * width, channels, 3, init="zero")  # at first the newest frame is repeated
         return [GatedChange([*_rectified(2 * width, 5)(shape), change], channels, window)]
 
-    between = [Stage(f"bottleneck{i + 1}", _rectified(2 * width)) for i in range(stages - 2)]
     deep = [
-        Stage("encode", _encode(width), (FRAME,)),
-        *between,
+        Stage("encode", _encode(width), (FRAME, "hold1") if motion else (FRAME,)),
+        *(Stage(f"bottleneck{i + 1}", _rectified(2 * width)) for i in range(stages - 2)),
         Stage("decode", lambda shape: [Upsample2D(2), *_rectified(width)(shape)]),
     ]
     return [

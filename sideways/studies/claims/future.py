@@ -89,7 +89,10 @@ def future(lab: Lab) -> Finding:
 
 
 def judge(runs: dict[str, ArmResults]) -> dict[str, list[scores.FrameScores]]:
-    """Measure each arm's networks, and the baselines, on all held-out clips; an arm of which no run finished is out."""
+    """Measure each arm's networks on all held-out clips, with the baselines beside the gated predictor.
+
+    An arm of which no run finished is left out.
+    """
     measured: dict[str, list[scores.FrameScores]] = {}
     for arm, results in runs.items():
         for directory in results.directories:
@@ -97,8 +100,8 @@ def judge(runs: dict[str, ArmResults]) -> dict[str, list[scores.FrameScores]]:
             config = trained.config
             with session(config):
                 task, rule = build_task(config), make_rule(config, trained.network)
-                clips = config.evaluation_clips
-                of_run = scores.scored(rule, task, config.horizon, config.batch, clips, most_frames=10**6)
+                clips, beside = config.evaluation_clips, arm == GATED
+                of_run = scores.scored(rule, task, config.horizon, config.batch, clips, None, 10**6, beside)
             measured.setdefault(arm, []).append(of_run)
     return measured
 

@@ -101,8 +101,9 @@ def scored(
     clips: int,
     items: Collection[int] | None = None,
     most_frames: int = MOST_FRAMES,
+    baselines: bool = True,
 ) -> FrameScores:
-    """Measure the network and the baselines on held-out clips.
+    """Measure the network on held-out clips, and the baselines unless they are not asked for.
 
     clips: the number of batches, of which as many are used as hold `most_frames` frames. items: the items of the task
     that count (None: all).
@@ -121,7 +122,7 @@ def scored(
             frames = numpy.stack([numpy.asarray(frame[k]) for frame in clip.frames])
             truth = numpy.stack([numpy.asarray(target[k]) for target in clip.targets[first:]])
             guesses = {(NETWORK, age(rule)): numpy.stack([to_host(output)[k] for output in outputs])}
-            guesses |= _baselines(frames, first, horizon, age(rule))
+            guesses |= _baselines(frames, first, horizon, age(rule)) if baselines else {}
             for predictor, guess in guesses.items():
                 quality = numpy.stack([psnr(truth, guess, task.span), ssim(truth, guess, task.span)])
                 qualities.setdefault(predictor, []).append(quality)

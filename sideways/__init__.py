@@ -18,7 +18,7 @@ from sideways.layers import *  # noqa: F403
 from sideways.layers import __all__ as _layers
 from sideways.layers.check import LayerReport, check_layer
 from sideways.learning_rates import Constant, Cosine, Step, WarmUp
-from sideways.losses import Loss, MeanSquaredError, SoftmaxCrossEntropy
+from sideways.losses import LogMeanSquaredError, Loss, MeanSquaredError, SoftmaxCrossEntropy
 from sideways.network import Network, Unit
 from sideways.optimizers import SGD, Adam, Optimizer, RMSProp
 from sideways.rules import *  # noqa: F403
@@ -35,6 +35,7 @@ __all__ = [
     "Cosine",
     "InputError",
     "LayerReport",
+    "LogMeanSquaredError",
     "Loss",
     "MeanSquaredError",
     "Network",

@@ -6,7 +6,19 @@ from typing import Any
 
 import numpy
 
-from sideways.backend import Array, Shape, dot, finite, fused, is_on_device, kernels, namespace, subtract
+from sideways.backend import (
+    Array,
+    Shape,
+    column_sums_of_each,
+    dot,
+    finite,
+    fused,
+    is_on_device,
+    kernels,
+    multiply,
+    namespace,
+    subtract,
+)
 from sideways.errors import InputError
 
 
@@ -94,3 +106,32 @@ class MeanSquaredError(Loss):
         value = dot(gradient, gradient) / gradient.size
         gradient *= 2 / gradient.size
         return value, gradient
+
+
+class LogMeanSquaredError(Loss):
+    """Half the logarithm of the mean squared error of each sample, averaged. Targets have the output's shape.
+
+    value       L  = (1/2N) Σₙ log(eₙ + ε)       eₙ = (1/P) Σ (yₙ - targetₙ)²       P numbers in a sample of y (N, …)
+    gradient    dyₙ = (yₙ - targetₙ) / (N P (eₙ + ε))
+
+    The PSNR of a frame is its -10 log₁₀ eₙ plus a constant, so that this loss raises the mean PSNR. The mean squared
+    error itself is ruled by the samples with large errors, and hardly sees what ruins a sample that is nearly right.
+
+    epsilon: ε > 0, the squared error below which a sample counts as right. Raises `InputError` for other values.
+    """
+
+    def __init__(self, epsilon: float = 3e-5):
+        if not 0 < epsilon < float("inf"):
+            raise InputError(f"epsilon must be positive, a squared error, not {epsilon}")
+        self.epsilon = epsilon
+
+    def check(self, target: Any, output_shape: Shape) -> Array:
+        return MeanSquaredError().check(target, output_shape)
+
+    def __call__(self, output: Array, target: Array) -> tuple[Array, Array]:
+        n, p = len(output), output[0].size
+        gradient = subtract(output, target)
+        errors = column_sums_of_each(multiply(gradient, gradient).reshape(n, p, 1)).reshape(n) / p
+        errors += self.epsilon
+        gradient /= (n * p * errors).reshape(n, *[1] * (gradient.ndim - 1))
+        return namespace(errors).log(errors).sum() / (2 * n), gradient

@@ -20,6 +20,7 @@ from sideways.layers import (
     Conv2D,
     Dense,
     Flatten,
+    GatedChange,
     GlobalAveragePool,
     Layer,
     MaxPool2D,
@@ -39,10 +40,14 @@ ACTIVATIONS: dict[str, Callable[[], Layer]] = {"relu": ReLU, "tanh": Tanh, "squa
 
 @dataclass(frozen=True)
 class Stage:
-    """A unit before it is built: its name, and a function that makes its layers for the shape of its merged input."""
+    """A unit before it is built: its name, and a function that makes its layers for the shape of its merged input.
+
+    inputs: names of stages before it, or `"frame"`; by default the stage right before it.
+    """
 
     name: str
     layers: Callable[[Shape], list[Layer]]
+    inputs: tuple[str, ...] = ()
 
 
 # Families ------------------------------------------------------------------------------------------------------------
@@ -122,20 +127,58 @@ def predictor(channels: int, width: int = 16) -> list[Stage]:
     compare them.
     """
 
-    def convolution(outputs: int, kernel: int = 3) -> Callable[[Shape], list[Layer]]:
-        return lambda shape: [Conv2D(shape[-1], outputs, kernel), ReLU()]
+    return [
+        Stage("encode", _encode(width)),
+        Stage("bottleneck", _rectified(2 * width)),
+        Stage("decode", lambda shape: [Upsample2D(2), *_rectified(width)(shape)]),
+        Stage("predict", lambda shape: [*_rectified(2 * width, 5)(shape), Conv2D(2 * width, channels, 3)]),
+    ]
 
-    def encode(shape: Shape) -> list[Layer]:
+
+def gated_predictor(
+    channels: int, width: int = 8, stages: int = 3, window: int = 16, motion: bool = False
+) -> list[Stage]:
+    """The newest frame plus a learnt change of it, gated by the steadiness of the motion.
+
+    Three moments of the raw frame reach the top, a `GatedChange`: the frame, and what two units without layers, hold1
+    and hold2, delay by a tick each. An encoder-decoder as in `predictor` adds features.
+
+    width: channels of encode and decode; bottleneck and the hidden layer of the top have twice as many.
+    stages: units from encode to decode, with stages - 2 bottlenecks between them; 0 for the top alone.
+    window: pixels on a side of the neighbourhood in which the gate measures motion.
+    motion: whether encode sees two moments instead of one; then the network is one unit deeper.
+    """
+
+    def predict(shape: Shape) -> list[Layer]:
+        change = Conv2D(2 * width, channels, 3, init="zero")  # at first the newest frame is repeated
+        return [GatedChange([*_rectified(2 * width, 5)(shape), change], channels, window)]
+
+    deep = [
+        Stage("encode", _encode(width), (FRAME, "hold1") if motion else (FRAME,)),
+        *(Stage(f"bottleneck{i + 1}", _rectified(2 * width)) for i in range(stages - 2)),
+        Stage("decode", lambda shape: [Upsample2D(2), *_rectified(width)(shape)]),
+    ]
+    return [
+        Stage("hold1", lambda shape: [], (FRAME,)),
+        Stage("hold2", lambda shape: []),
+        *(deep if stages else []),
+        Stage("predict", predict, (*(("decode",) if stages else ()), "hold2", "hold1", FRAME)),
+    ]
+
+
+def _rectified(outputs: int, kernel: int = 3) -> Callable[[Shape], list[Layer]]:
+    return lambda shape: [Conv2D(shape[-1], outputs, kernel), ReLU()]
+
+
+def _encode(outputs: int) -> Callable[[Shape], list[Layer]]:
+    """The layers of a unit that halves the resolution."""
+
+    def layers(shape: Shape) -> list[Layer]:
         if shape[0] % 2 or shape[1] % 2:
             raise InputError(f"halving {shape[0]}×{shape[1]} pixels leaves a remainder; use an even height and width")
-        return [*convolution(width)(shape), AveragePool2D(2)]
+        return [*_rectified(outputs)(shape), AveragePool2D(2)]
 
-    return [
-        Stage("encode", encode),
-        Stage("bottleneck", convolution(2 * width)),
-        Stage("decode", lambda shape: [Upsample2D(2), *convolution(width)(shape)]),
-        Stage("predict", lambda shape: [*convolution(2 * width, 5)(shape), Conv2D(2 * width, channels, 3)]),
-    ]
+    return layers
 
 
 def _convolution(
@@ -177,9 +220,15 @@ def _activation(name: str) -> Layer:
 
 # Names ---------------------------------------------------------------------------------------------------------------
 
-FAMILIES: dict[str, Callable[..., list[Stage]]] = {"mlp": mlp, "vgg5": vgg5, "vgg8": vgg8, "predictor": predictor}
-PREDICTORS = ("predictor",)  # families whose output is a frame
-DEFAULT_SKIPS = {
+FAMILIES: dict[str, Callable[..., list[Stage]]] = {
+    "mlp": mlp,
+    "vgg5": vgg5,
+    "vgg8": vgg8,
+    "predictor": predictor,
+    "predictor-gated": gated_predictor,
+}
+PREDICTORS = ("predictor", "predictor-gated")  # families whose output is a frame
+DEFAULT_SKIPS = {  # of the families that have variants
     "mlp": ("dense1>dense3",),
     "vgg5": ("conv1>conv4",),
     "vgg8": ("conv1>conv4",),
@@ -194,7 +243,7 @@ MODELS = {  # name → description
     base + variant: describe(base)
     for base in FAMILIES
     for variant, describe in VARIANTS.items()
-    if not (base in PREDICTORS and variant == "-shortcut")
+    if not variant or (base in DEFAULT_SKIPS and not (base in PREDICTORS and variant == "-shortcut"))
 }
 
 
@@ -204,7 +253,7 @@ def build_model(
     """Build a network by its name.
 
     input_shape: one frame (H, W, C). classes: the width of the output; None for a predictor, whose output is a frame.
-    options: the arguments of the family (`mlp`, `vgg5`, `vgg8`, `predictor`); for `…-skip` also
+    options: the arguments of the family (`mlp`, `vgg5`, `vgg8`, `predictor`, `gated_predictor`); for `…-skip` also
         skip: edges, as `["conv1>conv4", "frame>conv3"]` or one string with commas;
         merge: `"concat"` (the default) or `"add"`.
     If shapes differ, a skip edge passes a max-pool, and for "add" a 1×1 convolution.
@@ -217,7 +266,7 @@ def model_units(name: str, /, input_shape: Shape, classes: int | None, **options
     """The units of a model, without parameters; arguments and errors as for `build_model`."""
     if name not in MODELS:
         raise InputError(f"unknown model {name!r}: choose one of {', '.join(MODELS)}")
-    base, _, variant = name.partition("-")
+    base, _, variant = (name, "", "") if name in FAMILIES else name.rpartition("-")
     _check_model(name, base, variant, classes, options)
     skips, merge = [], "concat"
     if variant == "skip":
@@ -240,6 +289,8 @@ def _check_model(name: str, base: str, variant: str, classes: int | None, option
         )
     if not 0 <= options.get("middle", 0) <= MOST_UNITS:
         raise InputError(f"model {name!r}: middle must be 0 … {MOST_UNITS} units, not {options['middle']}")
+    if not (options.get("stages", 0) == 0 or 2 <= options["stages"] <= MOST_UNITS):
+        raise InputError(f"model {name!r}: stages must be 0, or 2 … {MOST_UNITS} units, not {options['stages']}")
     if options.get("pool", 1) < 1:
         raise InputError(f"model {name!r}: pool must be at least 1 (no pooling), not {options['pool']}")
     if classes is not None and classes < 1:
@@ -261,7 +312,7 @@ def _edges(skip: str | Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _wired(stages: list[Stage], input_shape: Shape, skips: list[tuple[str, str]], merge: str) -> list[Unit]:
-    """The stages as units: each reads the unit before it, and the sources of the skip edges that end in it."""
+    """The stages as units: each reads its inputs, and the sources of the skip edges that end in it."""
     names = [FRAME, *(stage.name for stage in stages)]
     for source, consumer in skips:
         if source not in names or consumer not in names or names.index(consumer) - names.index(source) < 2:
@@ -270,11 +321,12 @@ def _wired(stages: list[Stage], input_shape: Shape, skips: list[tuple[str, str]]
             )
     shapes, units = {FRAME: input_shape}, []
     for previous, stage in zip(names, stages, strict=False):
-        sources = [previous, *(source for source, consumer in skips if consumer == stage.name)]
-        adapters = {source: _adapter(shapes[source], shapes[previous], merge) for source in sources}
+        first, *others = stage.inputs or (previous,)
+        sources = [first, *others, *(source for source, consumer in skips if consumer == stage.name)]
+        adapters = {source: _adapter(shapes[source], shapes[first], merge) for source in sources}
         adapted = [Sequential(adapters[source]).output_shape(shapes[source]) for source in sources]
-        channels = sum(shape[-1] for shape in adapted) if merge == "concat" else shapes[previous][-1]
-        merged = (*shapes[previous][:-1], channels)
+        channels = sum(shape[-1] for shape in adapted) if merge == "concat" else shapes[first][-1]
+        merged = (*shapes[first][:-1], channels)
         try:
             unit = Unit(stage.name, stage.layers(merged), adapters, merge)
             shapes[stage.name] = unit.body.output_shape(merged)

@@ -17,6 +17,7 @@ def test_the_gradients_of_the_losses_agree_with_finite_differences(n, k, smoothi
     for loss, target in (
         (sw.SoftmaxCrossEntropy(smoothing), random.integers(0, k, n)),
         (sw.MeanSquaredError(), random.normal(size=(n, k))),
+        (sw.LogMeanSquaredError(0.01 + smoothing), random.normal(size=(n, k))),
     ):
         value, gradient = loss(z, target)
         for i in np.ndindex(z.shape):
@@ -26,10 +27,24 @@ def test_the_gradients_of_the_losses_agree_with_finite_differences(n, k, smoothi
             assert numeric == pytest.approx(gradient[i], abs=1e-8)
         if isinstance(loss, sw.MeanSquaredError):
             assert value == pytest.approx(((z - target) ** 2).mean())
+        elif isinstance(loss, sw.LogMeanSquaredError):
+            errors = ((z - target) ** 2).mean(axis=1) + 0.01 + smoothing
+            assert value == pytest.approx(math.log(math.prod(errors)) / (2 * n))
         else:
             q = (1 - smoothing) * np.eye(k)[target] + smoothing / k
             log = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
             assert value == pytest.approx(-(q * log).sum(axis=1).mean())
+
+
+@given(st.integers(1, 4), st.integers(1, 3), st.integers(0, 99))
+def test_the_logarithmic_loss_of_frames_is_their_mean_psnr_but_for_constants(n, channels, seed):
+    random = np.random.default_rng(seed)
+    truth, guess = random.normal(size=(2, n, 4, 5, channels))
+    guess *= np.arange(1, n + 1)[:, None, None, None]  # the samples' errors differ
+    ratios = [10 * math.log10(4**2 / ((a - b) ** 2).mean()) for a, b in zip(truth, guess, strict=True)]  # of span 4
+    value, gradient = sw.LogMeanSquaredError(1e-12)(guess, truth)
+    assert 20 * math.log10(4) - 20 / math.log(10) * value == pytest.approx(np.mean(ratios))
+    assert gradient.shape == guess.shape and gradient.dtype == guess.dtype
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -158,6 +173,8 @@ def test_schedules_are_their_formulas_and_count_ticks():
         (lambda: sw.WarmUp(0), "at least one tick"),
         (lambda: sw.SoftmaxCrossEntropy(1.0), "label_smoothing"),
         (lambda: sw.MeanSquaredError().check(np.zeros((2, 3)), (2, 2)), "output's shape"),
+        (lambda: sw.LogMeanSquaredError(0.0), "epsilon must be positive"),
+        (lambda: sw.LogMeanSquaredError().check(np.zeros((2, 3)), (2, 2)), "output's shape"),
         (lambda: sw.MeanSquaredError().check(np.full((2, 2), np.inf), (2, 2)), "not finite"),
     ],
 )

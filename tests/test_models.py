@@ -52,8 +52,10 @@ def test_a_skip_edge_of_vgg8_changes_only_the_unit_where_it_ends(vgg8):
                 numpy.testing.assert_array_equal(to_host(array), to_host(skip.units[name].parameters[key]))
 
 
-@pytest.mark.parametrize("rule", [Sideways, Backprop])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [(name, rule) for name in MODELS for rule in (Sideways, Backprop) if (name, rule) != ("predictor-gated", Backprop)],
+)
 def test_every_model_ticks_and_every_parameter_of_it_is_trained(name, rule):
     options = {"hidden": (6, 5, 6)} if name.startswith("mlp") else {"width": 4}
     predicts = name.startswith("predictor")
@@ -61,8 +63,10 @@ def test_every_model_ticks_and_every_parameter_of_it_is_trained(name, rule):
     before = {unit: {k: a.copy() for k, a in arrays.items()} for unit, arrays in network.parameters.items()}
     teacher = rule(network, MeanSquaredError() if predicts else SoftmaxCrossEntropy(), SGD(0.01))
     random = numpy.random.default_rng(0)
-    for _ in range(2 * network.depth - 1):
-        frame = random.normal(size=(4, 16, 16, 2))
+    start, change = random.normal(size=(2, 4, 16, 16, 2))
+    late = int(name == "predictor-gated")  # whose last weights start at 0: its first gradient reaches the top alone
+    for t in range(2 * network.depth - 1 + late):
+        frame = start + t * change if name == "predictor-gated" else random.normal(size=(4, 16, 16, 2))
         tick = teacher.tick(frame, frame if predicts else numpy.array([0, 1, 2, 0]))
     assert tick.output.shape == (frame.shape if predicts else (4, 3))
     assert set(tick.gradients) == set(network.units)
@@ -71,6 +75,35 @@ def test_every_model_ticks_and_every_parameter_of_it_is_trained(name, rule):
         for key, array in arrays.items():
             assert (to_host(array) != to_host(before[unit][key])).any(), (unit, key)
             assert numpy.isfinite(to_host(array)).all()
+
+
+@pytest.mark.parametrize("stages", [0, 2, 3, 5])
+def test_three_moments_of_the_raw_frame_meet_at_the_top_of_a_gated_predictor_which_repeats_the_newest(stages):
+    network = build_model("predictor-gated", (16, 16, 2), None, dtype="float64", stages=stages)
+    assert network.depth == max(3, stages + 1)
+    assert network.top.inputs == (*(["decode"] if stages else []), "hold2", "hold1", "frame")
+    rule = Sideways(network, MeanSquaredError())
+    frames = numpy.random.default_rng(0).normal(size=(network.depth + 3, 4, 16, 16, 2)).cumsum(axis=0)
+    seen, forward = [], network.top.forward
+
+    def watched(inputs, train=True):
+        seen.append({name: to_host(inputs[name]).copy() for name in ("hold2", "hold1", "frame")})
+        return forward(inputs, train)
+
+    network.top.forward = watched
+    for frame in frames:
+        tick = rule.tick(frame, frame)
+    assert numpy.array_equal(to_host(tick.output), frames[-1])
+    for age, name in enumerate(("frame", "hold1", "hold2")):
+        assert numpy.array_equal(seen[-1][name], frames[-1 - age])
+
+
+def test_without_ticks_a_gated_predictor_has_one_moment_and_nothing_to_learn_from_it():
+    network = build_model("predictor-gated", (16, 16, 1), None)
+    frame = numpy.random.default_rng(0).normal(size=(2, 16, 16, 1)).astype("float32")
+    tick = Backprop(network, MeanSquaredError(), SGD(0.1)).tick(frame, 2 * frame)
+    assert numpy.array_equal(to_host(tick.output), frame)
+    assert not any(to_host(g).any() for of_unit in tick.gradients.values() for g in of_unit.values())
 
 
 @pytest.mark.parametrize("base", ["mlp", "vgg5", "vgg8"])
@@ -148,6 +181,9 @@ def test_any_edge_upwards_over_a_unit_fits(skip, merge):
         ("vgg5", {"dtype": "float16"}, "unknown dtype 'float16': choose 'float32' or 'float64'"),
         ("vgg5", {"classes": 0}, "at least one class, not 0"),
         ("vgg5", {"classes": None}, "outputs classes: to predict frames choose predictor"),
+        ("predictor-gated", {"classes": None, "stages": 1}, "stages must be 0, or 2 … 1000 units, not 1"),
+        ("predictor-gated", {"classes": None, "skip": "frame>predict"}, "no option 'skip'"),
+        ("predictor-gated", {"classes": None, "window": 0}, "a window of one pixel"),
         ("predictor-skip", {}, "outputs frames: it needs a horizon of at least 1"),
         ("predictor", {"classes": None, "input_shape": (9, 8, 1)}, "use an even height and width"),
     ],

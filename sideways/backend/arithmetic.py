@@ -53,7 +53,7 @@ def multiply(x: Array, y: Array | float) -> Array:
 
 
 def divide(x: Array, y: Array) -> Array:
-    """x / y, element by element; y has the shape of x."""
+    """x / y, element by element; y has the shape of x or is repeated along the axes of x."""
     return namespace(x).divide(x, y, out=empty(x))
 
 

@@ -19,9 +19,9 @@ from sideways.training.checkpoint import TrainedNetwork, find, load_trained
 from sideways.training.config import Config
 from sideways.training.evaluation import Scores, batches, evaluate
 from sideways.training.metrics import standard_error
-from sideways.training.report.frames_ahead import compared
 from sideways.training.report.plots import plot_confusion
-from sideways.training.report.report import class_table
+from sideways.training.report.report import class_table, worst_of
+from sideways.training.report.scores import scored
 from sideways.training.run import session
 
 
@@ -90,10 +90,15 @@ def _check_task(path: Path, task: Task, trained: TrainedNetwork) -> None:
 
 
 def _table(rule: Rule, task: Task, config: Config, held_out_batches: int, scores: Scores) -> str:
-    """A row for each class; for frames, a row for each kind of prediction."""
+    """A row for each class; for frames, a row for each kind of prediction, and one for each video."""
     if scores.probabilities is None:
-        rows = compared(rule, task, config.horizon, config.batch, held_out_batches, set(scores.items))
-        return aligned(list(rows[0]), [list(row.values()) for row in rows])
+        frames = scored(rule, task, config.horizon, config.batch, held_out_batches, set(scores.items))
+        rows, by_video = frames.table(), frames.table_by_video()
+        text = aligned(list(rows[0]), [list(row.values()) for row in rows])
+        if by_video:
+            table = aligned(list(by_video[0]), [list(row.values()) for row in by_video])
+            text += f"\n\n{worst_of(by_video, len(frames.by_video))}\n\n{table}"
+        return text
     return class_table(scores, task.classes)
 
 

@@ -25,7 +25,9 @@ class _Crops(Task):
         lines, and its first `most_frames` frames are kept in memory (one byte per pixel).
     size: height and width of the crop in pixels.
     margin: the largest distance, in pixels, that a crop moves away from the corner drawn for its clip.
-    held_out: the part of each video, at its end, that makes up the test split; no frame is in both splits.
+    used: the part of each video, from its start, that is shown at all.
+    held_out: the part of these frames, at their end, that makes up the test split; no frame is in both splits. To
+        choose settings without a look at the last .3 of each video, set `used` to .7.
 
     Raises `InputError` for videos that cannot be read, or are too small or too short.
     """
@@ -42,12 +44,15 @@ class _Crops(Task):
         lines: int,
         held_out: float,
         most_frames: int,
+        used: float,
     ):
         super().__init__(seed, length)
         if not 0 < held_out < 1:
             raise InputError(f"held_out is the part of each video kept for the test, between 0 and 1, not {held_out}")
         if not isinstance(size, int) or size < 1 or not isinstance(lines, int) or lines < 1:
             raise InputError(f"size and lines must be positive numbers of pixels, not {size!r} and {lines!r}")
+        if not 0 < used <= 1:
+            raise InputError(f"used is the part of each video that is shown, above 0 and at most 1, not {used}")
         if most_frames < 1:
             raise InputError(f"most_frames must be at least 1, not {most_frames}")
         shipped = shipped_clips()
@@ -57,7 +62,7 @@ class _Crops(Task):
         self.names = tuple(shipped) if videos is None else tuple(Path(path).stem for path in self.paths)
         self.frame_shape = (size, size, 1)
         self.margin = margin
-        self.lines, self.held_out, self.most_frames = lines, held_out, most_frames
+        self.lines, self.held_out, self.most_frames, self.used = lines, held_out, most_frames, used
         self.videos: list[numpy.ndarray] = []  # (frames, height, width) uint8 each, once decoded
         # The first and the last frame of each video at which a clip may start.
         self.spans: dict[str, list[tuple[int, int]]] = {"train": [], "test": []}
@@ -67,6 +72,7 @@ class _Crops(Task):
             video = numpy.stack(list(islice(read_frames(located(path), self.lines, grey=True), self.most_frames)))[
                 ..., 0
             ]
+            video = video[: round(len(video) * self.used)]
             (frames, height, width), size = video.shape, self.frame_shape[0]
             if min(height, width) - size - 1 - 2 * self.margin <= 0:
                 raise InputError(
@@ -147,12 +153,13 @@ class Pan(_Crops):
         lines: int = 120,
         held_out: float = 0.3,
         most_frames: int = 1000,
+        used: float = 1.0,
     ):
         self.classes = check_motion(directions, speed)
         self.axes = velocities(numpy.arange(directions // 2), directions, 1.0)  # unit vectors (x, y)
         self.speed = speed
         reach = speed * (length - 1) / 2 * float(numpy.abs(self.axes).sum(axis=0).max())
-        super().__init__(seed, length, videos, size, reach, lines, held_out, most_frames)
+        super().__init__(seed, length, videos, size, reach, lines, held_out, most_frames, used)
 
     def samples(self, split, generators):
         labels = self.labels(generators)
@@ -182,8 +189,9 @@ class WhichClip(_Crops):
         lines: int = 120,
         held_out: float = 0.3,
         most_frames: int = 1000,
+        used: float = 1.0,
     ):
-        super().__init__(seed, length, videos, size, 0.0, lines, held_out, most_frames)
+        super().__init__(seed, length, videos, size, 0.0, lines, held_out, most_frames, used)
         self.classes = self.names
 
     def samples(self, split, generators):
@@ -193,3 +201,6 @@ class WhichClip(_Crops):
             video, first, corner = self.draw_crop(split, generator, video=int(label))
             crops.append(self.crop(video, first, numpy.tile(corner, (self.length, 1))))
         return standardised(numpy.stack(crops)[..., None], FAINT), labels
+
+    def titles(self, split, index, batch, part=slice(None)):
+        return [self.names[label] for label in self.labels(self._generators(split, index, batch, part))]

@@ -114,6 +114,10 @@ class Task:
         """The number of the item (video) that each sample shows, (N,); -1 for samples beyond the last item."""
         return numpy.arange(index * batch, (index + 1) * batch)[part]
 
+    def titles(self, split: str, index: int, batch: int, part: slice = slice(None)) -> list[str]:
+        """The title of the video that each sample shows; empty if a sample shows no video, or several."""
+        return [""] * len(range(batch)[part])
+
     # From the start of a run to its end
 
     def open(self, splits: Sequence[str] = SPLITS) -> None:
@@ -172,6 +176,9 @@ class FramesAhead(Task):
 
     def items(self, split: str, index: int, batch: int, part: slice = slice(None)) -> numpy.ndarray:
         return self.task.items(split, index, batch, part)
+
+    def titles(self, split: str, index: int, batch: int, part: slice = slice(None)) -> list[str]:
+        return self.task.titles(split, index, batch, part)
 
     def open(self, splits: Sequence[str] = SPLITS) -> None:
         self.task.open(splits)

@@ -6,6 +6,7 @@ from sideways.layers.conv import Conv2D
 from sideways.layers.dense import Dense
 from sideways.layers.dropout import Dropout
 from sideways.layers.flatten import Flatten
+from sideways.layers.gate import GatedChange
 from sideways.layers.norm import BatchNorm
 from sideways.layers.pool import AveragePool2D, GlobalAveragePool, MaxPool2D, Upsample2D
 from sideways.layers.shortcut import Shortcut
@@ -17,6 +18,7 @@ __all__ = [
     "Dense",
     "Dropout",
     "Flatten",
+    "GatedChange",
     "GlobalAveragePool",
     "Layer",
     "LeakyReLU",

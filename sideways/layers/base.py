@@ -158,8 +158,11 @@ def initial_weight(rng: numpy.random.Generator, shape: Shape, fan_in: int, fan_o
     """Random weights that keep the variance of activations from layer to layer.
 
     `"he"`: normal, variance 2 / fan_in (He et al., 2015, for ReLU). `"glorot"`: uniform on ±√(6 / (fan_in + fan_out))
-    (Glorot and Bengio, 2010, for Tanh, Sigmoid and outputs).
+    (Glorot and Bengio, 2010, for Tanh, Sigmoid and outputs). `"zero"`: zeros, for the last layer of a path whose result
+    is added to a signal, and shall change nothing at first (Goyal et al., 2017).
     """
+    if scheme == "zero":
+        return numpy.zeros(shape)
     if scheme == "he":
         return rng.normal(0.0, (2.0 / fan_in) ** 0.5, shape)
     limit = (6.0 / (fan_in + fan_out)) ** 0.5
@@ -168,8 +171,8 @@ def initial_weight(rng: numpy.random.Generator, shape: Shape, fan_in: int, fan_o
 
 def check_scheme(scheme: str) -> str:
     """Return the name of a scheme of `initial_weight`, or raise `InputError`."""
-    if scheme not in ("he", "glorot"):
-        raise InputError(f"unknown initialisation {scheme!r}: choose 'he' or 'glorot'")
+    if scheme not in ("he", "glorot", "zero"):
+        raise InputError(f"unknown initialisation {scheme!r}: choose 'he' or 'glorot', or 'zero'")
     return scheme
 
 

@@ -50,7 +50,7 @@ class Conv2D(Layer):
     between.
 
     inputs, outputs: C and O. kernel, stride: one number, or (rows, columns). padding: `"same"` (zeros around x, so that
-    Ho = ⌈H / s⌉) or `"valid"` (windows inside x). init: of W, `"he"` or `"glorot"`; b starts at 0. Raises `InputError`
+    Ho = ⌈H / s⌉) or `"valid"` (windows inside x). init: of W, see `initial_weight`; b starts at 0. Raises `InputError`
     for numbers below 1 and unknown words.
     """
 

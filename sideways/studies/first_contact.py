@@ -43,6 +43,7 @@ MAKERS: tuple[Callable[[], layers.Layer], ...] = (
     layers.ReLU,
     layers.Tanh,
     lambda: layers.Dropout(0.3),
+    lambda: layers.GatedChange([layers.Conv2D(16, 2, 3)], 2, window=2),
 )  # for images of 12 × 12 × 16
 TOLERANCE = 2e-3  # of float32, relative to the root mean square
 RULES = {"Sideways": Sideways, "Delayed": Delayed, "Backprop": Backprop, "BPTT": BPTT}

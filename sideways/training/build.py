@@ -9,7 +9,7 @@ from typing import Any
 from sideways.data import TASKS, FramesAhead, Task, make_task
 from sideways.errors import InputError
 from sideways.learning_rates import Constant, Cosine, Step, WarmUp
-from sideways.losses import MeanSquaredError, SoftmaxCrossEntropy
+from sideways.losses import LogMeanSquaredError, Loss, MeanSquaredError, SoftmaxCrossEntropy
 from sideways.models import build_model
 from sideways.network import Network
 from sideways.optimizers import SGD, Adam, Optimizer, RMSProp
@@ -22,6 +22,7 @@ from sideways.validation import check_options, check_type
 
 RULES = {"sideways": Sideways, "delayed": Delayed, "backprop": Backprop, "bptt": BPTT, "noisy": NoisyBackprop}
 TICKING = ("sideways", "delayed")  # every unit runs forward and backward at every tick
+LOSSES: dict[str, Callable[[], Loss]] = {"squared": MeanSquaredError, "log-squared": LogMeanSquaredError}  # of frames
 OPTIMIZERS = {"sgd": SGD, "adam": Adam, "rmsprop": RMSProp}
 SCHEDULES = {"constant": Constant, "step": Step, "cosine": Cosine}
 
@@ -110,8 +111,16 @@ def make_rule(
         options["target_delay"] = default if config.target_delay is None else config.target_delay
     elif config.target_delay:
         raise InputError(f"rule {config.rule!r} answers every frame at once: leave out target_delay")
-    loss = MeanSquaredError() if config.horizon else SoftmaxCrossEntropy(config.label_smoothing)
-    return rules[config.rule](network, loss, optimizer, **options, **more)
+    return rules[config.rule](network, _loss(config), optimizer, **options, **more)
+
+
+def _loss(config: Config) -> Loss:
+    """Build the loss of a config: the cross-entropy of classes, or an error of frames."""
+    if config.loss not in LOSSES:
+        raise InputError(f"unknown loss {config.loss!r}: choose one of {', '.join(LOSSES)}")
+    if not config.horizon and config.loss != "squared":
+        raise InputError(f"loss {config.loss!r} is for predictors of frames: it needs a horizon of at least 1")
+    return LOSSES[config.loss]() if config.horizon else SoftmaxCrossEntropy(config.label_smoothing)
 
 
 def build_optimizer(config: Config, ticks: int) -> Optimizer:

@@ -30,6 +30,7 @@ class Config:
         between evaluations while training (0: only at the end).
     distinct_clips: how many different batches of training clips a made task has (0: a new one each time).
     horizon: 0 to classify; h ≥ 1 to predict the frame h ticks ahead.
+    loss: of predicted frames, `"squared"` or `"log-squared"` (`LogMeanSquaredError`); classes have the cross-entropy.
     workers: processes that decode videos ahead of the tick; they change nothing but the speed.
     checkpoint_every: ticks between checkpoints (0: only one at the end); keep_checkpoints: how many are kept.
     init: a file of `sideways export` with the parameters to start from; a top of another shape starts afresh.
@@ -53,6 +54,7 @@ class Config:
     evaluate_every: int = 0
     distinct_clips: int = 0
     horizon: int = 0
+    loss: str = "squared"
     workers: int = 1
     checkpoint_every: int = 0
     keep_checkpoints: int = 3

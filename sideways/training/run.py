@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from sideways.training.report.frames_ahead import predictions_of_run
 from sideways.training.report.plots import plot_confusion, plot_run
 from sideways.training.report.report import write_report
 from sideways.training.report.result import Result
+from sideways.training.report.scores import FrameScores
 
 
 @contextlib.contextmanager
@@ -97,7 +98,7 @@ def finish(trainer: Trainer, scores: Scores, skipped: Mapping[str, str], memory:
     result = _result(trainer, scores, len(skipped), memory)
     (directory / "results.json").write_text(json.dumps(asdict(result), indent=2) + "\n")
     plot_run(directory, None if config.horizon else 1 / len(task.classes))
-    predictions: Sequence[dict[str, str]] = []
+    predictions: FrameScores | None = None
     if scores.probabilities is not None:
         plot_confusion(directory / "plots" / "confusion.png", scores, task.classes)
     elif len(scores.items):

@@ -177,3 +177,27 @@ def test_targets_are_known_without_reading_a_video():
     task = WhichClip(videos=["nowhere.mp4", "neither.mp4"])
     assert task.targets("train", 0, 5).shape == (18, 5)
     assert task.classes == ("nowhere", "neither")
+
+
+@pytest.mark.parametrize("used", [1.0, 0.7, 0.5])
+def test_no_frame_after_the_part_that_is_used_is_in_any_clip(films, used):
+    task = WhichClip(videos=films, length=5, size=8, lines=48, used=used)
+    task.open()
+    assert [len(video) for video in task.videos] == [60 * used] * 2
+    for (start, last), (first_test, last_test) in zip(task.spans["train"], task.spans["test"], strict=True):
+        assert (start, last + 5) == (0, first_test) and last_test + 5 == 60 * used
+        assert first_test == round(60 * used * 0.7)
+
+
+@pytest.mark.parametrize("used", [0.0, 1.1, -0.5])
+def test_a_part_of_a_video_is_a_part(films, used):
+    with pytest.raises(InputError, match="used is the part of each video"):
+        WhichClip(videos=films, used=used)
+
+
+def test_the_title_of_a_crop_is_the_name_of_its_video(tasks):
+    task = tasks("which-clip")
+    clip = task.clip("test", 3, 6)
+    assert task.titles("test", 3, 6) == [task.names[label] for label in clip.targets[0]]
+    assert task.titles("test", 3, 6, slice(2, 4)) == task.titles("test", 3, 6)[2:4]
+    assert tasks("pan").titles("test", 3, 6) == [""] * 6

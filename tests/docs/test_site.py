@@ -84,7 +84,7 @@ def test_the_start_page_shows_the_idea_the_result_the_papers_and_the_tick():
         ("data.html", "sideways data check ucf101:"),
         ("training.html", "sideways recipes"),
         ("delayed.html", "sideways train pan-delayed"),
-        ("prediction.html", "sideways train waves-predictor-skip"),
+        ("prediction.html", "sideways train waves-predictor-gated"),
     ],
 )
 def test_the_commands_of_a_page_are_shown_as_code(page, command):

@@ -77,6 +77,18 @@ def frames_and_labels(count, batch=2, size=8):
     return frames, random.integers(0, 3, (count, batch))
 
 
+def test_a_gated_predictor_is_recorded_too():
+    network = build_model("predictor-gated", (8, 8, 1), None, width=2)
+    frames = np.random.default_rng(0).normal(size=(14, 2, 8, 8, 1)).cumsum(axis=0).astype("float32")
+    clips, options = [(frames[:-2], frames[2:])], {"target_delay": 0, "update_every": 1}
+    runs = [
+        trained(kind, network, sw.LogMeanSquaredError(), sw.Adam(1e-2), options, clips)
+        for kind in (sw.Sideways, GraphedSideways)
+    ]
+    assert len(runs[0][0]) == 2 * 9 and all(map(np.array_equal, runs[0][0], runs[1][0]))
+    assert equal(runs[0][1], runs[1][1]) and len(runs[1][3].graphs) == 2
+
+
 def test_the_masks_of_dropout_are_those_of_their_own_ticks():
     inner = [sw.Conv2D(2, 2, kernel=3), sw.Dropout(0.5)]
     units = [

@@ -69,11 +69,20 @@ def test_every_number_of_every_rule_is_numpys_to_the_last_bit(case, kind, optimi
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"boundary": "stream", "update_every": 1}, DELAYED, {"rule": "backprop"}, {"rule": "bptt"}, {"horizon": 2}],
-    ids=["sideways", "stream", "delayed", "backprop", "bptt", "ahead"],
+    [
+        {},
+        {"boundary": "stream", "update_every": 1},
+        DELAYED,
+        {"rule": "backprop"},
+        {"rule": "bptt"},
+        {"horizon": 2},
+        {"horizon": 2, "loss": "log-squared", "update_every": 1},
+    ],
+    ids=["sideways", "stream", "delayed", "backprop", "bptt", "ahead", "gated"],
 )
 def test_a_run_its_losses_and_its_resumption_are_numpys_to_the_last_bit(tmp_path, changes):
-    model = {"model": "predictor-skip", "model_options": {}} if "horizon" in changes else {}
+    name = "predictor-gated" if "loss" in changes else "predictor-skip"
+    model = {"model": name, "model_options": {}} if "horizon" in changes else {}
     config = replace(RUN, checkpoint_every=15, **model, **changes)
     for backend in ("numpy", "cupy"):
         train(replace(config, backend=backend), tmp_path / backend)

@@ -15,6 +15,22 @@ sizes = st.integers(1, 5)
 channels = st.integers(1, 3)
 
 
+class Steadily(sw.Layer):
+    """Adds a change to each moment that is the same from one to the next, to a tenth of the noise x."""
+
+    def __init__(self, channels):
+        self.channels = channels
+
+    def forward(self, x, train=True):
+        pixels = np.arange(x[0].size).reshape(x.shape[1:])
+        steps = 0.6 + 0.3 * np.cos(pixels % self.channels + pixels // 7)  # the change of each pixel
+        at = np.arange(x.shape[-1]) // self.channels
+        return 0.1 * x + sw.to_device(steps * at), None
+
+    def backward(self, dy, saved):
+        return 0.1 * dy, {}
+
+
 @st.composite
 def layers(draw):
     """A layer of any kind, and an input shape that fits it."""
@@ -22,6 +38,9 @@ def layers(draw):
     image, out = (h, w, c), draw(channels)
     pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
     padding = draw(st.sampled_from(["same", "valid"]))
+    gate = sw.GatedChange(
+        [sw.Conv2D(3 * out + c, 2, kernel=3), sw.Tanh(), sw.Conv2D(2, out, kernel=1)], out, draw(st.integers(1, 7))
+    )
     kinds = {
         "conv": lambda: (sw.Conv2D(c, out, draw(pair), draw(pair), padding), image),
         "dense": lambda: (sw.Dense(c, out), (c,)),
@@ -38,6 +57,8 @@ def layers(draw):
         "dropout": lambda: (sw.Dropout(draw(st.floats(0, 0.8))), image),
         "flatten": lambda: (sw.Flatten(), image),
         "upsample": lambda: (sw.Upsample2D(draw(pair)), image),
+        "gate": lambda: (gate, (h, w, 3 * out + c)),
+        "gate of a steady change": lambda: (sw.layers.Sequential([Steadily(out), gate]), (h, w, 3 * out + c)),
         "shortcut": lambda: (
             sw.Shortcut(
                 [sw.Conv2D(c, out, kernel=3), sw.BatchNorm(out), sw.Tanh()],

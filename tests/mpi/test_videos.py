@@ -23,7 +23,7 @@ def data_set(tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize("recipe", ["videos-small-skip", "videos-predictor-skip"])
+@pytest.mark.parametrize("recipe", ["videos-small-skip", "videos-predictor-skip", "videos-predictor-gated"])
 def test_a_run_on_videos_over_three_ranks_is_the_run_in_one_process(data_set, tmp_path, recipe):
     options = [recipe, "--data", f"ucf101:{data_set}", "--clips", "2", "--batch", "4", "--runs", str(tmp_path)]
     options += ["--set", "task_options.length=16", "--set", "model_options.width=4", "--evaluate-every", "1"]

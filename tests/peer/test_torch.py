@@ -78,6 +78,32 @@ def test_layers_without_parameters(layer, function):
     close(dx, tx.grad)
 
 
+@pytest.mark.parametrize(("channels", "window"), [(1, 9), (3, 9)])  # one window: the whole image
+def test_the_gated_change(channels, window):
+    features = 2 + 3 * channels
+    layer = sw.GatedChange([sw.Conv2D(features, channels, 3)], channels, window)
+    layer.initialise(RANDOM, "float64")
+    x = RANDOM.normal(size=(4, 8, 8, features))
+    x[..., 2:] += np.repeat([0.0, 1.0, 2.0], channels) * RANDOM.normal(size=(4, 8, 8, 1))
+    y, saved = layer.forward(x)
+    r = RANDOM.normal(size=y.shape)
+    dx, gradients = layer.backward(r, saved)
+    tx, weight, bias = leaves(x, layer.layers[0].weight, layer.layers[0].bias)
+    older, old, new = (tx[..., 2 + k * channels : 2 + (k + 1) * channels] for k in range(3))
+    d1, d2 = new - old, old - older
+    rho1, rho2 = ((d**2).mean(dim=(1, 2, 3), keepdim=True).add(1e-6).sqrt() for d in (d1, d2))
+    gate = rho1 * ((d1 * d2).mean(dim=(1, 2, 3), keepdim=True) / (rho1 * rho2)).clamp(min=0)
+    z = torch.cat([tx[..., :2], d2 / rho1, d1 / rho1, new], dim=-1)
+    h = F.conv2d(z.permute(0, 3, 1, 2), weight.permute(3, 2, 0, 1), bias, padding=1).permute(0, 2, 3, 1)
+    ty = new + gate * h
+    (ty * torch.tensor(r)).sum().backward()
+    assert (gate > 0).all()
+    close(y, ty)
+    close(dx, tx.grad)
+    close(gradients["0.weight"], weight.grad)
+    close(gradients["0.bias"], bias.grad)
+
+
 def test_batch_normalisation_with_running_statistics():
     layer = sw.BatchNorm(3)
     # momentum=None: statistics are the mean over all batches, as those of sw.BatchNorm are at first.
@@ -119,6 +145,12 @@ def test_losses(smoothing):
     value, gradient = sw.MeanSquaredError()(z, target)
     close(value, squared.item())
     close(gradient, ty.grad)
+    (tl,) = leaves(z)
+    logarithms = torch.log(F.mse_loss(tl, torch.tensor(target), reduction="none").mean(dim=1) + 3e-5)
+    (logarithms.mean() / 2).backward()
+    value, gradient = sw.LogMeanSquaredError()(z, target)
+    close(value, (logarithms.mean() / 2).item())
+    close(gradient, tl.grad)
 
 
 @pytest.mark.parametrize(

@@ -63,15 +63,27 @@ def test_temporal_holds_only_at_the_stated_accuracies():
     assert temporal.verdict(accuracies(), pan | {temporal.SKIP: [0.26, 0.25]}, 640, 1280).word == IN_PART
 
 
-def test_future_holds_if_it_is_eight_decibels_above_the_chain_and_above_the_baselines():
-    waves = {future.SKIP: [26.0], future.REPEAT: [21.9], future.CHAIN: [17.0], future.EXTRAPOLATION: [25.0]}
-    real = {future.SKIP: [30.0], future.REPEAT: [29.0], future.CHAIN: [20.0]}
-    assert future.verdict(waves, real).word == HOLDS
-    assert future.verdict(waves | {future.CHAIN: [18.1]}, real).word == NOT_HERE
-    assert future.verdict(waves | {future.REPEAT: [22.1]}, real).word == IN_PART
-    assert future.verdict(waves | {future.EXTRAPOLATION: [26.1]}, real).word == IN_PART
-    assert future.verdict(waves, real | {future.REPEAT: [30.5]}).word == IN_PART
-    assert future.verdict(waves | {future.SKIP: []}, real).word == NOT_HERE  # all runs diverged
+def test_future_holds_if_the_gated_predictor_beats_copying_extrapolation_and_the_chain():
+    waves = {future.GATED: [40.0], future.CHAIN: [17.0], future.EXTRAPOLATION: [28.0], future.BLOCKS: [25.0]}
+    real = {
+        future.GATED: [34.8],
+        future.REPEAT: [34.4],
+        future.CHAIN: [20.0],
+        future.EXTRAPOLATION: [31.9],
+        future.BLOCKS: [34.0],
+    }
+    videos = {future.GATED: {"a": [30.0], "b": [39.8, 39.7]}, future.REPEAT: {"a": [29.0], "b": [40.0, 40.0]}}
+    assert future.verdict(waves, real, videos).word == HOLDS
+    assert future.verdict(waves, real | {future.REPEAT: [34.6]}, videos).word == NOT_HERE
+    for worse in ({future.EXTRAPOLATION: [32.1]}, {future.CHAIN: [32.1]}, {future.BLOCKS: [40.1]}):
+        assert future.verdict(waves | worse, real, videos).word == IN_PART
+    for worse in ({future.EXTRAPOLATION: [32.9]}, {future.CHAIN: [26.9]}, {future.BLOCKS: [34.9]}):
+        assert future.verdict(waves, real | worse, videos).word == IN_PART
+    too_far = {future.GATED: videos[future.GATED] | {"b": [39.7, 39.6]}, future.REPEAT: videos[future.REPEAT]}
+    checks = future.verdict(waves, real, too_far).checks
+    assert [check.true for check in checks] == [True] * 7 + [False] and "b" in checks[-1].rule
+    nothing = {future.GATED: {}, future.REPEAT: {}}  # all runs diverged
+    assert future.verdict(waves, real | {future.GATED: []}, nothing).word == NOT_HERE
 
 
 def arm(deviation, over_time, failed=0, seeds=8):

@@ -18,9 +18,12 @@ from sideways.data import FramesAhead, probe, shipped_clips, write_video
 from sideways.data.task import Task
 from sideways.models import build_model
 from sideways.training.metrics import psnr, ssim
-from sideways.training.report.frames_ahead import SHOWN, age, ahead, compared, roll_out
+from sideways.training.report.block_matching import continued
+from sideways.training.report.frames_ahead import SHOWN, ahead, roll_out
+from sideways.training.report.scores import age, scored
 
 SPAN = (-2.0, 2.0)
+PREDICTORS = ["predictor", "predictor-skip", "predictor-gated"]
 
 
 def frames_of(seed, t=4, size=16, channels=1):
@@ -59,15 +62,43 @@ class Fading(Task):
         return np.zeros(len(generators), int)
 
 
-@pytest.mark.parametrize("model", ["predictor", "predictor-skip"])
+@settings(max_examples=30)
+@given(
+    st.tuples(st.integers(-3, 3), st.integers(-3, 3)), st.integers(1, 2), st.sampled_from([1, 3]), st.integers(0, 99)
+)
+def test_block_matching_is_exact_in_the_interior_of_a_texture_that_is_shifted(step, horizon, channels, seed):
+    texture = frames_of(seed, t=1, size=64, channels=channels)[0]
+
+    def at(tick):  # 32×32 pixels of the texture, which moves on by `step` at each tick
+        y, x = (16 - tick * pixels for pixels in step)
+        return texture[y : y + 32, x : x + 32]
+
+    guess = continued(at(0)[None], at(1)[None], horizon)[0]
+    inside = slice(8, 24)  # all blocks but those at the border
+    np.testing.assert_array_equal(guess[inside, inside], at(1 + horizon)[inside, inside])
+
+
+def test_block_matching_gives_each_block_its_own_motion_and_repeats_what_stands_still():
+    random = np.random.default_rng(0)
+    still, moving = random.normal(size=(2, 16, 8, 1))
+    earlier = np.concatenate([still, moving], axis=1)[None]
+    newest = np.concatenate([still, np.roll(moving, 2, axis=0)], axis=1)[None]
+    guess = continued(earlier, newest, 2)[0]
+    np.testing.assert_array_equal(guess[:, :8], still)
+    np.testing.assert_array_equal(guess[8:16, 8:], np.roll(moving, 6, axis=0)[8:16])
+    flat = np.ones((1, 16, 16, 1))
+    np.testing.assert_array_equal(continued(flat, flat, 3), flat)
+
+
+@pytest.mark.parametrize("model", PREDICTORS)
 def test_each_guess_is_given_from_the_newest_frame_and_from_what_the_top_has_seen(model):
     task = FramesAhead(Fading(0, 16), 2)
     rule = Sideways(build_model(model, task.frame_shape, None), MeanSquaredError(), target_delay=0)
     old = age(rule)
-    rows = {(row["prediction"], row["newest frame, ticks old"]): row for row in compared(rule, task, 2, 2, 2)}
+    rows = {(row["prediction"], row["newest frame, ticks old"]): row for row in scored(rule, task, 2, 2, 2).table()}
     assert rows.keys() == {
         ("network", str(old)),
-        *((name, str(ticks)) for name in ("repeat", "linear extrapolation") for ticks in (0, old)),
+        *((name, str(ticks)) for name in ("repeat", "linear extrapolation", "block matching") for ticks in (0, old)),
     }
     assert float(rows["linear extrapolation", "0"]["PSNR dB"]) > 80  # exact but for float32
     assert float(rows["linear extrapolation", str(old)]["PSNR dB"]) > 80
@@ -76,18 +107,45 @@ def test_each_guess_is_given_from_the_newest_frame_and_from_what_the_top_has_see
     assert difference == pytest.approx(20 * np.log10((2 + old) / 2), abs=0.02)
 
 
+class TwoFilms(Fading):
+    """Samples with an odd number show a film that stands still, samples with an even one a film that fades."""
+
+    def samples(self, split, generators):
+        frames, labels = super().samples(split, generators)
+        noise = np.random.default_rng(0).normal(0, 1e-4, frames[1::2].shape)  # without it, the PSNR is infinite
+        frames[1::2] = frames[1::2, :1] + noise
+        return frames, labels
+
+    def titles(self, split, index, batch, part=slice(None)):
+        return ["fading", "still"] * (batch // 2)
+
+
+def test_the_scores_of_each_video_stand_apart_and_the_one_with_the_smallest_gain_comes_first():
+    task = FramesAhead(TwoFilms(0, 10), 2)
+    rule = Sideways(build_model("predictor", task.frame_shape, None), MeanSquaredError(), target_delay=0)
+    frames = scored(rule, task, 2, 4, 2)
+    fading, still = (frames.by_video[title] for title in ("fading", "still"))
+    assert still["repeat", 0][0] > 80 > fading["repeat", 0][0]
+    assert [row["video"] for row in frames.table_by_video()] == ["still", "fading"]
+    (first, second), gains = frames.table_by_video(), frames.gains()
+    assert float(first["difference"]) == pytest.approx(gains["still"], abs=0.006) and gains["still"] < gains["fading"]
+    assert first["frames"] == second["frames"] == str(2 * 2 * (task.length - 4))
+    for name, (ratio, similarity) in frames.means.items():
+        for mean, of_videos in zip((ratio, similarity), zip(fading[name], still[name], strict=True), strict=True):
+            assert mean == pytest.approx(np.mean(of_videos))
+
+
 def test_the_age_of_what_the_top_sees_is_the_shortest_way_to_it():
     shape = (16, 16, 1)
-    chain, skip = (build_model(name, shape, None) for name in ("predictor", "predictor-skip"))
+    chain, skip, gated = (build_model(f"predictor{end}", shape, None) for end in ("", "-skip", "-gated"))
+    assert age(Sideways(gated, MeanSquaredError())) == 0
     assert age(Sideways(chain, MeanSquaredError())) == chain.latency
     assert 0 <= age(Sideways(skip, MeanSquaredError())) < skip.latency
     assert age(Backprop(chain, MeanSquaredError())) == 0
 
 
 @settings(max_examples=10)
-@given(
-    st.sampled_from(["predictor", "predictor-skip"]), st.integers(1, 3), st.integers(1, 6), st.booleans(), st.integers()
-)
+@given(st.sampled_from(PREDICTORS), st.integers(1, 3), st.integers(1, 6), st.booleans(), st.integers())
 def test_a_roll_out_is_a_stream_that_ends_in_its_own_guesses(model, horizon, steps, ticking, seed):
     network = build_model(model, (8, 8, 1), None, seed=abs(seed))
     rule = (Sideways if ticking else Backprop)(network, MeanSquaredError())
@@ -147,7 +205,7 @@ def test_a_few_of_many_are_evenly_spread_however_many_come(count):
 
 
 @settings(max_examples=10)
-@given(st.sampled_from(["predictor", "predictor-skip"]), st.integers(1, 3), st.booleans(), st.integers(1, 6))
+@given(st.sampled_from(PREDICTORS), st.integers(1, 3), st.booleans(), st.integers(1, 6))
 def test_a_film_that_comes_frame_by_frame_is_predicted_as_a_clip_is(model, horizon, ticking, more):
     network = build_model(model, (8, 8, 1), None, seed=more)
     rule = (Sideways if ticking else Backprop)(network, MeanSquaredError())

@@ -175,6 +175,9 @@ class VideoClips(Task):
         numbers = numpy.array(self.numbers(index, batch, part))
         return numpy.where(numbers < self.count(split), numbers // (self.views if split == "test" else 1), -1)
 
+    def titles(self, split: str, index: int, batch: int, part: slice = slice(None)) -> list[str]:
+        return [self.video(split, n)[0].name for n in self.numbers(index, batch, part)]
+
     def targets(self, split: str, index: int, batch: int, part: slice = slice(None)) -> numpy.ndarray:
         labels = [self.video(split, n)[0].label for n in self.numbers(index, batch, part)]
         return self._targets(numpy.array(labels))

@@ -1,13 +1,4 @@
-"""Predicted frames: PSNR and SSIM against two baselines that need no training, roll-outs, and figures.
-
-A network with horizon h outputs at tick t its guess of frame t + h. The two baselines guess from the same frames:
-
-    repeat               x[t]
-    linear extrapolation x[t] + h (x[t] - x[t-1])
-
-The top of a chain has seen frame t - a only, a ticks old (`age`). So each baseline is also given from what the top has
-seen: x[t-a] for x[t], and h + a for h.
-"""
+"""Predicted frames of a trained network: over films of any length, rolled out, in figures and videos."""
 
 from __future__ import annotations
 
@@ -17,108 +8,17 @@ from pathlib import Path
 
 import numpy
 
-from sideways.backend import Array, to_host
+from sideways.backend import to_host
 from sideways.data import Task, write_video
 from sideways.data.task import Frames
-from sideways.network import FRAME, Network
 from sideways.rules import Backprop, Mailbox, Rule
 from sideways.rules.inference import TickingForward
 from sideways.rules.inputs import frame_on_device
-from sideways.training.metrics import Span, psnr, ssim
+from sideways.training.metrics import Span
 from sideways.training.report.plots import new_figure
+from sideways.training.report.scores import FrameScores, counting, scored
 
 SHOWN = 8  # columns of a figure
-HEAD = ("prediction", "newest frame, ticks old", "PSNR dB", "SSIM", "held-out frames")
-MOST_FRAMES = 500  # so many are measured at most, but for the rest of a batch
-
-Predictor = tuple[str, int]  # a name, and the age in ticks of the newest frame that the predictor has seen
-
-
-def age(rule: Rule) -> int:
-    """The age in ticks of the newest frame that the top sees: the shortest path to the top has so many units below."""
-    if isinstance(rule, Backprop):
-        return 0
-    network: Network = rule.network
-    ages = {FRAME: -1}
-    for name, unit in network.units.items():
-        ages[name] = 1 + min(ages[j] for j in unit.inputs)
-    return ages[network.top.name]
-
-
-def compared(
-    rule: Rule, task: Task, horizon: int, batch: int, clips: int, items: Collection[int] | None = None
-) -> list[dict[str, str]]:
-    """Rows of a table on held-out clips: predictor, age of its newest frame, mean PSNR and SSIM, frames measured.
-
-    items: the items of the task that count (None: all). The last column says how many frames were measured, of how
-    many.
-    """
-    means, frames_measured = scored(rule, task, horizon, batch, clips, items)
-    rows = []
-    for (name, newest), (mean_psnr, mean_ssim) in means.items():
-        ssim_text = "" if numpy.isnan(mean_ssim) else f"{mean_ssim:.3f}"
-        cells = (name, str(newest), f"{mean_psnr:.2f}", ssim_text, frames_measured)
-        rows.append(dict(zip(HEAD, cells, strict=True)))
-    return rows
-
-
-def scored(
-    rule: Rule, task: Task, horizon: int, batch: int, clips: int, items: Collection[int] | None = None
-) -> tuple[dict[Predictor, tuple[float, float]], str]:
-    """Measure the network and the baselines on held-out clips.
-
-    Returns predictor → (mean PSNR in dB, mean SSIM), and how many frames were measured, of how many.
-    """
-    qualities: dict[Predictor, list[tuple[numpy.ndarray, numpy.ndarray]]] = {}  # → (PSNR, SSIM) of each sample's frames
-    measured = predictable = 0
-    for index in range(clips):
-        if measured >= MOST_FRAMES:
-            break
-        clip = task.clip("test", index, batch)
-        outputs, first = _outputs(rule, clip.frames)
-        predictable = len(clip.frames) - first  # frames of a clip that every predictor can guess
-        for k in _counting(task, index, batch, items):
-            frames = [numpy.asarray(frame[k]) for frame in clip.frames]
-            truth = numpy.stack([numpy.asarray(target[k]) for target in clip.targets[first:]])
-            guesses = {("network", age(rule)): [to_host(output)[k] for output in outputs]}
-            guesses |= _baselines(frames, first, horizon, age(rule))
-            for predictor, guess in guesses.items():
-                quality = psnr(truth, numpy.stack(guess), task.span), ssim(truth, numpy.stack(guess), task.span)
-                qualities.setdefault(predictor, []).append(quality)
-            measured += len(truth)
-    means = {predictor: _means(of_samples) for predictor, of_samples in qualities.items()}
-    return means, f"{measured} of {(task.count('test') or clips * batch) * predictable}"
-
-
-def _outputs(rule: Rule, frames: Frames) -> tuple[Sequence[Array], int]:
-    """The network's guesses on a clip, and the tick of the first one: from this tick on the baselines can guess too."""
-    evaluation = rule.evaluate(frames)
-    first = max(evaluation.first_tick, age(rule) + 1)  # an extrapolation needs the frame before the newest
-    return evaluation.outputs[first - evaluation.first_tick :], first
-
-
-def _baselines(
-    x: Sequence[numpy.ndarray], first: int, horizon: int, newest_of_top: int
-) -> dict[Predictor, list[numpy.ndarray]]:
-    """The guesses of the baselines at the ticks from `first` on, from the newest frame and from the top's newest."""
-    ticks = range(first, len(x))
-    guesses: dict[Predictor, list[numpy.ndarray]] = {}
-    for a in sorted({0, newest_of_top}):
-        guesses["repeat", a] = [x[t - a] for t in ticks]
-        guesses["linear extrapolation", a] = [x[t - a] + (horizon + a) * (x[t - a] - x[t - a - 1]) for t in ticks]
-    return guesses
-
-
-def _means(qualities: Sequence[tuple[numpy.ndarray, numpy.ndarray]]) -> tuple[float, float]:
-    """Mean PSNR and mean SSIM over the frames of all samples."""
-    ratios, similarities = zip(*qualities, strict=True)
-    return float(numpy.concatenate(ratios).mean()), float(numpy.concatenate(similarities).mean())
-
-
-def _counting(task: Task, index: int, batch: int, items: Collection[int] | None) -> list[int]:
-    """The samples of a held-out batch that count: no padding (item -1), and only those of `items`."""
-    numbers = task.items("test", index, batch)
-    return [k for k, item in enumerate(numbers) if item >= 0 and (items is None or item in items)]
 
 
 class Forward:
@@ -227,12 +127,12 @@ def _shown(frame: numpy.ndarray, span: Span) -> numpy.ndarray:
 
 def predictions_of_run(
     rule: Rule, task: Task, horizon: int, batch: int, clips: int, items: Collection[int], directory: Path
-) -> Sequence[dict[str, str]]:
-    """Draw the first held-out sample of a run, and return the table of `compared`.
+) -> FrameScores:
+    """Draw the first held-out sample of a run, and return the scores of its held-out frames.
 
     Writes plots/prediction.png and prediction.mp4, and plots/roll-out.png if half a clip is enough to fill the network.
     """
-    index, k = next((index, k) for index in range(clips) for k in _counting(task, index, batch, items))
+    index, k = next((index, k) for index in range(clips) for k in counting(task, index, batch, items))
     clip = task.clip("test", index, batch)
     evaluation = rule.evaluate(clip.frames)
     truth = numpy.stack([numpy.asarray(target[k]) for target in clip.targets])
@@ -247,4 +147,4 @@ def predictions_of_run(
     if len(start) - horizon >= evaluation.first_tick:
         rolled = roll_out(rule, start, len(following), horizon)[:, 0]
         plot_prediction(plots / "roll-out.png", following, rolled, task.span, f"{directory.name}: roll-out, fed back")
-    return compared(rule, task, horizon, batch, clips, items)
+    return scored(rule, task, horizon, batch, clips, items)

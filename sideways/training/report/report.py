@@ -15,6 +15,7 @@ from sideways.training.config import Config
 from sideways.training.evaluation import Scores
 from sideways.training.metrics import confusion
 from sideways.training.report.result import Result, evaluated
+from sideways.training.report.scores import FrameScores
 
 MOST_MIXED_UP = 10  # pairs of classes that are named
 
@@ -26,11 +27,11 @@ def write_report(
     result: Result,
     scores: Scores,
     skipped: Mapping[str, str],
-    predictions: Sequence[Mapping[str, str]] = (),
+    predictions: FrameScores | None = None,
 ) -> None:
     """Write report.md into the run directory.
 
-    skipped: path → why the file could not be used. predictions: the table of `frames_ahead.compared`, or nothing.
+    skipped: path → why the file could not be used. predictions: the scores of predicted frames.
     """
     parts = [
         f"# {directory.name}",
@@ -79,7 +80,7 @@ def _options(options: Mapping[str, object]) -> str:
     return f" ({text})" if text else ""
 
 
-def _results(config: Config, result: Result, predictions: Sequence[Mapping[str, str]]) -> str:
+def _results(config: Config, result: Result, predictions: FrameScores | None) -> str:
     """The section of results."""
     rows = {"held-out loss": "there was nothing to evaluate on" if result.loss is None else f"{result.loss:.4f}"}
     if result.accuracy is not None:
@@ -91,7 +92,19 @@ def _results(config: Config, result: Result, predictions: Sequence[Mapping[str, 
     if result.activation_megabytes is not None:
         rows["peak of activations, scratch and messages"] = f"{result.activation_megabytes:.1f} MB"
     text = "## Results\n\n" + markdown([{"": key, " ": value} for key, value in rows.items()])
-    return text + (f"\n\n{markdown(predictions)}" if predictions else "")
+    if predictions is None:
+        return text
+    by_video = predictions.table_by_video()
+    tables = [markdown(predictions.table())]
+    if by_video:
+        tables += [worst_of(by_video, len(predictions.by_video)), markdown(by_video)]
+    return "\n\n".join([text, *tables])
+
+
+def worst_of(rows: Sequence[Mapping[str, str]], videos: int) -> str:
+    """The sentence above the table by video."""
+    which = "Each video" if len(rows) == videos else f"The {len(rows)} of {videos} videos with the smallest gain"
+    return f"{which}, the smallest gain over repeating the newest frame first:"
 
 
 def class_table(scores: Scores, classes: Sequence[str]) -> str:

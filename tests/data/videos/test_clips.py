@@ -60,6 +60,7 @@ def test_the_views_of_an_evaluation_are_spread_evenly_over_the_video(folder):
     last_start = 40 - 6
     assert np.allclose(starts, [(view + 0.5) / 4 * last_start for view in range(4)], atol=1)
     assert task.items("test", 0, 16).tolist() == [0] * 4 + [1] * 4 + [2] * 4 + [-1] * 4
+    assert task.titles("test", 0, 12) == [video.name for video in task.listed["test"] for _ in range(4)]
     labels = task.targets("test", 0, 12)[0]
     assert all(len(set(labels[n : n + 4])) == 1 for n in (0, 4, 8)) and sorted(labels) == [0] * 4 + [1] * 8
 

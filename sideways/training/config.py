@@ -30,7 +30,7 @@ class Config:
         between evaluations while training (0: only at the end).
     distinct_clips: how many different batches of training clips a made task has (0: a new one each time).
     horizon: 0 to classify; h ≥ 1 to predict the frame h ticks ahead.
-    workers: processes that decode videos ahead of the tick; they change nothing but the speed.
+    workers: processes that decode videos or play Doom ahead of the tick; they change nothing but the speed.
     checkpoint_every: ticks between checkpoints (0: only one at the end); keep_checkpoints: how many are kept.
     init: a file of `sideways export` with the parameters to start from; a top of another shape starts afresh.
     cosine_every: clips between measurements of each unit's cosine to the exact gradient (0: never).

@@ -103,14 +103,19 @@ class GameProcess:
         self.folder.cleanup()
 
 
+def version() -> str:
+    """The version of ViZDoom; an empty text if it is not installed. Nothing is imported."""
+    try:
+        return metadata.version("vizdoom")
+    except metadata.PackageNotFoundError:
+        return ""
+
+
 def check_installed() -> str:
     """Return the version of ViZDoom. Raises `InputError` if it is not installed. Nothing is imported."""
     if importlib.util.find_spec("vizdoom") is None:
         raise InputError("task 'doom' and stream:doom need ViZDoom, which is not installed: pip install vizdoom")
-    try:
-        return metadata.version("vizdoom")
-    except metadata.PackageNotFoundError:
-        return "unknown"
+    return version()
 
 
 def check_maps(names: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -38,8 +39,7 @@ def evaluate_checkpoint(checkpoint: str, data: str | None, split: int | None, ou
     path = find(checkpoint)
     trained = load_trained(path, backend)
     config = _config_for(trained.config, checkpoint, data, split)
-    with session(config):
-        task = build_task(config)
+    with session(config), contextlib.closing(build_task(config)) as task:
         _check_task(path, task, trained)
         rule = build_rule(config, task, trained.network)
         held_out_batches = batches(task, config.batch, config.evaluation_clips)

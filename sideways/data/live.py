@@ -1,4 +1,4 @@
-"""A live stream from a camera or a playing film. The target of each frame is the frame that comes `horizon` later.
+"""A live stream from a camera, a film or Doom. The target of each frame is the frame that comes `horizon` later.
 
 Learning therefore runs `horizon` frames behind the camera: when frame x[n] arrives, frame x[n-horizon] goes into the
 network, with x[n] as its target.
@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from itertools import chain
 
 import numpy
 
+from sideways.data.doom.process import GameEndedError, GameProcess, check_installed
+from sideways.data.doom.scene import LEARNT_FROM, LINES, TICS_PER_SECOND, Settings
 from sideways.data.places import located
 from sideways.data.task import SPLITS, Clip, Task
 from sideways.data.videos.clips import Normalised
@@ -21,6 +24,7 @@ from sideways.data.videos.ffmpeg import imageio_ffmpeg, probe
 from sideways.data.videos.processes import ffmpeg
 from sideways.errors import InputError
 
+GAME = "stream:doom"  # a file of this name is ./doom
 QUEUE_LENGTH = 4  # frames that may wait for the learner; when one more arrives, the oldest is dropped
 LONGEST_SILENCE = 30.0  # seconds without a frame, after which the stream counts as ended
 CLOSING_TIME = 3.0  # seconds that ffmpeg has to send a last frame and end
@@ -33,7 +37,9 @@ class StreamEndedError(InputError):
 class LiveStream(Task):
     """Frames of a camera or a playing file, one sample at a time, and the frame `horizon` ticks ahead as target.
 
-    data: `"stream:/dev/video0"` or `"stream:FILE"`. A file is played at its own speed and starts again when it ends.
+    data: `"stream:/dev/video0"`, `"stream:FILE"` or `"stream:doom"`. A file is played at its own speed and starts again
+        when it ends. The frames of Doom are those of a player who wanders through all maps that the task `doom` learns
+        from, two tics of the game apart; they depend on the seed.
     length: frames between two lines of metrics. size: height and width, cut from the middle of the scaled frame.
     live: with False, each frame of a file waits until the learner asks for it, so that training runs as fast as it can.
         A run with live=False can be resumed to the last bit, because the frames of the file can be replayed.
@@ -60,10 +66,15 @@ class LiveStream(Task):
     ):
         super().__init__(seed, length)
         if not data.startswith("stream:") or data == "stream:":
-            raise InputError(f"a stream is named by --data stream:FILE or --data stream:/dev/video0, not {data!r}")
+            raise InputError(
+                f"a stream is named by --data stream:FILE, stream:/dev/video0 or stream:doom, not {data!r}"
+            )
         if size < 1 or not deviation > 0 or horizon < 1:
             raise InputError("a stream needs size ≥ 1, deviation > 0 and, because it has no labels, --horizon ≥ 1")
+        if data == GAME and size > LINES:
+            raise InputError(f"doom: size must be from 1 to {LINES}, not {size}")
         self.path = str(located(data.removeprefix("stream:")))
+        self.is_game = data == GAME
         self.is_camera = self.path.startswith("/dev/")
         self.at_own_speed = live
         self.replays = not live and not self.is_camera  # True if a resumed run can replay the frames from the start
@@ -73,7 +84,7 @@ class LiveStream(Task):
         self.span = (-mean / deviation, (1 - mean) / deviation)
         self.taken = self.dropped = self.given = 0  # frames
         self.ticks_done = 0  # ticks of the next clip that were done before the run was stopped
-        self.failure = ""  # the reason why ffmpeg sends no more frames
+        self.failure = ""  # the reason why ffmpeg or Doom sends no more frames
         self.recent: deque[numpy.ndarray] = deque()  # frames whose targets have not arrived yet, at most `horizon`
         self.source: Iterator[numpy.ndarray] | None = None  # frames (H, W, C) uint8, once `open`
         self.stop = threading.Event()  # set when nobody reads the stream any more
@@ -89,12 +100,8 @@ class LiveStream(Task):
         """Start the camera or the file, once, and wait for the first frame. Raises `InputError` if no frame arrives."""
         if self.source is not None:
             return
-        ffmpeg()
-        if not self.is_camera:
-            probe(self.path)
-        elif not os.path.exists(self.path):
-            raise InputError(f"{self.path}: no such device")
-        self.decoded = self._decode()
+        check_installed() if self.is_game else self._check_file()
+        self.decoded = self._play() if self.is_game else self._decode()
         source: Iterator[numpy.ndarray] = self.decoded if self.replays else self._queued(self.decoded)
         try:
             first = next(source, None)
@@ -104,8 +111,15 @@ class LiveStream(Task):
             raise self._ended()
         self.source = chain([first], source)
 
+    def _check_file(self) -> None:
+        ffmpeg()
+        if not self.is_camera:
+            probe(self.path)
+        elif not os.path.exists(self.path):
+            raise InputError(f"{self.path}: no such device")
+
     def close(self) -> None:
-        """End ffmpeg: at once or, if a thread reads the frames, when that thread gets the next frame."""
+        """End ffmpeg or Doom: at once or, if a thread reads the frames, when that thread gets the next frame."""
         self.stop.set()
         if self.thread is not None:
             self.thread.join(CLOSING_TIME)
@@ -129,7 +143,10 @@ class LiveStream(Task):
         """Take the oldest frame in the queue, or wait until the next frame arrives. Returns (1, H, W, C) uint8."""
         self.open()
         assert self.source is not None
-        frame = next(self.source, None)
+        try:
+            frame = next(self.source, None)
+        except (OSError, RuntimeError) as error:
+            frame, self.failure = None, _last_words(error)
         if frame is None:
             raise self._ended()
         self.taken += 1
@@ -157,6 +174,21 @@ class LiveStream(Task):
         for frame in frames:
             yield numpy.frombuffer(frame, numpy.uint8).reshape(height, width, channels)
 
+    def _play(self) -> Generator[numpy.ndarray]:
+        """Yield frames (H, W, C) of Doom without end, at the game's own speed if the stream is live."""
+        height, _, channels = self.frame_shape
+        settings = Settings(size=height, grey=channels == 1)
+        game = GameProcess(settings)
+        due = time.monotonic()
+        try:
+            for frame in game.wander(self.seed, list(LEARNT_FROM), self.frame_shape):
+                if self.at_own_speed:
+                    due = max(due + settings.tics / TICS_PER_SECOND, time.monotonic() - 1)
+                    time.sleep(max(due - time.monotonic(), 0))
+                yield frame
+        finally:
+            game.end()
+
     def _queued(self, decoded: Generator[numpy.ndarray]) -> Iterator[numpy.ndarray]:
         """Queue every frame in a thread as soon as the frame arrives; yield the oldest one at each request."""
         queue: deque[numpy.ndarray] = deque()
@@ -173,7 +205,7 @@ class LiveStream(Task):
                             queue.popleft()
                             self.dropped += 1
                         changed.notify()
-            except (OSError, RuntimeError) as error:  # from ffmpeg
+            except (OSError, RuntimeError) as error:  # from ffmpeg or Doom
                 self.failure = _last_words(error)
             finally:
                 decoded.close()
@@ -192,7 +224,9 @@ class LiveStream(Task):
 
 
 def _last_words(error: Exception) -> str:
-    """The last line of ffmpeg's output, which names the cause."""
+    """The last line of the output of ffmpeg or Doom, which names the cause."""
+    if isinstance(error, GameEndedError):
+        return f"ViZDoom: {error}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip(" =")]
     return f"ffmpeg: {lines[-1]}" if lines else "ffmpeg ended without a word"
 

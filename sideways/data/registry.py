@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sideways.data.doom.clips import DoomClips
 from sideways.data.live import LiveStream
 from sideways.data.pan import Pan, WhichClip
 from sideways.data.synthetic import Shapes, Waves
@@ -15,6 +16,7 @@ TASKS: dict[str, type[Task]] = {
     "shapes": Shapes,
     "pan": Pan,
     "which-clip": WhichClip,
+    "doom": DoomClips,
     "videos": VideoClips,
     "stream": LiveStream,
 }

@@ -22,7 +22,7 @@ class Source:
 
     frames, targets: whether this process needs them.
     part: the samples of each batch that this process handles.
-    workers: processes that decode videos ahead of the tick; with 0 this process decodes them itself.
+    workers: processes that decode videos, or make clips of Doom, ahead of the tick; with 0 nothing is done ahead.
     limits: split → number of clips that will be asked for.
     """
 
@@ -41,6 +41,7 @@ class Source:
         self.limits = limits or {"train": 0, "test": 0}
         self.broken_before: dict[str, str] = {}  # unusable files found before the run was resumed, with reasons
         self.loader = None
+        task.base.workers = workers
         if self.decodes and task.base.stored:
             self.loader = Loader(cast(VideoClips, task.base), batch, part, workers, self.limits)
 

@@ -47,6 +47,7 @@ class Task:
 
     # Numbers that matter to a few tasks only; the defaults suit all other tasks.
     distinct = 0  # number of training clips, shown over and over; 0: every clip is new (only for tasks without files)
+    workers = 0  # processes that make clips ahead, for a task that makes them elsewhere; set by a `Source`
     fingerprint = 0  # a checksum of the video files, by which a resumed run notices that they have changed
     given = 0  # frames that a live stream has used up, by training or evaluation
 
@@ -182,3 +183,6 @@ class FramesAhead(Task):
 
     def open(self, splits: Sequence[str] = SPLITS) -> None:
         self.task.open(splits)
+
+    def close(self) -> None:
+        self.task.close()

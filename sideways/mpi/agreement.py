@@ -50,7 +50,9 @@ def check_data(world: MPI.Comm, task: Task) -> None:
     with ALL:  # long lists, which travel only if there is something to say
         here, there = (world.bcast(_missing(task), rank) for rank in (0, other))
     if not (lacking := sorted(here ^ there)):
-        raise InputError(f"rank {other} on {everyone[other][0]} reads other lists of videos than rank 0")
+        raise InputError(
+            f"rank {other} on {everyone[other][0]} reads other lists of videos than rank 0 or has another ViZDoom"
+        )
     lacks = other if lacking[0] in there else 0
     raise InputError(
         f"the hosts have different videos: {len(lacking)} are on some hosts only; rank {lacks} on {everyone[lacks][0]} "

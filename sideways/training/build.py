@@ -41,7 +41,7 @@ def build_task(config: Config) -> Task:
         options["length"] = length + config.horizon
     task = make_task(config.task, seed=config.seed, **options)
     if config.distinct_clips and task.count("train") is not None:
-        raise InputError(f"task {config.task!r} has as many clips as it has videos: leave out distinct_clips")
+        raise InputError(f"task {config.task!r} has a set of clips of its own: leave out distinct_clips")
     task.distinct = config.distinct_clips
     if config.evaluation_clips == 0 and task.count("test") is None:
         raise InputError(f"task {config.task!r} has no end: evaluation_clips must be at least 1")

@@ -214,8 +214,8 @@ class Checkpoints:
             )
         if self.processes.is_leader and meta["data"] != task.fingerprint:
             print(
-                f"sideways: warning: {path}: the listed videos, or the files present, have changed since; the run goes "
-                "on with the files present, and will not end with the bits of an uninterrupted run",
+                f"sideways: warning: {path}: the listed videos, or the files present, have changed since (or the "
+                "version of ViZDoom); the run goes on, and will not end with the bits of an uninterrupted run",
                 file=sys.stderr,
             )
 

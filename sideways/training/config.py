@@ -31,7 +31,7 @@ class Config:
     distinct_clips: how many different batches of training clips a made task has (0: a new one each time).
     horizon: 0 to classify; h ≥ 1 to predict the frame h ticks ahead.
     loss: of predicted frames, `"squared"` or `"log-squared"` (`LogMeanSquaredError`); classes have the cross-entropy.
-    workers: processes that decode videos ahead of the tick; they change nothing but the speed.
+    workers: processes that decode videos or play Doom ahead of the tick; they change nothing but the speed.
     checkpoint_every: ticks between checkpoints (0: only one at the end); keep_checkpoints: how many are kept.
     init: a file of `sideways export` with the parameters to start from; a top of another shape starts afresh.
     cosine_every: clips between measurements of each unit's cosine to the exact gradient (0: never).

@@ -38,7 +38,7 @@ SETTINGS = {  # settings of a recipe that an option of the same name changes →
     "threads": (int, "BLAS threads; 1 repeats bit for bit on any machine of the same type"),
     "horizon": (int, "predict the frame this many ticks ahead instead of the class"),
     "init": (str, "start from the parameters in this file of `sideways export`"),
-    "workers": (int, "processes that decode videos ahead of the training; only the speed depends on them"),
+    "workers": (int, "processes that decode videos or play Doom ahead of the training; only the speed depends on them"),
     "checkpoint_every": (int, "ticks between checkpoints; 0: only one at the end (and after Ctrl-C)"),
     "cosine_every": (int, "clips between measurements of each unit's cosine to the exact gradient; 0: never"),
     "evaluate_every": (int, "clips between evaluations on held-out clips; 0: only at the end"),
@@ -62,7 +62,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name.replace('_', '-')}", type=reader, help=words, metavar=kind.__name__.upper())
     parser.add_argument(
         "--data",
-        help="videos: ucf101:DIR, hmdb51:DIR, kinetics600:DIR or folder:DIR; stream:VIDEO or stream:/dev/video0",
+        help="ucf101:DIR, hmdb51:DIR, kinetics600:DIR or folder:DIR; stream:VIDEO, stream:/dev/video0 or stream:doom",
         metavar="KIND:PATH",
     )
     parser.add_argument(

@@ -74,10 +74,13 @@ def _setpriv() -> str | None:
 
 
 class TimedPipe:
-    """The output of a process, to be read as a file. Raises `TimeoutError` if no byte comes for `silence` seconds."""
+    """The output of a process, to be read as a file. Raises `TimeoutError` if no byte comes for `silence` seconds.
 
-    def __init__(self, pipe: Any, silence: float):
-        self.pipe, self.silence = pipe, silence
+    program: the name of the program in the error.
+    """
+
+    def __init__(self, pipe: Any, silence: float, program: str = "ffmpeg"):
+        self.pipe, self.silence, self.program = pipe, silence, program
 
     def read(self, count: int) -> bytearray:
         """Read so many bytes, or fewer if the process has ended its output."""
@@ -97,9 +100,9 @@ class TimedPipe:
         poll.register(self.pipe.fileno(), select.POLLIN | select.POLLHUP)
         while not poll.poll(1000 * min(self.silence, 1.0)):
             if time.monotonic() > end:
-                raise silent(self.silence)
+                raise silent(self.silence, self.program)
 
 
-def silent(seconds: float) -> TimeoutError:
+def silent(seconds: float, program: str = "ffmpeg") -> TimeoutError:
     """The error of a process that has been silent for too long."""
-    return TimeoutError(f"ffmpeg has sent nothing for {seconds:g} s, and was ended")
+    return TimeoutError(f"{program} has sent nothing for {seconds:g} s, and was ended")

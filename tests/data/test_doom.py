@@ -1,0 +1,439 @@
+"""The task `doom`: labels are what was measured, clips depend on their numbers alone, and no game outlives a run."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import numpy
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sideways import InputError
+from sideways.data import Source, make_task
+from sideways.data.doom.blocks import Cache, Maker, Request
+from sideways.data.doom.clips import DoomClips
+from sideways.data.doom.plan import ENTRY, LUMPS, NO_SIDE, Plan
+from sideways.data.doom.process import GameProcess, check_installed
+from sideways.data.doom.scene import CLASSES, COLUMNS, LINES, SPEED, Settings, agrees, commands, scaled
+
+pytestmark = pytest.mark.xdist_group("doom")
+SMALL = {"maps": ["map16", "map04"], "held_out_maps": ["map26"], "places": 5, "held_out_places": 2, "length": 9}
+SMALL |= {"size": 16}
+SPLITS = ("train", "test")
+
+
+@pytest.fixture(scope="module")
+def task():
+    """A small task, made without workers and without a cache."""
+    with closing(make_task("doom", seed=3, **SMALL)) as task:
+        task.open()
+        yield task
+
+
+def digest(task):
+    """A checksum of the first clips of a task, and the frames they hold."""
+    clips = [
+        task.clip(split, index, 8) for split, indices in (("train", (0, 4, 9)), ("test", (0, 1))) for index in indices
+    ]
+    return hashlib.sha256(b"".join(clip.frames.tobytes() + clip.targets.tobytes() for clip in clips)).hexdigest()
+
+
+# What the clips show
+
+
+def motion(poses):
+    """The class that measured poses (T, 4) show, in complex numbers: the ground is a plane, and headings are turns."""
+    place, heading = poses[:, 0] + 1j * poses[:, 1], numpy.exp(1j * numpy.radians(poses[:, 3]))
+    steps, turns = numpy.diff(place) / heading[:-1], numpy.angle(heading[1:] / heading[:-1], deg=True)
+    kinds = {
+        "forward": steps.real > 8,
+        "back": steps.real < -8,
+        "left": steps.imag > 8,
+        "right": steps.imag < -8,
+        "turn left": turns > 3,
+        "turn right": turns < -3,
+        "still": (abs(steps) < 0.5) & (abs(turns) < 0.1),
+    }
+    return [name for name, holds in kinds.items() if holds.all()]
+
+
+def test_the_label_of_each_clip_is_the_motion_that_was_measured(task):
+    for split in SPLITS:
+        for item in range(task.count(split)):
+            frames, poses = task.frames_and_poses(split, item)
+            assert motion(poses) == [CLASSES[item % 7]]
+            changes = numpy.abs(numpy.diff(frames.astype(float), axis=0)).mean(axis=(1, 2, 3))
+            assert (changes.max() < 1) if item % 7 == 6 else (changes.mean() > 0.1)
+
+
+def test_the_label_of_sample_n_is_the_class_of_the_clip_that_it_shows(task):
+    for split in SPLITS:
+        clip = task.clip(split, 1, 6)
+        items = [task.item(split, n) for n in range(6, 12)]
+        assert clip.targets.tolist() == [[item % 7 for item in items]] * 9 == task.targets(split, 1, 6).tolist()
+        for k, item in enumerate(items):
+            raw = task.frames_and_poses(split, item)[0].astype(float)
+            centred = raw - raw.mean(axis=(1, 2, 3), keepdims=True)
+            spread = centred.std(axis=(1, 2, 3), keepdims=True)
+            numpy.testing.assert_allclose(clip.frames[:, k], centred / numpy.maximum(spread, 4), atol=1e-4)
+
+
+def test_a_walk_back_visits_the_positions_of_a_walk_forward_in_reverse_order_and_so_do_the_other_pairs(task):
+    for item in range(0, task.count("train"), 7):
+        poses = [task.frames_and_poses("train", item + label)[1] for label in range(7)]
+        heading = numpy.radians(poses[0][0, 3])
+        forward, left = (numpy.cos(heading), numpy.sin(heading)), (-numpy.sin(heading), numpy.cos(heading))
+        for one, other, axis in ((0, 1, forward), (2, 3, left)):
+            along = poses[one][:, :2] @ axis, poses[other][::-1, :2] @ axis
+            numpy.testing.assert_allclose(*along, atol=3)  # units; a step is 10 units
+            assert {*offsets_across(poses[one], axis)} == {0}
+        turns = poses[4][:, 3], poses[5][::-1, 3]
+        numpy.testing.assert_allclose((turns[0] - turns[1] + 180) % 360, 180, atol=0.2)
+
+
+def offsets_across(poses, axis):
+    """How far a walk leaves its line, in whole units."""
+    across = poses[:, :2] @ (-axis[1], axis[0])
+    return numpy.round(across - across[0])
+
+
+def test_each_set_holds_every_class_equally_often_and_an_epoch_every_clip_once(task):
+    assert (task.count("train"), task.count("test"), task.held_out_items()) == (70, 14, 14)
+    for epoch in range(3):
+        items = [task.item("train", n) for n in range(70 * epoch, 70 * (epoch + 1))]
+        assert sorted(items) == list(range(70)) and items != sorted(items)
+    assert sorted(task.item("test", n) for n in range(14)) == list(range(14))
+    assert task.items("test", 1, 8).tolist() == [8, 9, 10, 11, 12, 13, -1, -1]
+    assert numpy.bincount(task.targets("test", 0, 14)[0]).tolist() == [2] * 7
+
+
+def test_the_first_clips_of_a_run_need_the_first_blocks_only():
+    task = DoomClips(seed=1)
+    group = 4 * 4 * 7  # blocks × places × classes
+    assert max(task.item("train", n) for n in range(group)) == group - 1
+    assert max(task.item("train", n) for n in range(task.count("train"), task.count("train") + group)) > 10 * group
+    assert task.count("train") == 16 * 20 * 7 and task.count("test") == 8 * 9 * 7
+
+
+def test_no_map_is_learnt_from_and_held_out():
+    task = DoomClips()
+    maps = {split: {request.map for request in task.requests[split]} for split in SPLITS}
+    assert not maps["train"] & maps["test"] and (len(maps["train"]), len(maps["test"])) == (16, 8)
+
+
+# The same clips, wherever and however they are made
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_number_of_workers_changes_nothing(task, workers):
+    with closing(make_task("doom", seed=3, **SMALL)) as other:
+        Source(other, 8, workers=workers)
+        assert digest(other) == digest(task)
+
+
+def test_another_process_makes_the_same_clips_whatever_it_made_before(task):
+    program = """
+from contextlib import closing
+from sideways.data import make_task
+from tests.data.test_doom import SMALL, digest
+with closing(make_task("doom", seed=3, **SMALL)) as task:
+    task.clip("test", 0, 3)
+    task.clip("train", 7, 2)
+    print(digest(task))
+"""
+    made = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=Path.cwd())
+    assert made.stdout.strip() == digest(task)
+
+
+def test_another_seed_makes_other_clips_and_a_part_of_a_batch_is_the_part_of_the_clip(task):
+    clip = task.clip("train", 2, 6)
+    numpy.testing.assert_array_equal(task.clip("train", 2, 6, slice(1, 4)).frames, clip.frames[:, 1:4])
+    with closing(make_task("doom", seed=4, **SMALL)) as other:
+        assert not numpy.array_equal(other.clip("train", 2, 6).frames, clip.frames)
+
+
+def test_frames_are_grey_or_coloured_and_of_any_size_up_to_the_screen():
+    settings = Settings(length=3, size=112, grey=False)
+    with closing(Maker(settings, 0, None)) as maker:
+        block = maker.block(Request(0, "map16", 0, 1))
+    assert block.frames.shape == (1, 7, 3, 112, 112, 3) and block.frames.dtype == numpy.uint8
+    assert numpy.ptp(block.frames.astype(int), axis=-1).max() > 10
+
+
+# The cache
+
+
+def test_a_cached_block_has_the_bits_of_a_new_one_and_a_damaged_one_is_made_again(task, tmp_path, monkeypatch):
+    options = SMALL | {"cache": str(tmp_path / "cache")}
+    with closing(make_task("doom", seed=3, **options)) as other:
+        assert digest(other) == digest(task)
+    files = sorted((tmp_path / "cache").glob("doom-*/*.block"))
+    contents = [path.read_bytes() for path in files]
+    assert len(files) == 5 and not list((tmp_path / "cache").glob("**/*.draft"))
+    frames = 84 * 9 * 16 * 16
+    assert frames < sum(map(len, contents)) < frames + 84 * 9 * 4 * 8 + 5 * 1000  # poses, and headers
+    with monkeypatch.context() as patch, closing(make_task("doom", seed=3, **options)) as other:
+        patch.setattr("sideways.data.doom.blocks.GameProcess", None)  # no game is needed
+        assert digest(other) == digest(task)
+    for path, damage in zip(files, (lambda b: b[:-1], lambda b: b"", lambda b: b[:40] + b"x" + b[41:]), strict=False):
+        path.write_bytes(damage(path.read_bytes()))
+    with closing(make_task("doom", seed=3, **options)) as other:
+        assert digest(other) == digest(task)
+    assert [path.read_bytes() for path in files] == contents
+
+
+def test_other_settings_or_another_version_have_another_folder(tmp_path, monkeypatch):
+    folders = {Cache(tmp_path, chosen).folder for chosen in (Settings(), Settings(tics=1), Settings(size=16))}
+    assert len(folders) == 3 and Cache(tmp_path, Settings()).folder in folders
+    monkeypatch.setattr("sideways.data.doom.blocks.check_installed", lambda: "another")
+    assert Cache(tmp_path, Settings()).folder not in folders
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"size": 0}, "size must be from 1 to 120"),
+        ({"size": 121}, "size must be from 1 to 120"),
+        ({"tics": 0}, "tics from 1 to 35"),
+        ({"places": 0}, "places and held_out_places must be from 1 to 10000, not 0 and 9"),
+        ({"held_out_places": 10**9}, "must be from 1 to 10000"),
+        ({"length": 0}, "at least one frame"),
+        ({"maps": []}, "at least one map each"),
+        ({"maps": "map01"}, "maps must be a list"),
+        ({"maps": ["map21"]}, "map21 is named twice"),
+        ({"cache": 3}, "cache must be a string"),
+    ],
+)
+def test_options_that_make_no_task_are_refused(options, words):
+    with pytest.raises(InputError, match=words):
+        make_task("doom", **options)
+
+
+def test_maps_without_room_and_maps_that_do_not_exist_are_refused(tmp_path):
+    for options, words in (
+        ({"maps": ["map99"]}, "there is no map 'map99': maps are map01 to map32"),
+        ({"maps": ["map03"], "length": 60}, "map03 has no more room for clips of 60 frames"),
+        ({"cache": "/dev/null/x"}, "the folder cannot be made"),
+    ):
+        task = make_task("doom", **SMALL | options)
+        with closing(task), pytest.raises(InputError, match=words):
+            task.open()
+
+
+@pytest.mark.parametrize("options", [["doom-skip"], ["stream-predictor-skip", "--data", "stream:doom"]])
+def test_a_missing_vizdoom_is_refused_in_a_line_that_says_what_to_install(command, monkeypatch, tmp_path, options):
+    find = __import__("importlib.util").util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name, *rest: None if name == "vizdoom" else find(name, *rest)
+    )
+    code, _, errors = command("train", *options)
+    assert code == 2 and errors.count("\n") == 1 and "pip install vizdoom" in errors
+    assert not (tmp_path / "runs").exists()
+
+
+def test_nothing_imports_vizdoom_but_the_process_that_plays():
+    program = "import sys; import sideways.commands.train, sideways.training.run, sideways.data.doom.worker; "
+    program += "sys.exit('vizdoom' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+# Processes that hang, crash or stay
+
+
+@pytest.mark.parametrize(
+    ("module", "patience", "words"),
+    [
+        ("import time; time.sleep(1000)", 1.0, "ViZDoom has sent nothing for 1 s"),
+        ("raise OSError('no screen')", 60.0, "no screen"),
+    ],
+)
+def test_a_game_that_hangs_or_crashes_ends_the_run_with_a_line(tmp_path, monkeypatch, module, patience, words):
+    (tmp_path / "vizdoom.py").write_text(module)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setattr("sideways.data.doom.process.PATIENCE", patience)
+    with closing(Maker(Settings(), 1, None)) as maker, pytest.raises(InputError, match=words):
+        maker.block(Request(0, "map16", 0, 1))
+
+
+def group(leader):
+    """The processes of a group that still run."""
+    members = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, process_group = stat.read_text().rpartition(")")[2].split()[:3]
+        except OSError:  # the process has ended
+            continue
+        if int(process_group) == leader and state != "Z":
+            members.add(stat.parent.name)
+    return members
+
+
+def test_a_closed_task_leaves_no_process_no_shared_memory_and_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = set(Path("/dev/shm").glob("ViZDoom*"))
+    process = GameProcess(Settings(length=3, size=16))
+    process.block([0, "map16", 0, 1])
+    assert len(group(process.process.pid)) == 2  # the worker and its game
+    process.end()
+    assert not group(process.process.pid) and not set(Path("/dev/shm").glob("ViZDoom*")) - before
+    assert not Path(process.folder.name).exists() and not list(tmp_path.iterdir())
+
+
+def test_a_game_ends_with_the_process_that_started_it():
+    program = """
+from sideways.data.doom.process import GameProcess
+from sideways.data.doom.scene import Settings
+process = GameProcess(Settings(length=3, size=16))
+process.block([0, "map16", 0, 1])
+print(process.process.pid, flush=True)
+input()
+"""
+    starter = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    leader = int(starter.stdout.readline())
+    assert len(group(leader)) == 2
+    starter.send_signal(signal.SIGKILL)
+    starter.communicate()
+    deadline = time.monotonic() + 20
+    while group(leader):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+# Runs and streams
+
+QUICK = ["--set", 'task_options.maps=["map16"]', "--set", 'task_options.held_out_maps=["map26"]', "--batch", "4"]
+QUICK += ["--set", "task_options.places=2", "--set", "task_options.held_out_places=1", "--set", "task_options.size=8"]
+QUICK += ["--set", "task_options.length=9", "--clips", "4"]
+STREAM = ["--data", "stream:doom", "--set", "task_options.live=false", "--set", "task_options.size=8", "--clips", "2"]
+STREAM += ["--set", "task_options.length=12", "--evaluation-clips", "1"]
+
+
+def parameters(run):
+    with numpy.load(run / "parameters.npz") as arrays:
+        return {key: array.tobytes() for key, array in arrays.items()}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options", "resumed"), [("doom-skip", QUICK, -3), ("stream-predictor-skip", STREAM, -2)]
+)
+def test_a_resumed_run_ends_with_the_same_bits(command, tmp_path, undrawn, recipe, options, resumed):
+    options = [*options, "--checkpoint-every", "7", "--set", "keep_checkpoints=100"]
+    assert command("train", recipe, *options, "--name", "run")[0] == 0
+    run = tmp_path / "runs" / "run"
+    expected = parameters(run), (run / "metrics.jsonl").read_bytes()
+    checkpoint = sorted((run / "checkpoints").iterdir())[resumed]
+    assert command("train", "--resume", str(checkpoint), "--workers", "0")[0] == 0
+    assert (parameters(run), (run / "metrics.jsonl").read_bytes()) == expected
+
+
+def test_a_stream_of_doom_is_the_same_for_the_same_seed_and_its_targets_come_later():
+    clips = []
+    for seed in (1, 1, 2):
+        stream = make_task("stream", seed, data="stream:doom", horizon=3, size=16, length=10, live=False)
+        with closing(stream):
+            clip = stream.clip("train", 0, 1)
+            pairs = [
+                (numpy.asarray(frame), numpy.asarray(target))
+                for frame, target in zip(clip.frames, clip.targets, strict=True)
+            ]
+        clips.append(numpy.array(pairs))
+    assert clips[0].shape == (10, 2, 1, 16, 16, 3)
+    numpy.testing.assert_array_equal(clips[0], clips[1])
+    assert not numpy.array_equal(clips[0], clips[2])
+    numpy.testing.assert_array_equal(clips[0][3:, 0], clips[0][:-3, 1])
+    assert (numpy.abs(numpy.diff(clips[0][:, 0], axis=0)).mean(axis=(1, 2, 3, 4)) > 0).all()
+
+
+# Parts
+
+
+@given(st.integers(0, 6), st.floats(0, 359.9), st.integers(1, 5), st.data())
+def test_measured_poses_agree_with_their_own_class_alone(label, heading, tics, data):
+    steps = numpy.arange(6)[:, None]
+    direction = numpy.exp(1j * numpy.radians(heading)) * ((1, -1, 1j, -1j, 0, 0, 0)[label])
+    place = SPEED * tics * steps * direction
+    turn = 2 * tics * steps * (0, 0, 0, 0, 1, -1, 0)[label]
+    poses = numpy.hstack([place.real, place.imag, 0 * steps, (heading + turn) % 360])
+    other = data.draw(st.integers(0, 6).filter(lambda other: other != label))
+    assert agrees(poses, label, tics) and not agrees(poses, other, tics)
+    t, part = data.draw(st.integers(0, 5)), data.draw(st.integers(0, 1))
+    poses[t, part] += 0.3 * SPEED * tics  # a bump
+    assert not agrees(poses, label, tics)
+
+
+def test_the_run_up_brings_a_player_to_the_speed():
+    given, way = commands(0.0, SPEED)
+    speed = position = 0.0
+    for command in given:  # in the units of the game: a command of 32 adds one unit per tic, and 29/32 is kept
+        speed = speed * 29 / 32 + command / 32
+        position += speed
+    assert speed == pytest.approx(SPEED, abs=0.05) and position == pytest.approx(way)
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 120), st.sampled_from([1, 3]), st.integers(0, 2**32))
+def test_each_pixel_of_a_scaled_screen_is_the_mean_of_its_area(size, channels, seed):
+    screen = numpy.random.default_rng(seed).integers(0, 256, (LINES, COLUMNS, channels), numpy.uint8)
+    row, column = seed % size, seed // 7 % size
+    middle = screen[:, 20:140]
+    fine = numpy.repeat(middle, size, axis=0)[row * LINES : (row + 1) * LINES].mean(axis=0)  # (LINES, channels)
+    expected = numpy.repeat(fine, size, axis=0)[column * LINES : (column + 1) * LINES].mean(axis=0)
+    given = screen[..., 0] if channels == 1 else screen
+    numpy.testing.assert_allclose(scaled(given, size)[row, column], expected, atol=0.51)
+
+
+def room(path, width, height, pillar):
+    """Write a map of one room of this size, with a pillar (x1, y1, x2, y2) in it."""
+    x1, y1, x2, y2 = pillar
+    corners = [(0, 0), (0, height), (width, height), (width, 0), (x1, y1), (x2, y1), (x2, y2), (x1, y2)]
+    tables = {
+        name: numpy.zeros(size, LUMPS[name]) for name, size in (("LINEDEFS", 8), ("SIDEDEFS", 8), ("VERTEXES", 8))
+    }
+    tables["VERTEXES"]["x"], tables["VERTEXES"]["y"] = numpy.array(corners).T
+    tables["LINEDEFS"]["start"], tables["LINEDEFS"]["left"] = range(8), NO_SIDE
+    tables["LINEDEFS"]["end"], tables["LINEDEFS"]["right"] = (1, 2, 3, 0, 5, 6, 7, 4), range(8)
+    tables["SECTORS"] = numpy.zeros(1, LUMPS["SECTORS"])
+    tables["SECTORS"]["ceiling"] = 128
+    lumps = {"MAP01": b"", "THINGS": b"", **{name: table.tobytes() for name, table in tables.items()}}
+    directory, body = numpy.zeros(len(lumps), ENTRY), b""
+    for entry, (name, content) in zip(directory, lumps.items(), strict=True):
+        entry["position"], entry["bytes"], entry["name"] = 12 + len(body), len(content), name
+        body += content
+    header = b"PWAD" + numpy.array([len(lumps), 12 + len(body)], "<u4").tobytes()
+    path.write_bytes(header + body + directory.tobytes())
+    return Plan(path, "map01"), numpy.array(corners, float)
+
+
+sides = st.integers(100, 900)
+parts = st.floats(-0.1, 1.1)
+
+
+@settings(max_examples=30)
+@given(sides, sides, st.integers(10, 40), parts, parts, st.floats(0, 360), st.floats(5, 200))
+def test_a_square_is_free_if_no_point_of_a_wall_lies_in_it(tmp_path_factory, width, height, side, x, y, heading, half):
+    path = tmp_path_factory.getbasetemp() / "room.wad"
+    pillar = (width // 3, height // 3, width // 3 + side, height // 3 + side)
+    plan, corners = room(path, width, height, pillar)
+    point = numpy.array([x * width, y * height])
+    in_room, in_pillar = 0 < x < 1 and 0 < y < 1, (pillar[:2] < point).all() and (point < pillar[2:]).all()
+    walls = [numpy.linspace(corners[i], corners[4 * (i // 4) + (i + 1) % 4], 3000) for i in range(8)]
+    seen = (numpy.concatenate(walls) - point) @ [1, 1j] * numpy.exp(-1j * numpy.radians(heading))
+    if abs(seen).min() > 0.5:
+        assert plan.is_inside(point) == (in_room and not in_pillar)
+    nearest = numpy.maximum(abs(seen.real), abs(seen.imag)).min()  # half a side of the square that touches a wall
+    if abs(nearest - half) > 1:
+        assert plan.is_free(point, heading, half) == (nearest > half)
+    assert plan.clearance(point[None])[0] == pytest.approx(abs(seen).min(), abs=0.5)
+
+
+def test_vizdoom_is_installed_for_these_tests():
+    assert check_installed()[0].isdigit()

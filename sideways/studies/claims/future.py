@@ -44,7 +44,7 @@ Ratios = dict[str, list[float]]  # the same, PSNR alone
 
 def future(lab: Lab) -> Finding:
     """Train predictors on waves and on real video; compare their PSNR with each other and with the baselines."""
-    clips = lab.pick(60, 120, 300)
+    clips = lab.pick(40, 120, 300)
     rows: Rows = []
     figure, axes = panels(3, 5.2)
     ratios: dict[str, Ratios] = {}

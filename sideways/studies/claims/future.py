@@ -44,7 +44,7 @@ Ratios = dict[str, list[float]]  # the same, PSNR alone
 
 def future(lab: Lab) -> Finding:
     """Train predictors on waves and on real video; compare their PSNR with each other and with the baselines."""
-    clips = lab.pick(60, 120, 300)
+    clips, held_out = lab.pick((40, 5), (120, 20), (300, 20))  # batches of clips
     rows: Rows = []
     figure, axes = panels(3, 5.2)
     ratios: dict[str, Ratios] = {}
@@ -52,7 +52,8 @@ def future(lab: Lab) -> Finding:
     pictures: list[Path] = []
     for (task, words), panel in zip(TASKS.items(), axes, strict=False):
         ends = {arm: ARMS[arm] for arm in (ARMS if task == "waves" or lab.effort != "quick" else (GATED, CHAIN))}
-        arms = {arm: recipe(f"{task}-predictor-{end}", clips=clips) for arm, end in ends.items()}
+        sizes = {"clips": clips, "evaluation_clips": held_out}
+        arms = {arm: recipe(f"{task}-predictor-{end}", **sizes) for arm, end in ends.items()}
         runs = lab.train(arms, lab.seeds_of(1, 3, 5), task)
         measured = judge(runs)
         qualities = compared(measured)

@@ -37,6 +37,7 @@ HEAD_BY_VIDEO = (
     "frames",
 )
 MOST_FRAMES = 500  # so many are measured at most, but for the rest of a batch
+MOST_RATIO = 100.0  # dB: the PSNR of equal frames would be infinite, and a mean with it
 MOST_VIDEOS = 10  # rows of the table by video
 
 Predictor = tuple[str, int]  # a name, and the age in ticks of the newest frame that the predictor has seen
@@ -124,7 +125,9 @@ def scored(
             guesses = {(NETWORK, age(rule)): numpy.stack([to_host(output)[k] for output in outputs])}
             guesses |= _baselines(frames, first, horizon, age(rule)) if baselines else {}
             for predictor, guess in guesses.items():
-                quality = numpy.stack([psnr(truth, guess, task.span), ssim(truth, guess, task.span)])
+                with numpy.errstate(divide="ignore"):
+                    ratios = numpy.minimum(psnr(truth, guess, task.span), MOST_RATIO)
+                quality = numpy.stack([ratios, ssim(truth, guess, task.span)])
                 qualities.setdefault(predictor, []).append(quality)
             titles.append(of_batch[k])
             measured += len(truth)

@@ -279,12 +279,13 @@ def group(leader):
 
 def test_a_closed_task_leaves_no_process_no_shared_memory_and_no_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    before = set(Path("/dev/shm").glob("ViZDoom*"))
     process = GameProcess(Settings(length=3, size=16))
     process.block([0, "map16", 0, 1])
     assert len(group(process.process.pid)) == 2  # the worker and its game
+    shared = process.shared_memory()
+    assert len(shared) == 3 and all(part.exists() for part in shared)
     process.end()
-    assert not group(process.process.pid) and not set(Path("/dev/shm").glob("ViZDoom*")) - before
+    assert not group(process.process.pid) and not any(part.exists() for part in shared)
     assert not Path(process.folder.name).exists() and not list(tmp_path.iterdir())
 
 

@@ -25,6 +25,7 @@ from sideways.errors import InputError
 
 PATIENCE = 120.0  # seconds without a byte, after which a worker counts as hanging
 CLOSING_TIME = 5.0  # seconds that a worker has to end with its game
+SHARED = "shared.txt"  # in the folder of a worker: the names of the shared memory of its game
 
 
 class GameEndedError(RuntimeError):
@@ -88,6 +89,11 @@ class GameProcess:
         lines = self.errors.read().decode("utf-8", "replace").strip().splitlines()
         return lines[-1] if lines else "the process that plays Doom ended without a word"
 
+    def shared_memory(self) -> list[Path]:
+        """The shared memory of the game, as far as the worker has named it."""
+        named = Path(self.folder.name) / SHARED
+        return [Path(line) for line in named.read_text().splitlines()] if named.exists() else []
+
     def end(self) -> None:
         """End the process with its game, and remove its folder."""
         for pipe in (self.process.stdin, self.process.stdout):
@@ -99,6 +105,8 @@ class GameProcess:
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        for part in self.shared_memory():
+            part.unlink(missing_ok=True)
         self.errors.close()
         self.folder.cleanup()
 

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 
 import numpy
 
+from sideways.data.doom.process import SHARED
 from sideways.data.doom.scene import Game, NoPlaceError, Settings
 
 
@@ -34,6 +35,7 @@ def main() -> None:
     settings = Settings(**json.loads(sys.argv[1]))
     os.chdir(sys.argv[2])
     game = Game(settings)
+    Path(SHARED).write_text("\n".join(map(str, shared_memory())))
     while True:
         request = requests.get()
         if "wander" in request:
@@ -63,20 +65,22 @@ def _read(requests: SimpleQueue[dict[str, Any]]) -> None:
     """Queue the requests; at the end of the standard input, end the process and the game."""
     for line in sys.stdin.buffer:
         requests.put(json.loads(line))
-    remove_shared_memory()
+    for part in shared_memory():
+        part.unlink(missing_ok=True)
     os.killpg(0, signal.SIGKILL)  # the game too, which would otherwise go on for ever
 
 
-def remove_shared_memory() -> None:
-    """Remove the shared memory of this process's games, which they leave behind when they are killed."""
+def shared_memory() -> list[Path]:
+    """The shared memory of this process's games, which they leave behind when they are killed."""
+    parts = []
     for task in Path("/proc/self/task").iterdir():
         with contextlib.suppress(OSError):
             for child in (task / "children").read_text().split():
                 words = Path(f"/proc/{child}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
                 if "+viz_instance_id" in words:
                     instance = words[words.index("+viz_instance_id") + 1]
-                    for part in ("MQCtr", "MQDoom", "SM"):
-                        Path(f"/dev/shm/ViZDoom{part}{instance}").unlink(missing_ok=True)
+                    parts += [Path(f"/dev/shm/ViZDoom{part}{instance}") for part in ("MQCtr", "MQDoom", "SM")]
+    return parts
 
 
 if __name__ == "__main__":

@@ -35,6 +35,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="KIND:PATH",
         help="a real data set, for the claim 'recognition'; may be repeated",
     )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="keep the findings of this command, and the finished runs of a stopped one",
+    )
     parser.add_argument("--out", metavar="DIR", help="the folder to write (default: runs/claims)")
     parser.set_defaults(run=run, effort="normal")
 
@@ -52,6 +57,8 @@ def run(options: argparse.Namespace) -> None:
         raise InputError("--seeds and --processes must be at least 1")
     names = [] if options.names == ["all"] else options.names
     directory = DIRECTORY if options.out is None else Path(options.out)
-    findings = check_claims(names, directory, options.effort, options.seeds, options.processes, options.data)
+    findings = check_claims(
+        names, directory, options.effort, options.seeds, options.processes, options.data, options.resume
+    )
     if any(finding.verdict.word == NOT_RUN for finding in findings.values()):
         raise SystemExit(1)

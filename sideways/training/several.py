@@ -73,10 +73,10 @@ def resume_several(jobs: list[Job], processes: int, directory: Path) -> list[Res
     for config, folder in jobs:
         if not folder.exists():
             continue
-        if not is_run(folder) or _tables(folder / "config.json") != config.to_tables():
+        if not is_of(config, folder):
             raise InputError(f"{folder} exists already, with other settings: choose another --name, or remove it")
-        if (folder / "results.json").exists():
-            finished[folder] = read_result(folder / "results.json")
+        if (result := finished_result(folder)) is not None:
+            finished[folder] = result
         elif listed(folder):
             starts[folder] = find(folder)
         else:
@@ -86,6 +86,17 @@ def resume_several(jobs: list[Job], processes: int, directory: Path) -> list[Res
         results = train_many(missing, processes, directory.name, starts=starts)
         finished |= {folder: result for (_, folder), result in zip(missing, results, strict=True)}
     return [finished[folder] for _, folder in jobs]
+
+
+def is_of(config: Config, folder: Path) -> bool:
+    """True if a folder holds a run with these settings."""
+    return is_run(folder) and bool(_tables(folder / "config.json") == config.to_tables())
+
+
+def finished_result(folder: Path) -> Result | None:
+    """The result of the run in a folder; None if the run has not come to its end."""
+    path = folder / "results.json"
+    return read_result(path) if path.exists() else None
 
 
 def _tables(path: Path) -> Any:

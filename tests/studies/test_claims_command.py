@@ -4,10 +4,11 @@ import pytest
 
 from sideways.commands.main import main
 from sideways.data.videos.make import make
+from sideways.errors import Interrupted
 from sideways.studies.claims import recognition
 from sideways.studies.claims.check import CLAIMS, check_claims
-from sideways.studies.claims.claim import OURS, Claim, Finding
-from sideways.studies.claims.verdict import HOLDS, NOT_RUN, at_chance, judged
+from sideways.studies.claims.claim import OURS, Claim, Finding, recipe
+from sideways.studies.claims.verdict import HOLDS, NOT_HERE, NOT_RUN, Check, at_chance, judged
 
 
 def test_claims_are_listed_with_their_source(capsys):
@@ -82,10 +83,49 @@ def test_ctrl_c_keeps_the_findings_and_names_the_command_for_the_rest(tmp_path, 
     monkeypatch.setitem(CLAIMS, "temporal", Claim("It holds.", OURS, holds))
     monkeypatch.setitem(CLAIMS, "stable", Claim("It stops.", OURS, stops))
     assert main(["claims", "temporal", "stable", "smooth", "--quick", "--out", str(tmp_path)]) == 130
-    rest = f"to go on: sideways claims stable smooth --quick --out {tmp_path}"
+    rest = f"to go on: sideways claims temporal stable smooth --quick --out {tmp_path} --resume"
     assert rest in capsys.readouterr().err
     text = (tmp_path / "report.md").read_text()
     assert f"**{HOLDS}**" in text and f"**{NOT_RUN}**" in text and "the run was stopped before its end" in text
+
+
+def test_a_stopped_claim_goes_on_after_its_last_finished_run(tmp_path, monkeypatch):
+    def trained(lab):
+        small = {"clips": 1, "batch": 2, "evaluation_clips": 1}
+        arms = {name: recipe(name, **small) for name in ("bands-chain", "bands-skip")}
+        lab.train({"bands-chain": arms["bands-chain"]}, range(1, 3))
+        if not lab.resume:
+            lab.train({"bands-skip": recipe("bands-skip", **small | {"clips": 2})}, range(1, 2))  # other settings
+            raise KeyboardInterrupt
+        results = lab.train(arms, range(1, 3))
+        return Finding(judged(Check(True, "it runs", str(results["bands-skip"].count))), "", "", [], "")
+
+    monkeypatch.setitem(CLAIMS, "stable", Claim("It is stopped once.", OURS, trained))
+    monkeypatch.setitem(CLAIMS, "temporal", Claim("It holds.", OURS, holds))
+    with pytest.raises(Interrupted):
+        check_claims(["temporal", "stable"], tmp_path)
+    monkeypatch.setitem(CLAIMS, "temporal", Claim("It is not run again.", OURS, lambda lab: 1 / 0))
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("results.json")}
+    assert len(written) == 3
+    findings = check_claims(["temporal", "stable"], tmp_path, resume=True)
+    assert [finding.verdict.word for finding in findings.values()] == [HOLDS, HOLDS]
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("results.json")}
+    assert len(after) == 4 and sum(after[path] == written.get(path) for path in after) == 2
+    monkeypatch.setitem(CLAIMS, "temporal", Claim("It holds.", OURS, lambda lab: 1 / 0))
+    assert check_claims(["temporal"], tmp_path, "quick", resume=True)["temporal"].verdict.word == NOT_RUN
+
+
+def test_the_verdict_for_the_exact_rule_is_kept_and_shown(tmp_path, monkeypatch):
+    def run(lab):
+        checks = [judged(Check(true, f"it is {true}", "1")) for true in (False, True)]
+        return Finding(checks[0], "", "", [], "", exact=checks[1])
+
+    monkeypatch.setitem(CLAIMS, "stable", Claim("It holds for one rule.", OURS, run))
+    check_claims(["stable"], tmp_path)
+    check_claims(["stable"], tmp_path, resume=True)  # read again from its file
+    text = (tmp_path / "report.md").read_text()
+    assert f"**{NOT_HERE}**; exact rule: {HOLDS}" in text and f"For the exact rule, `Delayed`: {HOLDS}." in text
+    assert "it is True" in text and "it is False" in text
 
 
 def test_data_that_is_not_there_is_refused_before_anything_runs(tmp_path, capsys):

@@ -157,11 +157,12 @@ def test_aligned_counts_clear_signs_and_those_that_compensation_turns():
 
 
 def test_the_other_verdicts_follow_their_rules():
-    assert appearance.converged([0.5], [0.5], [0.9], [0.92]).word == HOLDS
-    assert appearance.converged([0.5], [0.5], [0.8], [0.92]).word == NOT_HERE
-    arms = appearance.SIDEWAYS, appearance.BACKPROP, appearance.NOISY
-    assert appearance.regularised(dict(zip(arms, ([0.9], [0.8], [0.85]), strict=True)), 640).word == HOLDS
-    assert appearance.regularised(dict(zip(arms, ([0.9], [0.8], [0.95]), strict=True)), 640).word == IN_PART
+    ours, exact, noisy = appearance.SIDEWAYS, appearance.BACKPROP, appearance.NOISY
+    for loss, accuracy, word in ((0.5, 0.9, HOLDS), (0.5, 0.8, NOT_HERE), (0.7, 0.9, IN_PART)):
+        assert appearance.converged(ours, {ours: [loss], exact: [0.5]}, {ours: [accuracy], exact: [0.92]}).word == word
+    for of_noisy, word in ((0.85, HOLDS), (0.95, IN_PART)):
+        held_out = {ours: [0.9], exact: [0.8], noisy: [of_noisy]}
+        assert appearance.regularised(ours, held_out, 640).word == word
     ranks = (1, 2, 4)
     assert speed.parallel_verdict(ranks, {"sideways": [1, 1.9, 3.6], "backprop": [1, 1, 1]}, []).word == HOLDS
     assert speed.parallel_verdict(ranks, {"sideways": [1, 1.9, 3.0], "backprop": [1, 1, 1]}, []).word == NOT_HERE

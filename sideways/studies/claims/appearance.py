@@ -1,4 +1,4 @@
-"""converges and regularises: Sideways and backprop where one frame is enough, with much and little data."""
+"""converges and regularises: Sideways, Delayed and backprop where one frame is enough, with much and little data."""
 
 from __future__ import annotations
 
@@ -17,40 +17,50 @@ from sideways.studies.claims.verdict import (
     spread,
 )
 
-SIDEWAYS, BACKPROP, NOISY = "Sideways", "backprop", "backprop + noise"
+SIDEWAYS, DELAYED, BACKPROP, NOISY = "Sideways", "Delayed", "backprop", "backprop + noise"
 CONVERGES = {  # arm → recipe
     SIDEWAYS: "bands-chain",
+    DELAYED: "bands-delayed",
     BACKPROP: "bands-backprop",
 }
-REGULARISES = {SIDEWAYS: "bands-few-chain", BACKPROP: "bands-few-backprop", NOISY: "bands-few-noisy"}
+REGULARISES = {
+    SIDEWAYS: "bands-few-chain",
+    DELAYED: "bands-few-delayed",
+    BACKPROP: "bands-few-backprop",
+    NOISY: "bands-few-noisy",
+}
 
 
 def converges(lab: Lab) -> Finding:
-    """Train the chain by Sideways and by backpropagation; every training clip is new."""
+    """Train the chain by Sideways, by Delayed and by backpropagation; every training clip is new."""
     seeds, clips = lab.seeds_of(2, 5, 10), lab.pick(80, 250, 500)
     runs = _train(lab, CONVERGES, seeds, clips)
     title = f"Wavelength of waves, every clip new, {counted(seeds)}"
+    loss = {arm: _last(runs[arm]) for arm in CONVERGES}
+    held_out = {arm: runs[arm].accuracies for arm in CONVERGES}
     return Finding(
-        converged(*(_last(runs[arm]) for arm in CONVERGES), *(runs[arm].accuracies for arm in CONVERGES)),
-        f"held out: Sideways {spread(runs[SIDEWAYS].accuracies)}, backprop {spread(runs[BACKPROP].accuracies)}",
+        converged(SIDEWAYS, loss, held_out),
+        "held out: " + ", ".join(f"{arm} {spread(values)}" for arm, values in held_out.items()),
         f"vgg5 on the wavelength of waves gliding 1 px per frame, {clips} clips × 32, {counted(seeds)}, recipes "
-        "bands-chain and bands-backprop",
+        f"{', '.join(CONVERGES.values())}",
         _rows(runs),
         "The settings of the recipes. For --quick 60 clips were tried (too few for either arm), and 120 (more than "
         "needed).",
         [_picture(lab, runs, clips, title, "converges.png")],
+        exact=converged(DELAYED, loss, held_out),
     )
 
 
 def regularises(lab: Lab) -> Finding:
-    """Train the chain on 64 clips: by Sideways, by backpropagation, and by backpropagation with noise."""
+    """Train the chain on 64 clips: by Sideways, by Delayed, by backpropagation, and by backpropagation with noise."""
     seeds, clips = lab.seeds_of(3, 5, 10), lab.pick(80, 250, 500)
     runs = _train(lab, REGULARISES, seeds, clips)
     title = f"Wavelength of waves, 64 training clips, {counted(seeds)}"
     held_out = {arm: runs[arm].accuracies for arm in REGULARISES}
     return Finding(
-        regularised(held_out, runs[SIDEWAYS].samples),
-        f"held out: Sideways - backprop {difference_text(held_out[SIDEWAYS], held_out[BACKPROP])}",
+        regularised(SIDEWAYS, held_out, runs[SIDEWAYS].samples),
+        "held out, less backprop's: "
+        + ", ".join(f"{arm} {difference_text(held_out[arm], held_out[BACKPROP])}" for arm in (SIDEWAYS, DELAYED)),
         f"vgg5 on the wavelength of waves, {clips // 4} rounds over 4 batches of 16 clips, {counted(seeds)}, recipes "
         "bands-few-*; noise: Gaussian, for each unit with the norm of Sideways' error on that clip",
         _rows(runs),
@@ -58,6 +68,7 @@ def regularises(lab: Lab) -> Finding:
         [_picture(lab, runs, clips, title, "regularises.png")],
         "A rule that fits its training clips less well also has a narrower gap to the held-out clips. Therefore only "
         "the results on held-out clips count here.",
+        regularised(DELAYED, held_out, runs[DELAYED].samples),
     )
 
 
@@ -75,29 +86,28 @@ def _last(runs: ArmResults, metric: str = "loss") -> list[float]:
     return means
 
 
-def converged(
-    loss: list[float], exact_loss: list[float], accuracies: list[float], exact_accuracies: list[float]
-) -> Verdict:
-    """Check that Sideways' held-out accuracy is within .05 of backprop's, and its last loss at most a fifth above."""
-    ratio = (sum(loss) / len(loss)) / (sum(exact_loss) / len(exact_loss)) if loss and exact_loss else float("inf")
+def converged(arm: str, losses: dict[str, list[float]], held_out: dict[str, list[float]]) -> Verdict:
+    """Check that an arm's held-out accuracy is within .05 of backprop's, and its last loss at most a fifth above."""
+    loss, others = losses[arm], losses[BACKPROP]
+    ratio = (sum(loss) / len(loss)) / (sum(others) / len(others)) if loss and others else float("inf")
     return judged(
         Check(
-            bool(loss and exact_loss) and difference(accuracies, exact_accuracies)[0] >= -0.05,
-            "Sideways' held-out accuracy at most .05 below backprop's",
-            difference_text(accuracies, exact_accuracies),
+            bool(loss and others) and difference(held_out[arm], held_out[BACKPROP])[0] >= -0.05,
+            f"held-out accuracy of {arm} at most .05 below backprop's",
+            difference_text(held_out[arm], held_out[BACKPROP]),
         ),
-        Check(ratio <= 1.2, "Sideways' training loss at the end at most 1.2 times backprop's", f"{ratio:.2f} times"),
+        Check(ratio <= 1.2, f"training loss of {arm} at the end at most 1.2 times backprop's", f"{ratio:.2f} times"),
     )
 
 
-def regularised(held_out: dict[str, list[float]], samples: int) -> Verdict:
-    """Check that Sideways generalises better than backprop, and better than backprop with noise of the same size."""
+def regularised(arm: str, held_out: dict[str, list[float]], samples: int) -> Verdict:
+    """Check that an arm generalises better than backprop, and better than backprop with noise of Sideways' size."""
     return judged(
-        clearly_above("Sideways' held-out accuracy", held_out[SIDEWAYS], "backprop's", held_out[BACKPROP], samples),
+        clearly_above(f"held-out accuracy of {arm}", held_out[arm], "backprop's", held_out[BACKPROP], samples),
         clearly_above(
-            "Sideways' held-out accuracy",
-            held_out[SIDEWAYS],
-            "that of backprop with noise of the same size",
+            f"held-out accuracy of {arm}",
+            held_out[arm],
+            "that of backprop with noise as large as Sideways' error",
             held_out[NOISY],
             samples,
         ),

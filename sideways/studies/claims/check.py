@@ -14,7 +14,7 @@ from pathlib import Path
 from sideways.errors import DivergedError, InputError, Interrupted
 from sideways.studies.claims import aligned, appearance, exact, future, recognition, smooth, speed, stable, temporal
 from sideways.studies.claims.claim import Claim, Finding, Lab
-from sideways.studies.claims.report import is_finding, keep, write_report
+from sideways.studies.claims.report import is_finding, keep, kept, write_report
 from sideways.studies.claims.verdict import NOT_RUN, Verdict
 from sideways.training.report.result import Result
 
@@ -39,13 +39,16 @@ def check_claims(
     seeds: int | None = None,
     processes: int = 1,
     data: Sequence[str] = (),
+    resume: bool = False,
 ) -> dict[str, Finding]:
     """Run experiments one after the other; after each, write report.md and print the verdict.
 
     names: claims, none for all. directory: receives a folder for each claim, and report.md on all claims that have a
-    folder there. A claim that is checked again replaces its folder. An experiment that fails or is stopped is reported
-    as not run, and the others go on. Raises `InputError` for unknown names, and for a folder that this function did not
-    write.
+    folder there. A claim that is checked again replaces its folder. resume: keep the findings of the same command, and
+    let an experiment that was stopped go on after its last finished run.
+
+    An experiment that fails or is stopped is reported as not run, and the others go on. Raises `InputError` for unknown
+    names, and for a folder that this function did not write.
     """
     _check_arguments(names, data)
     names = list(dict.fromkeys(names)) or list(CLAIMS)
@@ -57,24 +60,29 @@ def check_claims(
     flags = _flags(directory, effort, seeds, data)
     findings: dict[str, Finding] = {}
     results: dict[str, Result | DivergedError] = {}
-    for number, name in enumerate(names):
+    for name in names:
         folder = directory / name
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
         command = shlex.join(["sideways", "claims", name, *flags])
+        if resume and (finding := kept(folder, command)):
+            findings[name] = finding
+            continue
+        if not resume:
+            shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(exist_ok=True)
         keep(folder, _not_run("the run was stopped before its end"), command)
         try:
-            findings[name] = finding = _run(name, Lab(folder, effort, seeds, processes, tuple(data), results))
+            findings[name] = finding = _run(name, Lab(folder, effort, seeds, processes, resume, tuple(data), results))
         except KeyboardInterrupt:
             write_report(directory, CLAIMS)
-            rest = shlex.join(["sideways", "claims", *names[number:], *flags])
+            rest = shlex.join(["sideways", "claims", *names, *flags, "--resume"])
             report = directory / "report.md"
             raise Interrupted(
                 f"interrupted in {name}; {report} covers the claims checked before; to go on: {rest}"
             ) from None
         keep(folder, finding, command)
         write_report(directory, CLAIMS)
-        print(f"{name:<12} {finding.verdict.word:<18} {finding.number or finding.what}", flush=True)
+        exact = f"; exact rule: {finding.exact.word}" if finding.exact else ""
+        print(f"{name:<12} {finding.verdict.word:<18} {finding.number or finding.what}{exact}", flush=True)
     print(f"Report: {directory / 'report.md'}")
     return findings
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,7 +17,7 @@ from sideways.training.config import Config
 from sideways.training.recipes import load_recipe, merge
 from sideways.training.report.plots import read_metrics
 from sideways.training.report.result import Result
-from sideways.training.several import try_many
+from sideways.training.several import finished_result, is_of, try_many
 
 T = TypeVar("T")
 Rows = list[dict[str, str]]
@@ -41,6 +42,7 @@ class Finding:
     tried: str  # every setting that was tried, in this experiment and before it
     pictures: Sequence[Path] = ()
     notes: str = ""
+    exact: Verdict | None = None  # the verdict on the same claim for the exact rule, `Delayed`, where that was tried
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Lab:
     effort: str = "normal"
     seeds: int | None = None  # None: as many as the experiment asks for
     processes: int = 1
+    resume: bool = False  # True: use the finished runs in the folder
     data: tuple[str, ...] = ()  # data sets, named as for `--data`
     results: dict[str, Result | DivergedError] = field(default_factory=dict)  # config as JSON → result
 
@@ -82,10 +85,9 @@ class Lab:
         jobs: dict[str, tuple[Config, Path]] = {}
         for (arm, seed), config in configs.items():
             key = keys[arm, seed]
-            if key not in self.results:
-                jobs.setdefault(
-                    key, (config, self.directory / "runs" / _folder_name(group) / _folder_name(arm) / f"seed-{seed}")
-                )
+            folder = self.directory / "runs" / _folder_name(group) / _folder_name(arm) / f"seed-{seed}"
+            if key not in self.results and key not in jobs and not self._found(key, config, folder):
+                jobs[key] = (config, folder)
         if jobs:
             outcomes = try_many(list(jobs.values()), self.processes, self.directory.name)
             self.results.update(zip(jobs, outcomes, strict=True))
@@ -93,6 +95,15 @@ class Lab:
             arm: ArmResults([self.results[keys[arm, seed]] for seed in seeds], partial(chance_of, config))
             for arm, config in arms.items()
         }
+
+    def _found(self, key: str, config: Config, folder: Path) -> bool:
+        """Take over the result of a finished run with these settings; remove any other run in its place."""
+        if self.resume and folder.exists():
+            if is_of(config, folder) and (result := finished_result(folder)) is not None:
+                self.results[key] = result
+                return True
+            shutil.rmtree(folder)
+        return False
 
 
 def _folder_name(arm: str) -> str:

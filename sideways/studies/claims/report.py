@@ -16,7 +16,7 @@ from typing import Any
 from sideways.errors import InputError
 from sideways.machine import machine
 from sideways.studies.claims.claim import Claim, Finding
-from sideways.studies.claims.verdict import Check, Verdict
+from sideways.studies.claims.verdict import NOT_RUN, Check, Verdict
 from sideways.tables import markdown
 
 FINDING = "finding.json"  # in the folder of each claim
@@ -32,6 +32,14 @@ def keep(folder: Path, finding: Finding, command: str) -> None:
 def is_finding(folder: Path) -> bool:
     """True if a claim was checked in this folder."""
     return (folder / FINDING).is_file()
+
+
+def kept(folder: Path, command: str) -> Finding | None:
+    """The finding of this very command, if its experiment came to its end; None else."""
+    if not is_finding(folder):
+        return None
+    finding, earlier, _ = _read(folder)
+    return finding if earlier == command and finding.verdict.word != NOT_RUN else None
 
 
 def write_report(directory: Path, claims: Mapping[str, Claim]) -> None:
@@ -67,8 +75,10 @@ def _read(folder: Path) -> tuple[Finding, str, dict[str, Any]]:
     """Read a finding from its folder: (finding, command, machine)."""
     try:
         entries = json.loads((folder / FINDING).read_text(encoding="utf-8"))
-        command, computer, verdict = entries.pop("command"), entries.pop("machine"), entries.pop("verdict")
-        entries["verdict"] = Verdict(verdict["word"], tuple(Check(**check) for check in verdict["checks"]))
+        command, computer = entries.pop("command"), entries.pop("machine")
+        for name in ("verdict", "exact"):
+            if verdict := entries[name]:
+                entries[name] = Verdict(verdict["word"], tuple(Check(**check) for check in verdict["checks"]))
         entries["pictures"] = [folder / picture for picture in entries["pictures"]]
         return Finding(**entries), command, computer
     except (ValueError, KeyError, TypeError):
@@ -80,24 +90,30 @@ def _line(name: str, claim: Claim, finding: Finding) -> dict[str, str]:
         "claim": f"[{name}](#{name})",
         "in our words": f"{claim.words} ({claim.source})",
         "number": finding.number,
-        "verdict": f"**{finding.verdict.word}**",
+        "verdict": f"**{finding.verdict.word}**" + (f"; exact rule: {finding.exact.word}" if finding.exact else ""),
     }
 
 
 def _section(folder: Path, name: str, claim: Claim, finding: Finding, command: str, computer: Mapping[str, Any]) -> str:
-    checks = [
-        {"rule": check.rule, "measured": check.found, "": "yes" if check.true else "**no**"}
-        for check in finding.verdict.checks
-    ]
     parts = [
         f"## {name}",
         f"{claim.words} *({claim.source})*",
         f"**Verdict: {finding.verdict.word}.** The runs: {finding.what}",
         f"`{command}`, on {computer['cpu']}, {computer['cores']} cores, NumPy {computer['numpy']}.",
-        markdown(checks) if checks else "",
+        _checks(finding.verdict),
+        f"**For the exact rule, `Delayed`: {finding.exact.word}.**" if finding.exact else "",
+        _checks(finding.exact) if finding.exact else "",
         markdown(finding.rows) if finding.rows else "",
         *(f"![{name}]({os.path.relpath(picture, folder)})" for picture in finding.pictures),
         finding.notes,
         f"Settings tried: {finding.tried}" if finding.tried else "",
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _checks(verdict: Verdict) -> str:
+    """The checks of a verdict as a table; empty if there are none."""
+    rows = [
+        {"rule": check.rule, "measured": check.found, "": "yes" if check.true else "**no**"} for check in verdict.checks
+    ]
+    return markdown(rows) if rows else ""

@@ -6,13 +6,31 @@ are C-contiguous and have the dtype of the first array among the arguments.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, wraps
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from sideways.backend.arrays import Array, Shape, copied, device_of, empty, namespace, products_in_tf32, tf32
 from sideways.backend.blas import is_recording, recorder
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def constant(make: F) -> F:
+    """Decorate a function of hashable arguments that makes arrays which never change: each is made once, and kept.
+
+    CUDA graphs read such arrays, so they must neither be given back nor be made while a graph is recorded.
+    """
+
+    @cache
+    @wraps(make)
+    def made(*arguments: Any) -> Any:
+        assert not is_recording(), f"{make.__name__}: what is recorded is not there before the graph is launched"
+        return make(*arguments)
+
+    return cast(F, made)
 
 
 def matmul(x: Array, y: Array) -> Array:
@@ -104,8 +122,7 @@ def column_sums_of_each(x: Array) -> Array:
     return _product(_ones(namespace(x), m, x.dtype, device_of(x)), x, (n, 1, c), False).reshape(n, c)
 
 
-@cache
+@constant
 def _ones(xp: ModuleType, count: int, dtype: Any, device: int | None) -> Array:
-    """The row vector 1ᵀ (1, count), kept for good: CUDA graphs read it. device: see `device_of`."""
-    assert not is_recording(), "ones that are recorded are not there before the graph is launched"
+    """The row vector 1ᵀ (1, count). device: see `device_of`."""
     return xp.ones((1, count), dtype)

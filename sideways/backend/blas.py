@@ -61,7 +61,7 @@ class Recorder:
         A single matrix is multiplied with each of the others.
         """
         (m, k), n = x.shape[-2:], y.shape[-1]
-        assert max(x.ndim, y.ndim) <= 3 and y.shape[-2] == k and x.dtype == y.dtype == out.dtype, (x, y, out)
+        assert max(x.ndim, y.ndim) <= 3 and y.shape[-2] == k and x.dtype == y.dtype == out.dtype, (x.shape, y.shape)
         assert x.dtype.name in ("float32", "float64"), x.dtype
         batch = out.shape[0] if out.ndim == 3 else 1
         (x, x_operation, x_columns, x_step), (y, y_operation, y_columns, y_step) = _layout(x), _layout(y)

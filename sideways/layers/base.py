@@ -172,7 +172,7 @@ def initial_weight(rng: numpy.random.Generator, shape: Shape, fan_in: int, fan_o
 def check_scheme(scheme: str) -> str:
     """Return the name of a scheme of `initial_weight`, or raise `InputError`."""
     if scheme not in ("he", "glorot", "zero"):
-        raise InputError(f"unknown initialisation {scheme!r}: choose 'he' or 'glorot', or 'zero'")
+        raise InputError(f"unknown initialisation {scheme!r}: choose 'he', 'glorot' or 'zero'")
     return scheme
 
 

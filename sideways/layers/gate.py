@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
 from types import ModuleType
 from typing import Any
 
 from sideways.backend import (
     Array,
     Shape,
+    constant,
     contiguous,
     copied,
     device_of,
@@ -161,11 +161,11 @@ def _averages_for(like: Array, extent: int, channels: int, window: int) -> Array
     return _averages(namespace(like), extent, channels, window, like.dtype, device_of(like))
 
 
-@cache
+@constant
 def _averages(xp: ModuleType, extent: int, channels: int, window: int, dtype: Any, device: int | None) -> Array:
     """The matrix (extent · channels, extent) whose column j averages the window around pixel j, over all channels.
 
-    It is kept for good: CUDA graphs read it. device: see `device_of`.
+    device: see `device_of`.
     """
     size = min(window, extent)
     first = xp.minimum(xp.maximum(xp.arange(extent) - size // 2, 0), extent - size)

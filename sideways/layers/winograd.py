@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +12,7 @@ from sideways.backend import (
     Array,
     Shape,
     column_sums,
+    constant,
     device_of,
     empty,
     fused,
@@ -152,7 +152,7 @@ def add_tiles(pixels: Array, dx: Array, top: int, left: int) -> None:
     dx[...] = padded[:, top : top + h, left : left + w]
 
 
-@lru_cache
+@constant
 def transforms(xp: ModuleType, dtype: Any, device: int | None) -> tuple[Array, Array, Array]:
     """B̂ (36, 36), Ĝ (36, 9) and Â (16, 36), in this library and dtype. device: see `device_of`."""
     b, g, a = (xp.asarray(rows, dtype) for rows in (B_T, G, A_T))

@@ -1,8 +1,8 @@
 """Sideways as a CUDA graph: a tick is recorded once, and given to the device as a whole from then on.
 
-    tick     2D+1      2D+2      2D+3      2D+4                  D: the depth. Before 2D-1 the network fills; two more
-    device   record,   record,   launch    launch    …           ticks run as always. Messages are written and read in
-             launch    launch    odd       even                  turn in two sets of places, so there are two graphs.
+    tick     2D+1      2D+2      2D+3      2D+4                  D: the depth. Before 2D-1 the network fills; two ticks
+    device   record,   record,   launch    launch    …           rehearse the recording. Messages are written and read
+             launch    launch    odd       even                  in turn in two sets of places: there are two graphs.
 
 The host works out nothing in such a tick but the numbers that change: learning rates and the keys of Dropout's masks.
 They lie in device arrays, which the graphs read. A reader of the learning rule can skip this file.

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy
 
-from double.clock import Copy, Hazard, Memory, Stream, clock, pinned_memory, poison
+from double.clock import Copy, Hazard, Memory, Stream, clock, pinned_memory
 from double.signatures import check, real
+from double.values import poison, product_in_tf32
 
 IMPLICIT = (
     "Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array explicitly."
@@ -240,18 +241,6 @@ def call(name: str, function: Callable[..., Any], arguments: tuple[Any, ...], op
     clock.work(name, [array._memory for array in arrays], [out._memory])
     clock.do(partial(function, *values, out=out._values, **options))
     return out
-
-
-def product_in_tf32(x: numpy.ndarray, y: numpy.ndarray, **options: Any) -> numpy.ndarray:
-    return numpy.matmul(_rounded(x), _rounded(y), **options)
-
-
-def _rounded(values: numpy.ndarray) -> numpy.ndarray:
-    """The values with 10 digits after the first, as TensorFloat-32 takes the factors of a product."""
-    if values.dtype != numpy.float32:
-        return values
-    bits = values.view(numpy.uint32)
-    return ((bits + numpy.uint32(1 << 12)) & ~numpy.uint32((1 << 13) - 1)).view(numpy.float32)
 
 
 def _count_hidden_copies(arrays: list[ndarray]) -> None:

@@ -20,6 +20,8 @@ from collections.abc import Callable
 
 import numpy
 
+from double.values import poison, same
+
 
 class Hazard(AssertionError):  # noqa: N818
     """A mistake that goes wrong on a real device now and then."""
@@ -336,17 +338,6 @@ def pinned_memory(array: numpy.ndarray) -> Pinned | None:
 
 def _address(memory: Pinned) -> int:
     return numpy.frombuffer(memory, numpy.uint8).ctypes.data
-
-
-def poison(like: numpy.ndarray) -> numpy.ndarray:
-    """Values that nobody should see: NaN, True or the smallest integer."""
-    value = numpy.nan if like.dtype.kind == "f" else True if like.dtype.kind == "b" else numpy.iinfo(like.dtype).min
-    return numpy.full(like.shape, value, like.dtype)
-
-
-def same(one: numpy.ndarray, other: numpy.ndarray) -> bool:
-    """True if two arrays are equal to the last bit, NaNs included."""
-    return one.tobytes() == other.tobytes()
 
 
 clock = Clock()

@@ -22,8 +22,9 @@ import cupy_backends
 import numpy
 from numpy.lib.stride_tricks import as_strided
 
-from double.arrays import ndarray, product_in_tf32
+from double.arrays import ndarray
 from double.clock import Hazard, clock
+from double.values import product_in_tf32
 
 OWN = {  # name → types of the arguments
     "cublasCreate_v2": (c_void_p,),

@@ -160,7 +160,7 @@ def test_upsampling_repeats_pixels_and_flatten_and_shortcut_do_what_they_say():
         (lambda: sw.Unit("a", sw.ReLU()), "given as a list"),
         (lambda: sw.Conv2D(3, 4, 3, padding="full"), "'same' or 'valid'"),
         (lambda: sw.Conv2D(0, 4, 3), "at least one channel"),
-        (lambda: sw.Conv2D(3, 4, 3, init="zeros"), "'he' or 'glorot'"),
+        (lambda: sw.Conv2D(3, 4, 3, init="zeros"), "'he', 'glorot' or 'zero'"),
         (lambda: sw.Dense(3, 0), "at least one feature"),
         (lambda: sw.GatedChange([], 0), "at least one channel and a window of one pixel"),
         (lambda: sw.GatedChange([], 1, window=0), "at least one channel and a window of one pixel"),

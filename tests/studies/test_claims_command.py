@@ -1,5 +1,7 @@
 """`sideways claims`: the command lists the claims, keeps their findings, and refuses in a line what it cannot do."""
 
+import json
+
 import pytest
 
 from sideways.commands.main import main
@@ -126,6 +128,12 @@ def test_the_verdict_for_the_exact_rule_is_kept_and_shown(tmp_path, monkeypatch)
     text = (tmp_path / "report.md").read_text()
     assert f"**{NOT_HERE}**; exact rule: {HOLDS}" in text and f"For the exact rule, `Delayed`: {HOLDS}." in text
     assert "it is True" in text and "it is False" in text
+    path = tmp_path / "stable" / "finding.json"
+    entries = json.loads(path.read_text())
+    del entries["exact"]  # as findings were written before
+    path.write_text(json.dumps(entries))
+    check_claims(["stable"], tmp_path, resume=True)
+    assert "exact rule" not in (tmp_path / "report.md").read_text()
 
 
 def test_data_that_is_not_there_is_refused_before_anything_runs(tmp_path, capsys):

@@ -50,7 +50,7 @@ HELD_OUT = tuple(f"map{i:02d}" for i in (*range(21, 24), *range(25, 30)))  # map
 
 @dataclass(frozen=True)
 class Settings:
-    """How clips look: T frames of size × size pixels, `tics` of the game apart, in grey or in colour."""
+    """The look of clips: `length` frames of size × size pixels, `tics` tics of the game apart, in grey or in colour."""
 
     length: int = 12
     size: int = 32

@@ -77,7 +77,7 @@ def _read(folder: Path) -> tuple[Finding, str, dict[str, Any]]:
         entries = json.loads((folder / FINDING).read_text(encoding="utf-8"))
         command, computer = entries.pop("command"), entries.pop("machine")
         for name in ("verdict", "exact"):
-            if verdict := entries[name]:
+            if verdict := entries.get(name):
                 entries[name] = Verdict(verdict["word"], tuple(Check(**check) for check in verdict["checks"]))
         entries["pictures"] = [folder / picture for picture in entries["pictures"]]
         return Finding(**entries), command, computer

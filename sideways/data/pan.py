@@ -175,9 +175,10 @@ class Pan(_Crops):
 
 
 class WhichClip(_Crops):
-    """A crop of the playing video stands still; the class is the video, which a single frame can tell.
+    """A crop of the playing video; the class is the video, which a single frame can tell.
 
-    Options: see `_Crops`.
+    speed: the crop glides so many pixels per frame, in a direction drawn for each clip; 0: it stands still.
+    shuffled: whether to put the frames of each clip in random order. Other options: see `_Crops`.
     """
 
     def __init__(
@@ -190,16 +191,26 @@ class WhichClip(_Crops):
         held_out: float = 0.3,
         most_frames: int = 1000,
         used: float = 1.0,
+        speed: float = 0.0,
+        shuffled: bool = False,
     ):
-        super().__init__(seed, length, videos, size, 0.0, lines, held_out, most_frames, used)
-        self.classes = self.names
+        check_motion(4, speed)
+        path = speed * (length - 1) / 2
+        super().__init__(seed, length, videos, size, path, lines, held_out, most_frames, used)
+        self.classes, self.speed, self.shuffled = self.names, speed, shuffled
 
     def samples(self, split, generators):
         labels = self.labels(generators)
         crops = []
         for generator, label in zip(generators, labels, strict=True):
             video, first, corner = self.draw_crop(split, generator, video=int(label))
-            crops.append(self.crop(video, first, numpy.tile(corner, (self.length, 1))))
+            path = numpy.tile(corner, (self.length, 1))
+            if self.speed:
+                angle = 2 * numpy.pi * generator.random()
+                steps = self.speed * (numpy.arange(self.length) - (self.length - 1) / 2)
+                path += steps[:, None] * numpy.array([numpy.cos(angle), numpy.sin(angle)])
+            crop = self.crop(video, first, path)
+            crops.append(generator.permutation(crop) if self.shuffled else crop)
         return standardised(numpy.stack(crops)[..., None], FAINT), labels
 
     def titles(self, split, index, batch, part=slice(None)):

@@ -154,6 +154,27 @@ def test_the_crop_of_which_clip_stands_still(tasks):
     numpy.testing.assert_array_equal(frames, numpy.tile(frames[:1], (9, 1, 1, 1, 1)))
 
 
+@often
+@given(speed=st.sampled_from([0.5, 1.0, 2.0]), index=st.integers(0, 99))
+def test_the_crop_of_which_clip_glides_straight_at_its_speed(films, speed, index):
+    task = WhichClip(videos=films, length=9, size=8, lines=48, speed=speed)
+    paths, crop = [], task.crop
+    task.crop = lambda *arguments: paths.append(arguments[2]) or crop(*arguments)
+    task.clip("train", index, 2)
+    for path in paths:
+        steps = numpy.diff(path, axis=0)
+        numpy.testing.assert_allclose(steps, numpy.tile(steps[:1], (8, 1)), atol=1e-9)
+        assert numpy.hypot(*steps[0]) == pytest.approx(speed)
+
+
+def test_shuffled_frames_are_the_frames_of_the_clip_in_another_order(tasks):
+    plain, shuffled = (tasks("which-clip", speed=1.0, shuffled=on).clip("train", 3, 4) for on in (False, True))
+    assert not numpy.array_equal(plain.frames, shuffled.frames)
+    assert numpy.array_equal(plain.targets, shuffled.targets)
+    for one, other in zip(plain.frames.swapaxes(0, 1), shuffled.frames.swapaxes(0, 1), strict=True):
+        assert sorted(frame.tobytes() for frame in one) == sorted(frame.tobytes() for frame in other)
+
+
 # Refusals
 
 
@@ -174,7 +195,7 @@ def test_videos_that_do_not_fit_are_refused_when_they_are_read(films, options, w
 
 
 def test_targets_are_known_without_reading_a_video():
-    task = WhichClip(videos=["nowhere.mp4", "neither.mp4"])
+    task = WhichClip(videos=["nowhere.mp4", "neither.mp4"], speed=1.0)
     assert task.targets("train", 0, 5).shape == (18, 5)
     assert task.classes == ("nowhere", "neither")
 

@@ -1,10 +1,13 @@
-"""smooth: how does Sideways, which relies on similar neighbouring frames, fare at strides 1 to 16 and on shuffled ones?
+"""smooth: how does Sideways, which relies on similar neighbouring frames, fare on faster and faster streams?
 
-The shuffled frames are frames of stride 16, since the moments of a slower stream are near each other in any order.
+One frame is enough for the class in both tasks, so that only the way in which a network learns depends on the speed.
+Backpropagation, frame by frame with one update for each clip, does not see the order of the frames: it is the control.
+Delayed, whose gradients belong to their frames, should not need a smooth stream.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,80 +20,142 @@ from sideways.studies.claims.verdict import Check, Verdict, counted, difference,
 from sideways.training.config import Config
 from sideways.training.report.plots import read_metrics
 
-STRIDES = (1, 2, 4, 8, 16)
-SPEED = 0.5  # pixels per frame at stride 1
+SIDEWAYS, DELAYED, BACKPROP = "Sideways", "Delayed", "backprop"
+VARIANTS = {SIDEWAYS: "chain", DELAYED: "delayed", BACKPROP: "backprop"}  # arm → variant of the recipes
 SHUFFLED = "shuffled"
-SHOWN = {"1": "stride 1", "16": "16", SHUFFLED: "shuffled"}  # case → words in the claim's number
-ARMS = {"Sideways": "bands-chain", "backprop": "bands-backprop"}  # arm → recipe
+Values = dict[str, dict[str, list[float]]]  # arm → case → a value for each seed
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A task whose frames move at several speeds. The frames of the fastest are also shown in random order."""
+
+    words: str
+    recipe: str  # first part of the recipes' names
+    speeds: tuple[float, ...]  # pixels per frame
+
+    @property
+    def cases(self) -> list[str]:
+        """The speeds as text, then the shuffled stream: neighbours in a slower stream are alike in any order."""
+        return [*(f"{speed:g}" for speed in self.speeds), SHUFFLED]
+
+    def control(self, case: str) -> str:
+        """The case whose run of backprop a case is compared with: it has the same frames."""
+        return self.cases[-2] if case == SHUFFLED else case
+
+
+STREAMS = {
+    "waves": Stream("wavelength of waves", "bands", (0.5, 2.0, 8.0)),
+    "video": Stream("which real video a crop shows", "which-clip", (0.5, 2.0, 4.0)),
+}
+
+
+@dataclass
+class Measured:
+    """The results of all arms on one stream."""
+
+    stream: Stream
+    accuracy: Values
+    loss: Values
+    cosine: dict[str, dict[str, list[float]]]  # case → unit → a mean for each seed, of Sideways
 
 
 def smooth(lab: Lab) -> Finding:
-    """Train the chain by Sideways and by backpropagation at each stride; compare losses, accuracies and cosines."""
-    seeds, clips = lab.seeds_of(1, 3, 5), lab.pick(40, 250, 250)
-    cases = [*map(str, STRIDES), SHUFFLED]
-    arms = {f"{arm} {case}": _config(arm, case, clips) for arm in ARMS for case in cases}
-    runs = lab.train(arms, seeds)
-    accuracy = {arm: {case: runs[f"{arm} {case}"].accuracies for case in cases} for arm in ARMS}
-    loss = {arm: {case: runs[f"{arm} {case}"].values("loss") for case in cases} for arm in ARMS}
-    cosine = {case: cosines(runs[f"Sideways {case}"]) for case in cases}
-    units = list(dict.fromkeys(unit for case in cases for unit in cosine[case]))
-    if not units:
-        raise DivergedError("every run of Sideways diverged")
-    rows: Rows = [
-        {
-            "stride": case,
-            "px per frame": "random" if case == SHUFFLED else f"{SPEED * int(case):g}",
-            **{f"accuracy, {arm}": spread(accuracy[arm][case]) for arm in ARMS},
-            **{f"loss, {arm}": spread(loss[arm][case]) for arm in ARMS},
-            **{f"cosine, {unit}": f"{numpy.mean(values):+.2f}" for unit, values in cosine[case].items()},
-        }
-        for case in cases
-    ]
-    bottom = {case: float(numpy.mean(values[units[0]])) for case, values in cosine.items() if values}
-    ours, exact = (loss[arm] for arm in ARMS)
-    near, exact_near = (accuracy[arm][cases[0]] for arm in ARMS)
-    title = f"Wavelength of waves, {clips} clips, {counted(seeds)}"
+    """Train a chain by three rules at each speed, on waves and on video; compare losses, accuracies and cosines."""
+    seeds, clips = lab.seeds_of(2, 7, 10), lab.pick(40, 120, 250)
+    measured = {name: _measure(lab, name, stream, seeds, clips) for name, stream in STREAMS.items()}
+    title = f"{clips} clips, {counted(seeds)}"
     return Finding(
-        verdict(ours, exact, near, exact_near, bottom),
-        "held-out loss, Sideways (backprop): "
-        + ", ".join(f"{words} {spread(ours[c])} ({spread(exact[c])})" for c, words in SHOWN.items()),
-        f"vgg5 on the wavelength of waves, {clips} clips, {counted(seeds)}; cosines to exact bptt, of single batches",
-        rows,
-        "The settings of the recipes; a stride of s makes uniformly gliding waves glide s times as fast. Accuracies "
-        "were compared before losses: accuracies are near 1 for both rules, and hide what the loss shows.",
-        [_picture(lab, title, accuracy, loss, {unit: [cosine[c].get(unit, []) for c in cases] for unit in units})],
+        verdict(SIDEWAYS, measured),
+        "held-out loss in multiples of backprop's: "
+        + "; ".join(
+            f"{name}, {arm}: " + ", ".join(f"{_times(one.loss, arm, case)} ({case})" for case in one.stream.cases)
+            for name, one in measured.items()
+            for arm in (SIDEWAYS, DELAYED)
+        ),
+        f"vgg5 on {' and on '.join(stream.words for stream in STREAMS.values())}, 16×16 grey, {clips} clips, "
+        f"{counted(seeds)}; cosines to exact bptt, of single batches",
+        [row for one in measured.values() for row in _rows(one)],
+        "The settings of the recipes, and speeds chosen beforehand. An earlier version had waves alone, three seeds, "
+        "250 clips, and trained backprop on the shuffled frames too: the loss was 1.3 times backprop's at 0.5 pixels "
+        "per frame, 3.0 times at 8 (clear) and 2.0 times on shuffled frames (1.8 standard errors; the rule asks for "
+        "two). Before that, accuracies were compared: they are near 1 for both rules, and hide what the loss shows.",
+        [_picture(lab, measured, title)],
+        exact=verdict(DELAYED, measured),
     )
 
 
-def _config(arm: str, case: str, clips: int) -> Config:
-    """The config of one arm at one stride, or on shuffled frames."""
-    stride = STRIDES[-1] if case == SHUFFLED else int(case)
-    options = {"speed": SPEED * stride} | ({"shuffled": True} if case == SHUFFLED else {})
-    every = max(1, clips // 5) if arm == "Sideways" else 0
-    return recipe(ARMS[arm], clips=clips, cosine_every=every, task_options=options)
+def _measure(lab: Lab, name: str, stream: Stream, seeds: range, clips: int) -> Measured:
+    arms = {
+        f"{arm} {case}": _config(stream, arm, case, clips)
+        for arm in VARIANTS
+        for case in stream.cases
+        if (arm, case) != (BACKPROP, SHUFFLED)
+    }
+    runs = lab.train(arms, seeds, name)
+    cosine = {case: cosines(runs[f"{SIDEWAYS} {case}"]) for case in stream.cases}
+    if not any(cosine.values()):
+        raise DivergedError("every run of Sideways diverged")
+    accuracy, loss = (
+        {
+            arm: {
+                case: values(runs[f"{arm} {stream.control(case) if arm == BACKPROP else case}"])
+                for case in stream.cases
+            }
+            for arm in VARIANTS
+        }
+        for values in (lambda results: results.accuracies, lambda results: results.values("loss"))
+    )
+    return Measured(stream, accuracy, loss, cosine)
 
 
-def _picture(
-    lab: Lab,
-    title: str,
-    accuracy: dict[str, dict[str, list[float]]],
-    loss: dict[str, dict[str, list[float]]],
-    cosine: dict[str, list[list[float]]],
-) -> Path:
-    """Draw accuracy, loss and each unit's cosine against the stride; shuffled frames stand apart at the right."""
-    figure, axes = panels(3)
-    x, stride = [*STRIDES, 2 * STRIDES[-1]], f"stride (× {SPEED} px per frame)"
-    marks: dict[str, Any] = {"xscale": "log", "xticks": x}
-    lines = [Curve(arm, x, list(values.values()), apart=True) for arm, values in accuracy.items()]
-    draw_lines(axes[0], lines, stride, "held-out accuracy", title, **marks)
-    lines = [Curve(arm, x, list(values.values()), apart=True) for arm, values in loss.items()]
-    draw_lines(axes[1], lines, stride, "held-out loss (nats)", title, **marks)
-    lines = [Curve(unit, x, values, apart=True) for unit, values in cosine.items()]
-    title = "Pseudo-gradient against exact, mean over training"
-    draw_lines(axes[2], lines, stride, "cosine, one batch", title, **marks, ylim=(-0.8, 1.05))
-    for panel in axes:
-        panel.minorticks_off()
-        panel.set_xticks(x, [*map(str, STRIDES), SHUFFLED])
+def _config(stream: Stream, arm: str, case: str, clips: int) -> Config:
+    """The config of one arm at one speed, or on shuffled frames."""
+    options: dict[str, Any] = {"speed": float(stream.control(case))}
+    if case == SHUFFLED:
+        options["shuffled"] = True
+    every = max(1, clips // 5) if arm == SIDEWAYS else 0
+    return recipe(f"{stream.recipe}-{VARIANTS[arm]}", clips=clips, cosine_every=every, task_options=options)
+
+
+def _rows(one: Measured) -> Rows:
+    """A row for each case; backprop has no runs of its own on shuffled frames."""
+
+    def cell(values: Values, arm: str, case: str) -> str:
+        return "" if (arm, case) == (BACKPROP, SHUFFLED) else spread(values[arm][case])
+
+    return [
+        {
+            "task": one.stream.words,
+            "px per frame": case,
+            **{f"accuracy, {arm}": cell(one.accuracy, arm, case) for arm in VARIANTS},
+            **{f"loss, {arm}": cell(one.loss, arm, case) for arm in VARIANTS},
+            **{f"cosine, {unit}": f"{numpy.mean(values):+.2f}" for unit, values in one.cosine[case].items()},
+        }
+        for case in one.stream.cases
+    ]
+
+
+def _picture(lab: Lab, measured: dict[str, Measured], title: str) -> Path:
+    """Draw the loss and each unit's cosine against the speed; shuffled frames stand apart at the right."""
+    figure, axes = panels(2 * len(measured))
+    for number, one in enumerate(measured.values()):
+        x = [*one.stream.speeds, 2 * one.stream.speeds[-1]]
+        marks: dict[str, Any] = {"xscale": "log", "xticks": x}
+        lines = [Curve(arm, x, list(values.values()), apart=True) for arm, values in one.loss.items()]
+        words = f"{one.stream.words}\n{title}"
+        draw_lines(axes[2 * number], lines, "pixels per frame", "held-out loss (nats)", words, **marks)
+        units = next(iter(filter(None, one.cosine.values())))
+        lines = [
+            Curve(unit, x, [one.cosine[case].get(unit, []) for case in one.stream.cases], apart=True) for unit in units
+        ]
+        words = "Sideways against exact bptt, mean over training"
+        draw_lines(
+            axes[2 * number + 1], lines, "pixels per frame", "cosine, one batch", words, **marks, ylim=(-0.8, 1.05)
+        )
+        for panel in axes[2 * number : 2 * number + 2]:
+            panel.minorticks_off()
+            panel.set_xticks(x, one.stream.cases)
     return save(figure, lab.directory / "smooth.png")
 
 
@@ -104,56 +169,48 @@ def cosines(runs: ArmResults) -> dict[str, list[float]]:
     return means
 
 
-def verdict(
-    loss: dict[str, list[float]],
-    exact_loss: dict[str, list[float]],
-    smooth_accuracy: list[float],
-    exact_smooth_accuracy: list[float],
-    bottom: dict[str, float],
-) -> Verdict:
-    """Check that Sideways' loss, over backprop's, grows with the stride, and that Sideways learns at stride 1."""
-    smoothest, fastest = (str(STRIDES[i]) for i in (0, -1))
-    bottom_cosines = [bottom[str(stride)] for stride in STRIDES if str(stride) in bottom]
-    shortfall = difference(exact_smooth_accuracy, smooth_accuracy)[0]
-    return judged(
-        grows(loss, exact_loss, SHUFFLED, "on shuffled frames of stride 16"),
-        grows(loss, exact_loss, fastest, "at stride 16"),
-        Check(
-            shortfall <= 0.05,
-            f"at stride {smoothest} Sideways' accuracy at most .05 below backprop's",
-            f"{-shortfall:+.3f}",
-        ),
-        Check(
-            len(bottom_cosines) > 1 and bottom_cosines[0] - bottom_cosines[-1] >= 0.2,
-            "the bottom unit's cosine falls by .2 from stride 1 to 16",
-            _listed(bottom_cosines),
-        ),
-    )
+def verdict(arm: str, measured: dict[str, Measured]) -> Verdict:
+    """Check that an arm's loss, over backprop's, grows with the speed, and that the arm learns at the lowest speed."""
+    checks = []
+    for name, one in measured.items():
+        fastest = one.stream.cases[-2]
+        checks += [
+            grows(arm, one, SHUFFLED, f"on shuffled frames of {name}"),
+            grows(arm, one, fastest, f"at {fastest} pixels per frame of {name}"),
+        ]
+    for name, one in measured.items():
+        slowest = one.stream.cases[0]
+        shortfall = difference(one.accuracy[BACKPROP][slowest], one.accuracy[arm][slowest])[0]
+        rule = f"at {slowest} pixels per frame of {name} {arm}'s accuracy at most .05 below backprop's"
+        checks.append(Check(shortfall <= 0.05, rule, f"{-shortfall:+.3f}"))
+    return judged(*checks)
 
 
-def grows(loss: dict[str, list[float]], exact: dict[str, list[float]], case: str, words: str) -> Check:
-    """Check that loss / exact loss is larger than at stride 1: by a fifth, and by two standard errors over seeds."""
-    smoothest = str(STRIDES[0])
+def grows(arm: str, one: Measured, case: str, words: str) -> Check:
+    """Check that loss / backprop's loss is larger than at the lowest speed: by a fifth, and by two standard errors."""
+    slowest = one.stream.cases[0]
     rule = (
-        f"Sideways' held-out loss, in multiples of backprop's, is larger {words} than at stride {smoothest}, by a "
-        "fifth and by two standard errors"
+        f"{arm}'s held-out loss, in multiples of backprop's, is larger {words} than at {slowest}, by a fifth and by "
+        "two standard errors"
     )
-    if not all(values[c] for values in (loss, exact) for c in (case, smoothest)):
+    if not all(one.loss[a][c] for a in (arm, BACKPROP) for c in (case, slowest)):
         return Check(False, rule, "no run finished")
-    rough, rough_error = _log_ratio(loss[case], exact[case])
-    near, near_error = _log_ratio(loss[smoothest], exact[smoothest])
+    rough, rough_error = _log_ratio(one.loss, arm, case)
+    near, near_error = _log_ratio(one.loss, arm, slowest)
     gap, error = rough - near, (rough_error**2 + near_error**2) ** 0.5
     numbers = f"{numpy.exp(rough):.2f} against {numpy.exp(near):.2f} times; logarithms {gap:+.2f} ± {error:.2f} apart"
     return Check(bool(gap > max(numpy.log(1.2), 2 * error)), rule, numbers)
 
 
-def _log_ratio(loss: list[float], exact_loss: list[float]) -> tuple[float, float]:
-    """The logarithm of loss / exact loss, as a difference of means over seeds, and its standard error."""
-    return difference(numpy.log(loss).tolist(), numpy.log(exact_loss).tolist())
+def _log_ratio(loss: Values, arm: str, case: str) -> tuple[float, float]:
+    """The logarithm of loss / backprop's loss, as a difference of means over seeds, and its standard error."""
+    return difference(*(numpy.log(loss[a][case]).tolist() for a in (arm, BACKPROP)))
 
 
-def _listed(values: list[float]) -> str:
-    return ", ".join(f"{value:+.2f}" for value in values)
+def _times(loss: Values, arm: str, case: str) -> str:
+    if not loss[arm][case] or not loss[BACKPROP][case]:
+        return "no run finished"
+    return f"{numpy.exp(_log_ratio(loss, arm, case)[0]):.2f}"
 
 
 CLAIM = Claim("Sideways works because neighbouring frames are alike; it needs a smooth stream.", CVPR2020, smooth)

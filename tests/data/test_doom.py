@@ -66,16 +66,35 @@ def test_the_label_of_each_clip_is_the_motion_that_was_measured(task):
             assert (changes.max() < 1) if item % 7 == 6 else (changes.mean() > 0.1)
 
 
-def test_the_label_of_sample_n_is_the_class_of_the_clip_that_it_shows(task):
-    for split in SPLITS:
-        clip = task.clip(split, 1, 6)
-        items = [task.item(split, n) for n in range(6, 12)]
-        assert clip.targets.tolist() == [[item % 7 for item in items]] * 9 == task.targets(split, 1, 6).tolist()
-        for k, item in enumerate(items):
-            raw = task.frames_and_poses(split, item)[0].astype(float)
-            centred = raw - raw.mean(axis=(1, 2, 3), keepdims=True)
+def test_the_label_of_sample_n_is_the_motion_of_the_clip_that_it_shows(task):
+    kinds = set()
+    for split, batch in (("train", 30), ("test", 6)):
+        clip = task.clip(split, 1, batch)
+        assert clip.targets.tolist() == task.targets(split, 1, batch).tolist()
+        for k in range(batch):
+            item, turned = task.item(split, batch + k), task.turned_round(split, batch + k)
+            frames, poses = task.frames_and_poses(split, item)
+            frames, poses = shown(frames, poses, *turned)
+            assert motion(poses) == [CLASSES[label] for label in {*clip.targets[:, k].tolist()}]
+            centred = frames - frames.mean(axis=(1, 2, 3), keepdims=True)
             spread = centred.std(axis=(1, 2, 3), keepdims=True)
             numpy.testing.assert_allclose(clip.frames[:, k], centred / numpy.maximum(spread, 4), atol=1e-4)
+            kinds.add((split, *turned))
+    assert len(kinds) == 5  # four in training; clips of the test split are shown as they are
+
+
+def shown(frames, poses, mirrored, backwards):
+    """Frames (T, H, W, C) and poses (T, 4) as a mirror at the line y = 0 and a clip played backwards show them."""
+    frames, poses = frames.astype(float), poses.copy()
+    if mirrored:
+        frames, poses = numpy.flip(frames, axis=2), poses * (1, -1, 1, -1)
+    return (numpy.flip(frames, axis=0), numpy.flip(poses, axis=0)) if backwards else (frames, poses)
+
+
+def test_without_augment_every_clip_is_shown_as_it_is(task):
+    with closing(make_task("doom", seed=3, **SMALL, augment=False)) as other:
+        assert not any(any(other.turned_round("train", n)) for n in range(100))
+        assert other.targets("train", 0, 70)[0].tolist() == [other.item("train", n) % 7 for n in range(70)]
 
 
 def test_a_walk_back_visits_the_positions_of_a_walk_forward_in_reverse_order_and_so_do_the_other_pairs(task):

@@ -18,6 +18,9 @@ from sideways.errors import InputError
 
 PLACES = 4  # in a block; the last block of a map may have fewer
 GROUP = 4  # blocks that are mixed in the first epoch, so that the first clips wait for no others
+MIRRORED = numpy.array([0, 1, 3, 2, 5, 4, 6])  # class → the class of the same clip in a mirror
+BACKWARDS = numpy.array([1, 0, 3, 2, 5, 4, 6])  # class → the class of the same clip played backwards
+TURNED_ROUND = 1  # the part of the seed that decides which samples are mirrored and played backwards
 
 
 class DoomClips(Task):
@@ -28,6 +31,9 @@ class DoomClips(Task):
     places, held_out_places: the places of each map at which clips are made. Each place is shown in all seven classes.
     maps, held_out_maps: the maps to learn from, and those of the test split; none may be in both.
     cache: a folder in which clips are kept for other runs, about size² × length bytes for each clip in grey.
+
+    augment: whether to show each training clip as it is, in a mirror, backwards, or both, with the class that it then
+        has, each equally likely.
 
     Seven clips at the same place make every set exactly balanced, so that its accuracy is its balanced accuracy too.
     Each frame is standardised by itself, as in `Pan`. `scene.py` says why no single frame tells the class.
@@ -49,6 +55,7 @@ class DoomClips(Task):
         maps: Sequence[str] = LEARNT_FROM,
         held_out_maps: Sequence[str] = HELD_OUT,
         cache: str = "",
+        augment: bool = True,
     ):
         super().__init__(seed, length)
         if not 1 <= size <= LINES or not 1 <= tics <= 35:
@@ -65,7 +72,7 @@ class DoomClips(Task):
             raise InputError("doom: maps and held_out_maps need at least one map each")
         self.settings = Settings(length, size, grey, tics)
         self.frame_shape, self.classes = (size, size, self.settings.channels), CLASSES
-        self.cache = cache
+        self.cache, self.augment = cache, augment
         self.fingerprint = crc32(version().encode())  # another version may make other clips
         self.requests = {
             split: _requests(seed, self.maps[split], count)
@@ -137,23 +144,45 @@ class DoomClips(Task):
 
     # Batches
 
-    def _items(self, split: str, index: int, batch: int, part: slice) -> list[int]:
+    def samples(self, split: str, index: int, batch: int, part: slice) -> list[tuple[int, bool, bool]]:
+        """For each sample of a batch: the number of its clip, and whether it is mirrored, and played backwards."""
         self._generators(split, index, batch, slice(0))  # refuses wrong numbers
-        return [self.item(split, n) for n in range(index * batch, (index + 1) * batch)[part]]
+        numbers = range(index * batch, (index + 1) * batch)[part]
+        return [(self.item(split, n), *self.turned_round(split, n)) for n in numbers]
+
+    def turned_round(self, split: str, n: int) -> tuple[bool, bool]:
+        """Say whether sample n is mirrored, and whether it is played backwards."""
+        if split == "test" or not self.augment:
+            return False, False
+        mirrored, backwards = numpy.random.default_rng([self.seed, n, TURNED_ROUND]).integers(2, size=2)
+        return bool(mirrored), bool(backwards)
 
     def items(self, split: str, index: int, batch: int, part: slice = slice(None)) -> numpy.ndarray:
         numbers = numpy.arange(index * batch, (index + 1) * batch)[part]
         return numpy.where(numbers < self.count(split), numbers, -1)
 
     def targets(self, split: str, index: int, batch: int, part: slice = slice(None)) -> numpy.ndarray:
-        return self._targets(numpy.array(self._items(split, index, batch, part)) % len(CLASSES))
+        return self._targets(self._labels(self.samples(split, index, batch, part)))
+
+    @staticmethod
+    def _labels(samples: list[tuple[int, bool, bool]]) -> numpy.ndarray:
+        labels = []
+        for item, mirrored, backwards in samples:
+            label = item % len(CLASSES)
+            label = MIRRORED[label] if mirrored else label
+            labels.append(BACKWARDS[label] if backwards else label)
+        return numpy.array(labels, int)
 
     def clip(self, split: str, index: int, batch: int, part: slice = slice(None)) -> Clip:
         if self.maker is None:
             self.open((split,))
-        items = self._items(split, index, batch, part)
-        frames = numpy.stack([self.frames_and_poses(split, item)[0] for item in items], axis=1)
-        return Clip(standardised(frames.astype(numpy.float32), FAINT), self.targets(split, index, batch, part))
+        samples = self.samples(split, index, batch, part)
+        shown = []
+        for item, mirrored, backwards in samples:
+            frames, _ = self.frames_and_poses(split, item)
+            shown.append(frames[:: -1 if backwards else 1, :, :: -1 if mirrored else 1])
+        frames = standardised(numpy.stack(shown, axis=1).astype(numpy.float32), FAINT)
+        return Clip(frames, self._targets(self._labels(samples)))
 
 
 def _requests(seed: int, maps: Sequence[str], places: int) -> list[Request]:

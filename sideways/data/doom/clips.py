@@ -144,7 +144,7 @@ class DoomClips(Task):
 
     # Batches
 
-    def samples(self, split: str, index: int, batch: int, part: slice) -> list[tuple[int, bool, bool]]:
+    def _drawn(self, split: str, index: int, batch: int, part: slice) -> list[tuple[int, bool, bool]]:
         """For each sample of a batch: the number of its clip, and whether it is mirrored, and played backwards."""
         self._generators(split, index, batch, slice(0))  # refuses wrong numbers
         numbers = range(index * batch, (index + 1) * batch)[part]
@@ -162,7 +162,7 @@ class DoomClips(Task):
         return numpy.where(numbers < self.count(split), numbers, -1)
 
     def targets(self, split: str, index: int, batch: int, part: slice = slice(None)) -> numpy.ndarray:
-        return self._targets(self._labels(self.samples(split, index, batch, part)))
+        return self._targets(self._labels(self._drawn(split, index, batch, part)))
 
     @staticmethod
     def _labels(samples: list[tuple[int, bool, bool]]) -> numpy.ndarray:
@@ -176,7 +176,7 @@ class DoomClips(Task):
     def clip(self, split: str, index: int, batch: int, part: slice = slice(None)) -> Clip:
         if self.maker is None:
             self.open((split,))
-        samples = self.samples(split, index, batch, part)
+        samples = self._drawn(split, index, batch, part)
         shown = []
         for item, mirrored, backwards in samples:
             frames, _ = self.frames_and_poses(split, item)

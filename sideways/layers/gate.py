@@ -15,7 +15,6 @@ from sideways.backend import (
     device_of,
     divide,
     empty,
-    greater,
     matmul,
     maximum,
     multiply,
@@ -39,14 +38,15 @@ class GatedChange(Sequential):
 
     d₁ = x₀ - x₁      d₂ = x₁ - x₂      ρᵢ = √(⟨dᵢ²⟩ + ε²)
 
-    forward     s  = max(⟨d₁ d₂⟩, 0) / ρ₂                     (N, H, W, 1): the size of d₁, times its correlation to d₂
+    forward     m  = max(⟨d₁ d₂⟩, 0)
+                s  = m² / (ρ₁ ρ₂²)                            (N, H, W, 1): ρ₁ times the correlation, squared
                 h  = H(f, d₂ / ρ₁, d₁ / ρ₁, x₀)               x (N, H, W, F + 3 C) → h (N, H, W, C)
                 y  = x₀ + s h                                 (N, H, W, C)
     backward    dz = J_Hᵀ (s dy)                              for f, d₂ / ρ₁, d₁ / ρ₁, x₀: dz_f, dz₂, dz₁, dz₀
-                a  = Σ_c dy h / ρ₂
-                b  = Σ_c (d₁ dz₁ + d₂ dz₂) / ρ₁³
-                dd₁ = dz₁ / ρ₁ - d₁ ⟨b⟩ᵀ + d₂ ⟨a [s > 0]⟩ᵀ
-                dd₂ = dz₂ / ρ₁ - d₂ ⟨a s / ρ₂⟩ᵀ + d₁ ⟨a [s > 0]⟩ᵀ
+                a  = Σ_c dy h / ρ₂²
+                b  = Σ_c (d₁ dz₁ + d₂ dz₂) / ρ₁³ + a m² / ρ₁³
+                dd₁ = dz₁ / ρ₁ - d₁ ⟨b⟩ᵀ + d₂ ⟨2 a m / ρ₁⟩ᵀ
+                dd₂ = dz₂ / ρ₁ - d₂ ⟨2 a s⟩ᵀ + d₁ ⟨2 a m / ρ₁⟩ᵀ
                 dx = dz_f, -dd₂, dd₂ - dd₁, dy + dz₀ + dd₁    for f, x₂, x₁, x₀
 
     ⟨·⟩ᵀ, the transpose of the mean, distributes a number evenly over the window that it belongs to. Where successive
@@ -80,30 +80,33 @@ class GatedChange(Sequential):
         older, old, new = self._moments(x)
         d1, d2 = subtract(new, old), subtract(old, older)
         rho1, rho2 = self._size(d1), self._size(d2)
-        s = divide(maximum(local_mean(multiply(d1, d2), self.window), 0), rho2)
+        m = maximum(local_mean(multiply(d1, d2), self.window), 0)
+        s = divide(multiply(m, m), multiply(rho1, multiply(rho2, rho2)))
         z = copied(x)
         z2, z1, _ = self._moments(z)
         z2[...], z1[...] = divide(d2, rho1), divide(d1, rho1)
         h, saved = super().forward(z, train)
         y = multiply(h, s)
         y += new
-        return y, (d1, d2, rho1, rho2, s, h, saved)
+        return y, (d1, d2, rho1, rho2, m, s, h, saved)
 
     def backward(self, dy: Array, saved: Any) -> tuple[Array, ParameterGradients]:
-        d1, d2, rho1, rho2, s, h, saved_by_layers = saved
+        d1, d2, rho1, rho2, m, s, h, saved_by_layers = saved
         dz, gradients = super().backward(multiply(dy, s), saved_by_layers)
         if not self.input_gradient:
             return None, gradients
         dz2, dz1, _ = self._moments(dz)
-        a = divide(channel_sum(multiply(dy, h)), rho2)
+        a = divide(channel_sum(multiply(dy, h)), multiply(rho2, rho2))
         products = multiply(d1, dz1)
         products += multiply(d2, dz2)
-        b = divide(channel_sum(products), multiply(multiply(rho1, rho1), rho1))
-        together = transposed_mean(multiply(a, greater(s, 0)), self.window, self.channels)
+        b = channel_sum(products)
+        b += multiply(a, multiply(m, m))
+        b = divide(b, multiply(multiply(rho1, rho1), rho1))
+        together = transposed_mean(divide(multiply(multiply(a, m), 2), rho1), self.window, self.channels)
         dd1, dd2 = divide(dz1, rho1), divide(dz2, rho1)
         dd1 -= multiply(d1, transposed_mean(b, self.window, self.channels))
         dd1 += multiply(d2, together)
-        dd2 -= multiply(d2, transposed_mean(divide(multiply(a, s), rho2), self.window, self.channels))
+        dd2 -= multiply(d2, transposed_mean(multiply(multiply(a, s), 2), self.window, self.channels))
         dd2 += multiply(d1, together)
         dx = copied(dz)
         dx2, dx1, dx0 = self._moments(dx)

@@ -99,7 +99,7 @@ def test_a_dropout_mask_depends_on_seed_unit_layer_tick_and_place_in_the_whole_b
 
 
 @given(images, st.integers(1, 2), st.integers(1, 9), st.integers(0, 99))
-def test_the_gate_is_the_size_of_the_change_times_its_correlation_in_each_window(shape, channels, window, seed):
+def test_the_gate_is_the_size_of_the_change_times_its_squared_correlation_in_each_window(shape, channels, window, seed):
     h, w, features = shape
     random = np.random.default_rng(seed)
     x = random.normal(size=(2, h, w, features + 3 * channels))
@@ -115,7 +115,7 @@ def test_the_gate_is_the_size_of_the_change_times_its_correlation_in_each_window
         for n in range(2):
             a, b = d1[n, rows, columns].ravel(), d2[n, rows, columns].ravel()
             rho1, rho2 = ((d @ d / d.size + 1e-6) ** 0.5 for d in (a, b))
-            gate = rho1 * max(a @ b / a.size / (rho1 * rho2), 0)
+            gate = rho1 * max(a @ b / a.size / (rho1 * rho2), 0) ** 2
             z = np.concatenate([x[n, i, j, :features], d2[n, i, j] / rho1, d1[n, i, j] / rho1, new[n, i, j]])
             assert np.allclose(y[n, i, j], new[n, i, j] + gate * (z @ weight), rtol=1e-9, atol=1e-9)
 

@@ -92,7 +92,7 @@ def test_the_gated_change(channels, window):
     older, old, new = (tx[..., 2 + k * channels : 2 + (k + 1) * channels] for k in range(3))
     d1, d2 = new - old, old - older
     rho1, rho2 = ((d**2).mean(dim=(1, 2, 3), keepdim=True).add(1e-6).sqrt() for d in (d1, d2))
-    gate = rho1 * ((d1 * d2).mean(dim=(1, 2, 3), keepdim=True) / (rho1 * rho2)).clamp(min=0)
+    gate = rho1 * ((d1 * d2).mean(dim=(1, 2, 3), keepdim=True) / (rho1 * rho2)).clamp(min=0) ** 2
     z = torch.cat([tx[..., :2], d2 / rho1, d1 / rho1, new], dim=-1)
     h = F.conv2d(z.permute(0, 3, 1, 2), weight.permute(3, 2, 0, 1), bias, padding=1).permute(0, 2, 3, 1)
     ty = new + gate * h

@@ -224,7 +224,7 @@ def test_aligned_has_a_row_for_each_unit_below_the_merge(tiny):
 def test_exact_puts_accuracy_loss_time_and_memory_of_each_rule_in_one_table(tiny):
     finding = tiny("exact")
     rows = {(row["task"], row["rule"]): row for row in finding.rows}
-    assert len(rows) == len(finding.rows) == 5 * len(exact.SETTINGS) + len(exact.CHEAPER) + len(exact.stale_arms(1))
+    assert len(rows) == len(finding.rows) == 4 * len(exact.SETTINGS) + len(exact.CHEAPER) + len(exact.stale_arms(1))
     assert all(float(row[column]) >= 0 for row in rows.values() for column in list(row)[5:])
     megabytes = {arm: float(rows["pan", arm]["MB of activations"]) for task, arm in rows if task == "pan"}
     assert megabytes[exact.PLAIN] <= megabytes[exact.DELAYED] <= megabytes[exact.EXACT]

@@ -54,13 +54,27 @@ def accuracies(**changed):
 
 def test_temporal_holds_only_at_the_stated_accuracies():
     pan = {temporal.SKIP: [0.9, 0.92], temporal.CHAIN: [0.25, 0.24]}
-    assert temporal.verdict(accuracies(), pan, 640, 1280).word == HOLDS
-    assert temporal.verdict(accuracies(), pan | {temporal.ADD: [0.7, 0.9]}, 640, 1280).word == HOLDS
-    assert temporal.verdict(accuracies(), pan | {temporal.ADD: [0.6, 0.9]}, 640, 1280).word == IN_PART
-    assert temporal.verdict(accuracies(SKIP=[0.96, 0.97]), pan, 640, 1280).word == NOT_HERE
-    assert temporal.verdict(accuracies(CHAIN=[0.31, 0.32]), pan, 640, 1280).word == IN_PART
-    assert temporal.verdict(accuracies(BPTT=[0.98, 0.98]), pan, 640, 1280).word == IN_PART
-    assert temporal.verdict(accuracies(), pan | {temporal.SKIP: [0.26, 0.25]}, 640, 1280).word == IN_PART
+
+    def word(waves, pan):
+        return temporal.verdict(temporal.PAPERS, waves, pan, 640, 1280).word
+
+    assert word(accuracies(), pan) == HOLDS
+    assert word(accuracies(), pan | {temporal.ADD: [0.7, 0.9]}) == HOLDS
+    assert word(accuracies(), pan | {temporal.ADD: [0.6, 0.9]}) == IN_PART
+    assert word(accuracies(SKIP=[0.96, 0.97]), pan) == NOT_HERE
+    assert word(accuracies(CHAIN=[0.31, 0.32]), pan) == IN_PART
+    assert word(accuracies(SHORTCUT=[0.31, 0.32]), pan) == IN_PART
+    assert word(accuracies(BPTT=[0.98, 0.98]), pan) == IN_PART
+    assert word(accuracies(), pan | {temporal.SKIP: [0.26, 0.25]}) == IN_PART
+
+
+def test_temporal_judges_the_exact_rule_by_its_own_arms():
+    exact = {temporal.EXACT_SKIP: [0.99, 0.99], temporal.EXACT_ADD: [0.95, 0.95], temporal.EXACT_CHAIN: [0.25, 0.25]}
+    papers = accuracies(SKIP=[0.3, 0.3], ADD=[0.3, 0.3], CHAIN=[0.9, 0.9])
+    for worse in (None, *exact):
+        waves = papers | exact | ({worse: [0.5, 0.5]} if worse else {})
+        word = temporal.verdict(temporal.EXACT, waves, exact, 640, 1280).word
+        assert word == (HOLDS if worse is None else NOT_HERE if worse == temporal.EXACT_SKIP else IN_PART)
 
 
 def test_future_holds_if_the_gated_predictor_beats_copying_extrapolation_and_the_chain():

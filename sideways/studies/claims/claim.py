@@ -29,6 +29,7 @@ OURS = "this project"
 
 SKIP, CHAIN, BPTT = "Skip-Sideways", "Sideways, chain", "exact bptt, skip network"
 VARIANTS = {SKIP: "skip", CHAIN: "chain", BPTT: "bptt"}  # arm of an experiment → variant of a recipe
+WAVES_CLIPS, PAN_CLIPS = 150, 250  # at normal effort, of the tasks that more than one claim trains on
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,9 @@ class Lab:
         subfolder, for an experiment that has several groups of arms.
         """
         configs = {(arm, seed): replace(config, seed=seed) for arm, config in arms.items() for seed in seeds}
-        keys = {run: json.dumps(config.to_tables(), sort_keys=True) for run, config in configs.items()}
+        keys = {  # recipes with other summaries may hold the same run
+            run: json.dumps(replace(config, summary="").to_tables(), sort_keys=True) for run, config in configs.items()
+        }
         jobs: dict[str, tuple[Config, Path]] = {}
         for (arm, seed), config in configs.items():
             key = keys[arm, seed]

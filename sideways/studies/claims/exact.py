@@ -6,19 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sideways.studies.claims.claim import OURS, ArmResults, Claim, Finding, Lab, Rows, recipe
+from sideways.studies.claims.claim import (
+    OURS,
+    PAN_CLIPS,
+    WAVES_CLIPS,
+    ArmResults,
+    Claim,
+    Finding,
+    Lab,
+    Rows,
+    recipe,
+)
 from sideways.studies.claims.figures import Curve, draw_groups, draw_lines, draw_points, panels, save
 from sideways.studies.claims.verdict import Check, Verdict, above, at_least, clearly_above, judged, spread
 from sideways.training.config import Config
 from sideways.training.metrics import mean_and_spread
 
-PLAIN, DELAYED, FOURTH, MARKED, EXACT = (
-    "Sideways",
-    "Delayed, n = 1",
-    "Delayed, n = 4",
-    "Delayed, n = 2D-1",
-    "exact bptt (waits)",
-)
+PLAIN, DELAYED, MARKED, EXACT = "Sideways", "Delayed, n = 1", "Delayed, n = 2D-1", "exact bptt (waits)"
 RATES, FROZEN, RAW = "Sideways, rates by distance", "Sideways, frozen below the merge", "Sideways, raw frame"
 
 
@@ -37,7 +41,6 @@ class Setting:
         rules: dict[str, dict[str, Any]] = {
             PLAIN: {},
             DELAYED: delayed,
-            FOURTH: delayed | {"learn_every": 4},
             MARKED: delayed | {"learn_every": 2 * self.depth - 1},
             EXACT: {"rule": "bptt"},
         }
@@ -55,11 +58,11 @@ def _chain(depth: int) -> Setting:
 DEPTHS = (5, 8, 16)
 BARE = "waves, no normalisation"
 SETTINGS = {
-    "waves": Setting("waves-skip"),
-    "waves, add": Setting("waves-add"),
+    "waves": Setting("waves-skip", clips=WAVES_CLIPS),
+    "waves, add": Setting("waves-add", clips=WAVES_CLIPS),
     BARE: Setting("waves-bare"),
-    "pan": Setting("pan-skip", clips=200),
-    "pan, add": Setting("pan-add", clips=200),
+    "pan": Setting("pan-skip", clips=PAN_CLIPS),
+    "pan, add": Setting("pan-add", clips=PAN_CLIPS),
     "bands": Setting("bands-skip"),
     **{f"bands, chain of {depth}": _chain(depth) for depth in DEPTHS},
 }
@@ -93,7 +96,7 @@ def stale_arms(clips: int) -> dict[str, Config]:
 
 def exact(lab: Lab) -> Finding:
     """Train every setting by every rule; compare accuracy, loss, time and memory. Then let weights grow stale."""
-    seeds, share = lab.seeds_of(1, 5, 10), lab.pick(0.5, 1.0, 2.0)
+    seeds, share = lab.seeds_of(1, 3, 10), lab.pick(0.5, 1.0, 2.0)
     runs = {name: lab.train(setting.arms(share), seeds, name) for name, setting in SETTINGS.items()}
     bare = {arm: recipe(name, clips=round(share * SETTINGS[BARE].clips)) for arm, name in CHEAPER.items()}
     cheaper = lab.train(bare, seeds, BARE)
@@ -133,7 +136,9 @@ def exact(lab: Lab) -> Finding:
         rows,
         "The settings of the recipes; rates by distance: × 0.3, 0.1, 0.03 for units one, two and three below the "
         "merge. The rate of the last setting was chosen after others had been tried, because Delayed does badly there. "
-        "Looking ahead: Adam with nesterov and β₁ = .99, no other value.",
+        "Looking ahead: Adam with nesterov and β₁ = .99, no other value. Before, there were five seeds, 120 clips of "
+        "waves and 200 of the pan, and n = 4 too, which did as well as n = 1 on all but the chain of 16: the least "
+        "accuracy of n = 1, less bptt's, was -.010.",
         [save(figure, lab.directory / "exact.png")],
         "Times are of runs that train side by side; `sideways bench step` compares rules with nothing beside them. "
         "With n > 1 a rule makes fewer updates from as many frames, and answers every frame all the same.",

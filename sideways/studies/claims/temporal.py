@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from sideways.studies.claims.claim import CVPR2021, ArmResults, Claim, Finding, Lab, Rows, recipe
+from sideways.studies.claims.claim import (
+    CVPR2021,
+    PAN_CLIPS,
+    WAVES_CLIPS,
+    ArmResults,
+    Claim,
+    Finding,
+    Lab,
+    Rows,
+    recipe,
+)
 from sideways.studies.claims.figures import draw_points, panels, save
 from sideways.studies.claims.verdict import Verdict, at_chance, at_least, clearly_above, counted, judged, spread
+from sideways.training.config import Config
 
-ARMS = {  # arm → variant of the recipe
-    "Skip-Sideways, concat": "skip",
-    "Skip-Sideways, add": "add",
-    "Sideways, chain": "chain",
-    "Sideways, shortcuts": "shortcut",
-    "exact bptt, skip network": "bptt",
-    "Skip-Sideways, frozen below the merge": "frozen",
+ARMS: dict[str, tuple[str, str]] = {  # arm → variant of the recipe, rule
+    "Skip-Sideways, concat": ("skip", "sideways"),
+    "Skip-Sideways, add": ("add", "sideways"),
+    "Sideways, chain": ("chain", "sideways"),
+    "Sideways, shortcuts": ("shortcut", "sideways"),
+    "Skip-Sideways, frozen below the merge": ("frozen", "sideways"),
+    "Delayed, concat": ("skip", "delayed"),
+    "Delayed, add": ("add", "delayed"),
+    "Delayed, chain": ("chain", "delayed"),
+    "exact bptt, skip network": ("skip", "bptt"),
 }
-SKIP, ADD, CHAIN, SHORTCUT, BPTT, FROZEN = ARMS
+SKIP, ADD, CHAIN, SHORTCUT, FROZEN, EXACT_SKIP, EXACT_ADD, EXACT_CHAIN, BPTT = ARMS
 
 
 def temporal(lab: Lab) -> Finding:
@@ -23,12 +37,10 @@ def temporal(lab: Lab) -> Finding:
     figure, axes = panels(2, width=5.2)
     results = {}
     for task, label, panel in zip(("waves", "pan"), ("moving waves", "pan over real video"), axes, strict=True):
-        seeds = lab.seeds_of(2, 5, 10) if task == "waves" else lab.seeds_of(1, 3, 10)
-        clips = lab.pick(100, 250, 250) if task == "waves" else lab.pick(150, 300, 300)
-        variants = dict(ARMS)
-        if task == "pan" and lab.effort == "quick":
-            variants = {arm: ARMS[arm] for arm in (SKIP, CHAIN, BPTT)}
-        arms = {arm: recipe(f"{task}-{variant}", clips=clips) for arm, variant in variants.items()}
+        seeds = lab.seeds_of(2, 3, 10) if task == "waves" else lab.seeds_of(1, 3, 10)
+        clips = lab.pick(100, WAVES_CLIPS, 250) if task == "waves" else lab.pick(150, PAN_CLIPS, 300)
+        chosen = (SKIP, CHAIN, BPTT) if task == "pan" and lab.effort == "quick" else tuple(ARMS)
+        arms = {arm: _config(task, arm, clips) for arm in chosen}
         results[task] = runs = lab.train(arms, seeds, task)
         rows += [_row(label, arm, runs[arm], clips, arms[arm].batch) for arm in arms]
         chance = {"chance": 0.25}
@@ -37,31 +49,52 @@ def temporal(lab: Lab) -> Finding:
         panel.set_xlim(0, 1.02)
     waves = {arm: run.accuracies for arm, run in results["waves"].items()}
     pan = {arm: run.accuracies for arm, run in results["pan"].items()}
+    samples = results["waves"][SKIP].samples, results["pan"][SKIP].samples
     return Finding(
-        verdict(waves, pan, results["waves"][SKIP].samples, results["pan"][SKIP].samples),
-        f"waves {spread(waves[SKIP])} (chain {spread(waves[CHAIN])}); pan {spread(pan[SKIP])} "
-        f"(chain {spread(pan[CHAIN])})",
+        verdict(PAPERS, waves, pan, *samples),
+        "; ".join(
+            f"{task}: {arm} {spread(values[arm])}"
+            for task, values in (("waves", waves), ("pan", pan))
+            for arm in ARMS
+            if arm in values and arm not in (SHORTCUT, FROZEN, BPTT)
+        ),
         "vgg5 and vgg5-skip on 16×16 grey frames, clips of 18; recipes waves-* and pan-*",
         rows,
-        "The settings of the recipes, chosen in earlier experiments; only the number of clips was changed.",
+        "The settings of the recipes, chosen in earlier experiments; only the number of clips was changed. Before, "
+        "with 250 clips of waves (five seeds) and 300 of the pan: 1.000 and .945 merged by concat, .982 and .588 by "
+        "add;",
         [save(figure, lab.directory / "temporal.png")],
         f"With all units below the merge frozen: waves {spread(waves[FROZEN])}"
         + (f", pan {spread(pan[FROZEN])}" if FROZEN in pan else "")
         + ". If freezing these units costs no accuracy, their pseudo-gradients were useless or harmful.",
+        verdict(EXACT, waves, pan, *samples) if EXACT_SKIP in pan else None,
     )
 
 
-def verdict(waves: dict[str, list[float]], pan: dict[str, list[float]], samples: int, crops: int) -> Verdict:
-    """Check concat ≥ .97, the chain at chance and bptt ≥ .99 on waves; concat above the chain and ≥ .8 on video."""
+def _config(task: str, arm: str, clips: int) -> Config:
+    variant, rule = ARMS[arm]
+    return recipe(f"{task}-{variant}", clips=clips, rule=rule)
+
+
+PAPERS, EXACT = (SKIP, ADD, CHAIN, SHORTCUT), (EXACT_SKIP, EXACT_ADD, EXACT_CHAIN)  # arms of a rule
+
+
+def verdict(
+    arms: tuple[str, ...], waves: dict[str, list[float]], pan: dict[str, list[float]], samples: int, crops: int
+) -> Verdict:
+    """Check concat ≥ .97, chains at chance and bptt ≥ .99 on waves; concat above the chain and ≥ .8 on video.
+
+    arms: of one rule: a skip network that concatenates, one that adds, and networks without skip edges.
+    """
+    concat, add, chain, *others = arms
     return judged(
-        at_least("Skip-Sideways by concat on waves", waves[SKIP], 0.97),
-        at_chance("the chain on waves", waves[CHAIN], 0.25, samples),
-        at_chance("shortcuts inside units on waves", waves[SHORTCUT], 0.25, samples),
+        at_least(f"{concat} on waves", waves[concat], 0.97),
+        *(at_chance(f"{arm} on waves", waves[arm], 0.25, samples) for arm in (chain, *others)),
         at_least("exact bptt on waves", waves[BPTT], 0.99),
-        at_least("Skip-Sideways by add on waves", waves[ADD], 0.9),
-        clearly_above("Skip-Sideways by concat on video", pan[SKIP], "the chain", pan[CHAIN], crops),
-        at_least("Skip-Sideways by concat on video", pan[SKIP], 0.8),
-        *([at_least("Skip-Sideways by add on video", pan[ADD], 0.8)] if ADD in pan else []),
+        at_least(f"{add} on waves", waves[add], 0.9),
+        clearly_above(f"{concat} on video", pan[concat], chain, pan[chain], crops),
+        at_least(f"{concat} on video", pan[concat], 0.8),
+        *([at_least(f"{add} on video", pan[add], 0.8)] if add in pan else []),
     )
 
 

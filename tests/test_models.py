@@ -2,8 +2,19 @@
 
 import numpy
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sideways import SGD, Backprop, InputError, MeanSquaredError, Sideways, SoftmaxCrossEntropy, to_host
+from sideways import (
+    SGD,
+    Backprop,
+    InputError,
+    MeanSquaredError,
+    Sideways,
+    SoftmaxCrossEntropy,
+    to_device,
+    to_host,
+)
 from sideways.models import MODELS, build_model
 
 VGG8 = {  # unit → (output shape for frames of 112×112×3, multiply-adds)
@@ -146,6 +157,17 @@ def test_an_edge_between_different_shapes_is_pooled_and_for_add_projected(merge,
     assert adapter == ({"adapter.frame.1.weight": (1, 1, 1, 4), "adapter.frame.1.bias": (4,)} if projection else {})
 
 
+@given(st.sampled_from([1, 2, 4]), st.integers(0, 99))
+def test_the_classifier_sees_the_mean_of_each_cell_of_the_image(cells, seed):
+    network = build_model("vgg5", (16, 16, 1), 3, seed=seed, dtype="float64", width=2, cells=cells)
+    image = numpy.random.default_rng(seed).normal(size=(2, 8, 8, 4))
+    tick = network.units["head"]
+    means = image.reshape(2, cells, 8 // cells, cells, 8 // cells, 4).mean(axis=(2, 4)).reshape(2, -1)
+    weight, bias = (to_host(value) for value in tick.parameters.values())
+    output, _ = tick.body.forward(to_device(image), train=False)
+    numpy.testing.assert_allclose(to_host(output), means @ weight + bias, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("merge", ["add", "concat"])
 @pytest.mark.parametrize("skip", ["conv1>classifier", "conv2>dense7", "frame>conv5", "conv5>classifier"])
 def test_any_edge_upwards_over_a_unit_fits(skip, merge):
@@ -163,7 +185,7 @@ def test_any_edge_upwards_over_a_unit_fits(skip, merge):
         (
             "vgg5-skip",
             {"shortcut": True},
-            "has no option 'shortcut'; it has width, norm, merging, pool, middle, skip",
+            "has no option 'shortcut'; it has width, norm, merging, pool, middle, cells, skip",
         ),
         ("vgg5-skip", {"skip": "conv1"}, "a skip edge is written 'conv1>conv4', not 'conv1'"),
         ("vgg5-skip", {"skip": "conv4>conv1"}, "skip edge conv4>conv1: it must jump over at least one unit, upwards"),
@@ -172,6 +194,8 @@ def test_any_edge_upwards_over_a_unit_fits(skip, merge):
         ("vgg5-skip", {"skip": "conv1>conv4,conv1>conv4"}, "skip edge conv1>conv4 is listed twice"),
         ("vgg5-skip", {"skip": 3}, "skip must be a string or a list, each entry a string, not 3"),
         ("vgg5-skip", {"merge": "multiply"}, "unknown merge 'multiply'; choose 'add' or 'concat'"),
+        ("vgg5", {"cells": 0}, "model 'vgg5': cells must be at least 1 (the whole image), not 0"),
+        ("vgg5", {"cells": 3}, "the last image has 4×4 pixels, which 3 × 3 cells do not divide evenly"),
         ("vgg5", {"merging": "sine"}, "unknown activation 'sine': choose one of relu, tanh, square"),
         ("vgg5", {"width": 0}, "at least one channel"),
         ("vgg5", {"width": "wide"}, "model 'vgg5': width must be a whole number, not 'wide'"),

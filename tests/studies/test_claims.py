@@ -203,13 +203,14 @@ def accuracy(path):
 def test_future_compares_networks_with_what_needs_no_learning_and_keeps_a_video(tiny, tmp_path):
     finding = tiny("future")
     waves = [row["prediction"] for row in finding.rows if row["frames"].startswith("waves")]
-    assert waves == [*future.ARMS, *future.BASELINES]
+    assert waves == [future.GATED, future.DELAYED, future.CHAIN, *future.BASELINES]
     ratio = {row["prediction"]: float(row["PSNR dB"]) for row in finding.rows if row["frames"].startswith("waves")}
     # Two clips teach next to nothing; but a gated predictor begins with repeating.
-    assert ratio[future.REPEAT] > max(ratio[arm] for arm in (future.CHAIN, future.SKIP))
-    assert all(ratio[arm] > ratio[future.REPEAT] - 1 for arm in (future.GATED, future.DELAYED, future.BPTT, future.TOP))
+    assert ratio[future.REPEAT] > ratio[future.CHAIN]
+    assert all(ratio[arm] > ratio[future.REPEAT] - 1 for arm in (future.GATED, future.DELAYED))
     videos = [row for row in finding.rows if row["frames"].startswith("of these")]
-    assert [row["prediction"] for row in videos[:2]] == [future.GATED, future.REPEAT] and len(videos) % 2 == 0
+    judged = [future.GATED, future.DELAYED, future.REPEAT]
+    assert [row["prediction"] for row in videos] == judged * (len(videos) // 3) and len(videos) >= 3
     assert (tmp_path / "future" / "prediction-waves.mp4").stat().st_size > 0
 
 

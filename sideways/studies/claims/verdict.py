@@ -58,7 +58,10 @@ def at_chance(subject: str, accuracies: Sequence[float], chance: float, samples:
 
 
 def above(subject: str, values: Sequence[float], other: str, others: Sequence[float], least: float, unit: str) -> Check:
-    """Check that one mean exceeds another by at least `least`; if negative, that one is at most so much below."""
+    """Check that one mean exceeds another by at least `least`; if negative, that one is at most so much below.
+
+    The numbers are the difference and its standard error over seeds.
+    """
     if least > 0:
         relation = f"at least {least:g}{unit} above"
     elif least < 0:
@@ -68,8 +71,8 @@ def above(subject: str, values: Sequence[float], other: str, others: Sequence[fl
     rule = f"{subject} {relation} {other}"
     if not values or not others:
         return _no_run(rule)
-    gap = mean_and_spread(values)[0] - mean_and_spread(others)[0]
-    return Check(gap >= least if least else gap > 0, rule, f"{gap:+.3g}{unit}")
+    gap, error = difference(values, others)
+    return Check(gap >= least if least else gap > 0, rule, f"{gap:+.3g} ± {error:.2g}{unit}")
 
 
 def clearly_above(

@@ -38,7 +38,7 @@ def test_a_game_that_hangs_or_crashes_ends_the_run_with_a_line(tmp_path, monkeyp
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setattr("sideways.data.doom.process.PATIENCE", patience)
     with closing(Maker(Settings(), 1, None)) as maker, pytest.raises(InputError, match=words):
-        maker.block(Request(0, "map16", 0, 1))
+        maker.block(Request(0, "map12", 0, 1))
 
 
 def group(leader):
@@ -57,7 +57,7 @@ def group(leader):
 def test_a_closed_task_leaves_no_process_no_shared_memory_and_no_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     process = GameProcess(Settings(length=3, size=16))
-    process.block([0, "map16", 0, 1])
+    process.block([0, "map12", 0, 1])
     assert len(group(process.process.pid)) == 2  # the worker and its game
     shared = process.shared_memory()
     assert len(shared) == 3 and all(part.exists() for part in shared)
@@ -71,7 +71,7 @@ def test_a_game_ends_with_the_process_that_started_it():
 from sideways.data.doom.process import GameProcess
 from sideways.data.doom.scene import Settings
 process = GameProcess(Settings(length=3, size=16))
-process.block([0, "map16", 0, 1])
+process.block([0, "map12", 0, 1])
 print(process.process.pid, flush=True)
 input()
 """
@@ -88,7 +88,7 @@ input()
 
 # Runs and streams
 
-QUICK = ["--set", 'task_options.maps=["map16"]', "--set", 'task_options.held_out_maps=["map26"]', "--batch", "4"]
+QUICK = ["--set", 'task_options.maps=["map12"]', "--set", 'task_options.held_out_maps=["map26"]', "--batch", "4"]
 QUICK += ["--set", "task_options.places=2", "--set", "task_options.held_out_places=1", "--set", "task_options.size=8"]
 QUICK += ["--set", "task_options.length=9", "--clips", "4"]
 STREAM = ["--data", "stream:doom", "--set", "task_options.live=false", "--set", "task_options.size=8", "--clips", "2"]

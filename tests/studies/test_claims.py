@@ -16,9 +16,9 @@ from sideways.data import pan
 from sideways.data.videos.ffmpeg import read_frames
 from sideways.errors import DivergedError
 from sideways.models import build_model
-from sideways.studies.claims import aligned, claim, exact, future, sign_law, speed
+from sideways.studies.claims import aligned, claim, exact, future, recognition, sign_law, speed
 from sideways.studies.claims.check import CLAIMS
-from sideways.studies.claims.claim import ArmResults, Lab, recipe
+from sideways.studies.claims.claim import SKIP, ArmResults, Lab, recipe
 from sideways.studies.claims.verdict import HOLDS, IN_PART, NOT_HERE, spread
 from sideways.training.build import build_network, build_task
 from sideways.training.report import frames_ahead
@@ -27,6 +27,7 @@ from sideways.training.several import try_many
 pytestmark = pytest.mark.xdist_group("claims")  # the runs that these tests share
 
 *_, DEEPER, ON_VIDEO = aligned.CASES
+DOOM = {"maps": ["map12"], "held_out_maps": ["map26"], "places": 1, "held_out_places": 1, "size": 16, "length": 9}
 
 
 class Tiny(Lab):
@@ -38,6 +39,7 @@ class Tiny(Lab):
             often = 18 if c.checkpoint_every else 0
             longest = 18 if often or c.horizon else 2 * (c.model_options.get("middle", 2) + 4)  # there and back
             task = {key: min(value, longest) if key == "length" else value for key, value in c.task_options.items()}
+            task |= DOOM if c.task == "doom" else {}
             small = replace(c, clips=2, batch=2, evaluation_clips=1, checkpoint_every=often, task_options=task, **every)
             return replace(small, model_options=c.model_options | {"width": 2}) if c.model.startswith("vgg5") else small
 
@@ -212,6 +214,23 @@ def test_future_compares_networks_with_what_needs_no_learning_and_keeps_a_video(
     judged = [future.GATED, future.DELAYED, future.REPEAT]
     assert [row["prediction"] for row in videos] == judged * (len(videos) // 3) and len(videos) >= 3
     assert (tmp_path / "future" / "prediction-waves.mp4").stat().st_size > 0
+
+
+def test_recognition_runs_on_clips_of_doom_and_on_video_files(tiny, tmp_path):
+    finding = tiny("recognition")
+    doom = [row["arm"] for row in finding.rows if "Doom" in row["data"]]
+    made = [row["arm"] for row in finding.rows if "made" in row["data"]]
+    assert doom == [recognition.CHAIN, recognition.SKIP, recognition.DELAYED] and made == [recognition.CHAIN, SKIP]
+    assert all(0 <= float(row["held-out accuracy"]) <= 1 for row in finding.rows)
+    assert finding.exact is not None and finding.verdict.word in (HOLDS, IN_PART, NOT_HERE)
+    assert list((tmp_path / "recognition" / "clips").rglob("map12-*.block"))
+
+
+def test_without_vizdoom_recognition_says_that_its_main_part_was_not_run(tiny, monkeypatch):
+    monkeypatch.setattr(recognition, "has_doom", lambda: False)
+    finding = tiny("recognition")
+    assert "not run: pip install vizdoom" in finding.what and all("made" in row["data"] for row in finding.rows)
+    assert not next(check for check in finding.verdict.checks if check.rule == "on clips of Doom").true
 
 
 def test_aligned_has_a_row_for_each_unit_below_the_merge(tiny):

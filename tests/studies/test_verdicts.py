@@ -197,10 +197,40 @@ def test_the_other_verdicts_follow_their_rules():
     assert speed.parallel_verdict(ranks, {"sideways": [1, 1.9, 3.6], "backprop": [1, 1, 1]}, [1, 1.2]).word == IN_PART
     assert speed.memory_verdict((16, 64), {"Sideways": [10, 10], "bptt": [25, 80]}).word == HOLDS
     assert speed.memory_verdict((16, 64), {"Sideways": [10, 12], "bptt": [25, 80]}).word == NOT_HERE
-    arms = {recognition.SKIP: [0.9, 0.92], recognition.CHAIN: [0.3, 0.25]}
-    assert recognition.verdict({"ucf101:x": arms}, {"ucf101:x": 100}, ["ucf101:x"]).word == HOLDS
-    assert recognition.verdict({"ucf101:x": arms}, {"ucf101:x": 100}, []).word == IN_PART
-    assert recognition.verdict({"ucf101:x": arms}, {"ucf101:x": 1}, ["ucf101:x"]).word == NOT_HERE
+
+
+def test_recognition_asks_for_a_wide_gap_in_doom_and_a_clear_one_elsewhere():
+    arms = {recognition.SKIP: [0.7, 0.72], recognition.CHAIN: [0.3, 0.25], recognition.SINGLE: [0.14, 0.15]}
+    both, samples = {"doom": arms, "ucf101:x": arms}, {"doom": 500, "ucf101:x": 100}
+
+    def word(accuracies, samples=samples, real=("ucf101:x",)):
+        return recognition.verdict(accuracies, samples, list(real)).word
+
+    assert word(both) == HOLDS
+    assert word(both, real=()) == IN_PART
+    assert word({"ucf101:x": arms}) == IN_PART  # no clips of Doom
+    assert word(both | {"doom": arms | {recognition.CHAIN: [0.5, 0.5]}}) == IN_PART
+    assert word(both | {"doom": arms | {recognition.SINGLE: [0.5, 0.5]}}) == IN_PART
+    assert word(both | {"doom": arms | {recognition.CHAIN: [0.71, 0.71]}}) == NOT_HERE
+    assert word(both, samples | {"ucf101:x": 1}) == IN_PART
+
+
+def test_recognition_asks_delayed_for_eighty_percent_and_for_the_accuracy_of_bptt():
+    arms = {
+        recognition.CHAIN: [0.3],
+        recognition.DELAYED: [0.84],
+        recognition.MARKED: [0.82],
+        recognition.BPTT: [0.86],
+    }
+
+    def word(**changed):
+        changes = {getattr(recognition, name): values for name, values in changed.items()}
+        return recognition.exact_verdict({"doom": arms | changes}, {"doom": 500}).word
+
+    assert word() == HOLDS
+    assert word(DELAYED=[0.79]) == word(BPTT=[0.88]) == word(MARKED=[0.80]) == IN_PART
+    assert word(CHAIN=[0.83]) == NOT_HERE
+    assert recognition.exact_verdict({"ucf101:x": {recognition.CHAIN: [0.3]}}, {"ucf101:x": 100}) is None
 
 
 def test_exact_asks_for_bptts_accuracy_on_every_task():

@@ -51,7 +51,7 @@ class DoomClips(Task):
         grey: bool = True,
         tics: int = 2,
         places: int = 20,
-        held_out_places: int = 9,
+        held_out_places: int = 10,
         maps: Sequence[str] = LEARNT_FROM,
         held_out_maps: Sequence[str] = HELD_OUT,
         cache: str = "",

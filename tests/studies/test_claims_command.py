@@ -117,6 +117,15 @@ def test_a_stopped_claim_goes_on_after_its_last_finished_run(tmp_path, monkeypat
     assert check_claims(["temporal"], tmp_path, "quick", resume=True)["temporal"].verdict.word == NOT_RUN
 
 
+def test_the_report_says_how_long_each_claim_took(tmp_path, monkeypatch):
+    clock = iter([0.0, 90.0])
+    monkeypatch.setattr("sideways.studies.claims.check.time.monotonic", lambda: next(clock))
+    monkeypatch.setitem(CLAIMS, "stable", Claim("It holds.", OURS, holds))
+    assert check_claims(["stable"], tmp_path)["stable"].minutes == 1.5
+    text = (tmp_path / "report.md").read_text()
+    assert "| 1.5 |" in text and "Together 2 minutes;" in text
+
+
 def test_the_verdict_for_the_exact_rule_is_kept_and_shown(tmp_path, monkeypatch):
     def run(lab):
         checks = [judged(Check(true, f"it is {true}", "1")) for true in (False, True)]

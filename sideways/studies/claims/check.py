@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from sideways.errors import DivergedError, InputError, Interrupted
@@ -70,8 +72,9 @@ def check_claims(
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(exist_ok=True)
         keep(folder, _not_run("the run was stopped before its end"), command)
+        start = time.monotonic()
         try:
-            findings[name] = finding = _run(name, Lab(folder, effort, seeds, processes, resume, tuple(data), results))
+            finding = _run(name, Lab(folder, effort, seeds, processes, resume, tuple(data), results))
         except KeyboardInterrupt:
             write_report(directory, CLAIMS)
             rest = shlex.join(["sideways", "claims", *names, *flags, "--resume"])
@@ -79,6 +82,7 @@ def check_claims(
             raise Interrupted(
                 f"interrupted in {name}; {report} covers the claims checked before; to go on: {rest}"
             ) from None
+        findings[name] = finding = replace(finding, minutes=(time.monotonic() - start) / 60)
         keep(folder, finding, command)
         write_report(directory, CLAIMS)
         exact = f"; exact rule: {finding.exact.word}" if finding.exact else ""

@@ -44,6 +44,7 @@ class Finding:
     pictures: Sequence[Path] = ()
     notes: str = ""
     exact: Verdict | None = None  # the verdict on the same claim for the exact rule, `Delayed`, where that was tried
+    minutes: float | None = None  # from the start of the experiment, or from the last time that it was resumed
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,8 @@ def write_report(directory: Path, claims: Mapping[str, Claim]) -> None:
         markdown([_line(name, claims[name], finding) for name, (finding, _, _) in findings.items()])
         if findings
         else "",
+        f"Together {sum(finding.minutes or 0 for finding, _, _ in findings.values()):.0f} minutes; a claim counts from "
+        "its start, or from the last time that it was resumed.",
         *(_section(directory, name, claims[name], *parts) for name, parts in findings.items()),
     ]
     _write(directory / "report.md", "\n\n".join(part for part in sections if part) + "\n")
@@ -91,6 +93,7 @@ def _line(name: str, claim: Claim, finding: Finding) -> dict[str, str]:
         "in our words": f"{claim.words} ({claim.source})",
         "number": finding.number,
         "verdict": f"**{finding.verdict.word}**" + (f"; exact rule: {finding.exact.word}" if finding.exact else ""),
+        "minutes": "" if finding.minutes is None else f"{finding.minutes:.1f}",
     }
 
 

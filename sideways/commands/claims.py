@@ -14,6 +14,14 @@ HELP = "check the papers' claims, each by an experiment with a verdict"
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the claims to check, and the effort to spend."""
+    parser.description = (
+        "Check claims, each by an experiment that ends with a verdict: holds, holds in part, does not hold here. "
+        "Without a name the claims are listed, with the verdict and the minutes of their last check in this folder."
+    )
+    parser.epilog = (
+        "Examples: sideways claims temporal stable; sideways claims all --resume; "
+        "sideways claims recognition --data folder:films"
+    )
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help="claims to check, or 'all'; without a name they are listed"
     )
@@ -47,10 +55,15 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """List the claims, or check some: exit code 1 if an experiment could not be run."""
     from sideways.studies.claims.check import CLAIMS, DIRECTORY, check_claims
+    from sideways.studies.claims.report import last_verdict
     from sideways.studies.claims.verdict import NOT_RUN
 
     if not options.names and options.effort == "normal":
-        print(listed({name: f"{claim.words} ({claim.source})" for name, claim in CLAIMS.items()}))
+        directory = DIRECTORY if options.out is None else Path(options.out)
+        lines = {
+            name: f"{claim.words} ({claim.source}){last_verdict(directory / name)}" for name, claim in CLAIMS.items()
+        }
+        print(listed(lines))
         print("\nsideways claims NAME… checks the claims named; sideways claims all, --quick or --full checks all")
         return
     if options.processes < 1 or (options.seeds is not None and options.seeds < 1):

@@ -30,14 +30,20 @@ def add(parser: argparse.ArgumentParser) -> None:
         'sideways train pan-skip --set \'task_options.videos=["a.mp4", "b.mp4"]\' --set optimizer.name=sgd'
     )
     add_run_options(parser)
-    parser.add_argument(
-        "--seeds", type=whole_number, default=1, help="run this many seeds, from --seed on, and print mean and spread"
+    several = parser.add_argument_group("several runs")
+    several.add_argument(
+        "--seeds",
+        type=whole_number,
+        default=1,
+        metavar="N",
+        help="run this many seeds, from --seed on, and print mean and spread [1]",
     )
-    parser.add_argument(
+    several.add_argument(
         "--processes",
         type=whole_number,
         default=os.cpu_count() or 1,
-        help="runs at a time (default: one for each core)",
+        metavar="N",
+        help="runs at a time [one for each core]",
     )
     parser.set_defaults(run=run)
 

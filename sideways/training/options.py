@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import tomllib
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,30 +20,42 @@ from sideways.training.recipes import load_recipe
 from sideways.validation import is_text, shown, whole_number
 
 # The recipes that are used if none is named: without --data, with files, and with a live stream.
-DEFAULT, FOR_VIDEOS, FOR_STREAMS = "waves-skip", "videos-small-skip", "stream-predictor-skip"
-SETTINGS = {  # settings of a recipe that an option of the same name changes → (type, help)
-    "model": (str, f"network: {', '.join(MODELS)}"),
-    "rule": (str, f"learning rule: {', '.join(RULES)}"),
-    "task": (str, f"task: {', '.join(TASKS)}"),
-    "clips": (int, "number of training clips (batches)"),
-    "batch": (int, "samples in each clip"),
-    "seed": (int, "seed of initial weights and data; the same seed gives the same run, bit for bit"),
-    "learn_every": (int, "for rule delayed: learn from one loss in this many; 2·depth-1 needs the least memory"),
-    "boundary": (str, "between two clips: flush (each clip starts afresh) or stream (no gap)"),
-    "target_delay": (int, "age in ticks of the target that the loss uses; default: the network's latency"),
-    "dtype": (str, "float32 or float64"),
-    "backend": (str, f"{' or '.join(BACKENDS)}"),
-    "precision": (str, "of products on a GPU: float32 (default) or tf32, which rounds their factors to 10 digits"),
-    "cuda_graph": (bool, "give the ticks to the GPU as CUDA graphs; for rule sideways, in one process"),
-    "threads": (int, "BLAS threads; 1 repeats bit for bit on any machine of the same type"),
-    "horizon": (int, "predict the frame this many ticks ahead instead of the class"),
-    "init": (str, "start from the parameters in this file of `sideways export`"),
-    "workers": (int, "processes that decode videos or play Doom ahead of the training; only the speed depends on them"),
-    "checkpoint_every": (int, "ticks between checkpoints; 0: only one at the end (and after Ctrl-C)"),
-    "cosine_every": (int, "clips between measurements of each unit's cosine to the exact gradient; 0: never"),
-    "evaluate_every": (int, "clips between evaluations on held-out clips; 0: only at the end"),
-    "evaluation_clips": (int, "batches of held-out clips in each evaluation; 0: all of a data set"),
+DEFAULT, FOR_VIDEOS, FOR_STREAMS = "waves-skip", "videos-small-skip", "stream-predictor-gated"
+IN_BRACKETS = "Options replace settings of the recipe. Brackets show the setting where a recipe has none."
+Setting = tuple[type, str]  # the type of the option, its help
+SETTINGS: dict[str, dict[str, Setting]] = {  # group → setting of a recipe that an option of the same name changes
+    "what is learnt": {
+        "model": (str, f"network: {', '.join(MODELS)}"),
+        "task": (str, f"task: {', '.join(TASKS)}"),
+        "rule": (str, f"learning rule: {', '.join(RULES)}"),
+        "horizon": (int, "predict the frame this many ticks ahead; 0: the class"),
+        "init": (str, "start from the parameters in this file of `sideways export`"),
+        "seed": (int, "seed of initial weights and data; the same seed gives the same run, bit for bit"),
+    },
+    "how it is learnt": {
+        "clips": (int, "number of training clips (batches)"),
+        "batch": (int, "samples in each clip"),
+        "learn_every": (int, "for rule delayed: learn from one loss in this many; 2·depth-1 needs the least memory"),
+        "boundary": (str, "between two clips: flush (each clip starts afresh) or stream (no gap)"),
+        "target_delay": (int, "age in ticks of the target that the loss uses; if not given, the network's latency"),
+    },
+    "what is measured and kept": {
+        "evaluate_every": (int, "clips between evaluations on held-out clips; 0: only at the end"),
+        "evaluation_clips": (int, "batches of held-out clips in each evaluation; 0: all of a data set"),
+        "cosine_every": (int, "clips between measurements of each unit's cosine to the exact gradient; 0: never"),
+        "checkpoint_every": (int, "ticks between checkpoints; 0: only one at the end (and after Ctrl-C)"),
+    },
+    "the machine": {
+        "backend": (str, f"{' or '.join(BACKENDS)}"),
+        "dtype": (str, "float32 or float64"),
+        "precision": (str, "of products on a GPU: float32, or tf32, which rounds their factors to 10 digits"),
+        "cuda_graph": (bool, "give the ticks to the GPU as CUDA graphs; for rule sideways, in one process"),
+        "threads": (int, "BLAS threads; 1 repeats bit for bit on any machine of the same type"),
+        "workers": (int, "processes that decode videos or play Doom ahead of the training; they change only the speed"),
+    },
 }
+NAMES = [name for group in SETTINGS.values() for name in group]
+METAVARS = {int: "N", str: "NAME"}
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -54,41 +66,47 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         help=f"a name (see: sideways recipes), a .toml file or a run's config.json (default: {DEFAULT}; "
         f"with --data {FOR_VIDEOS}, with --data stream:… {FOR_STREAMS})",
     )
-    for name, (kind, words) in SETTINGS.items():
-        if kind is bool:
-            parser.add_argument(f"--{name.replace('_', '-')}", action="store_const", const=True, help=words)
-            continue
-        reader = whole_number if kind is int else kind
-        parser.add_argument(f"--{name.replace('_', '-')}", type=reader, help=words, metavar=kind.__name__.upper())
-    parser.add_argument(
+    defaults = {entry.name: entry.default for entry in fields(Config)}
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for title, settings in SETTINGS.items():
+        groups[title] = group = parser.add_argument_group(title, IN_BRACKETS if not groups else None)
+        for name, (kind, words) in settings.items():
+            option = f"--{name.replace('_', '-')}"
+            if kind is bool:
+                group.add_argument(option, action="store_const", const=True, help=words)
+                continue
+            default = "" if defaults[name] in (None, "") else f" [{defaults[name]}]"
+            reader = whole_number if kind is int else kind
+            group.add_argument(option, type=reader, help=words + default, metavar=METAVARS[kind])
+    what, how = list(groups.values())[:2]
+    what.add_argument(
         "--data",
         help="ucf101:DIR, hmdb51:DIR, kinetics600:DIR or folder:DIR; stream:VIDEO, stream:/dev/video0 or stream:doom",
         metavar="KIND:PATH",
     )
-    parser.add_argument(
-        "--split", help="official split of the data set: 1, 2 or 3; all: one run for each split", metavar="N"
+    what.add_argument(
+        "--split", help="official split of the data set: 1, 2 or 3; all: one run for each split [1]", metavar="N"
     )
-    parser.add_argument(
-        "--resume",
-        help="go on from the newest checkpoint of a run, or from one of its checkpoints; only --workers, --backend "
-        "and --data may be given too",
-        metavar="RUN",
+    how.add_argument("--lr", type=float, help="learning rate [0.002]", metavar="RATE")
+    how.add_argument("--optimizer", help=f"optimizer: {', '.join(OPTIMIZERS)} [adam]", metavar="NAME")
+    how.add_argument(
+        "--update-every", help="ticks whose gradients are averaged for an update, or 'clip' [clip]", metavar="N"
     )
-    parser.add_argument("--lr", type=float, help="learning rate", metavar="FLOAT")
-    parser.add_argument("--optimizer", help=f"optimizer: {', '.join(OPTIMIZERS)}", metavar="STR")
-    parser.add_argument(
-        "--update-every", help="ticks whose gradients are averaged for an update, or 'clip'", metavar="N"
-    )
-    parser.add_argument(
+    how.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="TABLE.KEY=VALUE",
         help="any other setting of a recipe (a TOML value)",
     )
-    parser.add_argument("--name", help="the run directory is runs/NAME (default: the recipe's name and a number)")
-    parser.add_argument(
-        "--runs", default="runs", help="the folder of all run directories (default: runs)", metavar="DIR"
+    run = parser.add_argument_group("the run")
+    run.add_argument("--name", help="the run directory is runs/NAME [the recipe's name and a number]")
+    run.add_argument("--runs", default="runs", help="the folder of all run directories [runs]", metavar="DIR")
+    run.add_argument(
+        "--resume",
+        help="go on from the newest checkpoint of a run, or from one of its checkpoints; only --workers, --backend "
+        "and --data may be given too",
+        metavar="RUN",
     )
 
 
@@ -101,7 +119,7 @@ def config_of(options: argparse.Namespace) -> Config:
         return _resumed(options)
     options.recipe = options.recipe or _default_recipe(options.data)
     tables = load_recipe(options.recipe)
-    tables |= {name: getattr(options, name) for name in SETTINGS if getattr(options, name) is not None}
+    tables |= {name: getattr(options, name) for name in NAMES if getattr(options, name) is not None}
     if options.data is not None:
         _set_data(tables, options.recipe, options.data)
     if options.split is not None:
@@ -142,7 +160,7 @@ def _set_optimizer(tables: dict[str, Any], learning_rate: float | None, name: st
 
 def _resumed(options: argparse.Namespace) -> Config:
     """The config of the run to resume. Sets `options.resume` to the checkpoint to go on from."""
-    fixed = [*SETTINGS, "recipe", "split", "lr", "optimizer", "update_every", "set", "name"]
+    fixed = [*NAMES, "recipe", "split", "lr", "optimizer", "update_every", "set", "name"]
     for name in ("workers", "backend"):
         fixed.remove(name)
     if changed := [name for name in fixed if getattr(options, name) not in (None, [])]:

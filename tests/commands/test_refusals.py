@@ -36,7 +36,7 @@ def assignment(text, words, *more):
 
 
 REFUSED = [
-    (["waves"], "unknown recipe 'waves': choose one of "),
+    (["waves"], "unknown recipe 'waves': did you mean waves-"),
     (["{bad}/broken.toml"], "broken.toml is not valid TOML: Invalid value (at line 1, column 9)"),
     (["{bad}/unknown.toml"], "has no setting 'modell'; settings are model, rule"),
     (["{bad}/table.toml"], "table.toml: optimizer must be a table, not 3"),

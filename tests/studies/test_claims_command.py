@@ -126,6 +126,14 @@ def test_the_report_says_how_long_each_claim_took(tmp_path, monkeypatch):
     assert "| 1.5 |" in text and "Together 2 minutes;" in text
 
 
+def test_the_list_of_claims_shows_the_last_verdict_of_those_that_were_checked(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(CLAIMS, "stable", Claim("It holds.", OURS, holds))
+    check_claims(["stable"], tmp_path)
+    assert main(["claims", "--out", str(tmp_path)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"It holds. ({OURS}) Last: {HOLDS}, 0 minutes." in out and out.count("Last:") == 1
+
+
 def test_the_verdict_for_the_exact_rule_is_kept_and_shown(tmp_path, monkeypatch):
     def run(lab):
         checks = [judged(Check(true, f"it is {true}", "1")) for true in (False, True)]

@@ -42,6 +42,15 @@ def kept(folder: Path, command: str) -> Finding | None:
     return finding if earlier == command and finding.verdict.word != NOT_RUN else None
 
 
+def last_verdict(folder: Path) -> str:
+    """The verdict of the last check in this folder, such as ` Last: holds, 3 minutes.`; empty if there was none."""
+    if not is_finding(folder):
+        return ""
+    finding, _, _ = _read(folder)
+    took = "" if finding.minutes is None else f", {finding.minutes:.0f} minutes"
+    return f" Last: {_words(finding)}{took}."
+
+
 def write_report(directory: Path, claims: Mapping[str, Claim]) -> None:
     """Write report.md on all claims that were checked in this directory: a table, then a section for each."""
     findings = {name: _read(directory / name) for name in claims if is_finding(directory / name)}
@@ -87,12 +96,17 @@ def _read(folder: Path) -> tuple[Finding, str, dict[str, Any]]:
         raise InputError(f"{folder / FINDING} is damaged, or of another version: remove {folder}") from None
 
 
+def _words(finding: Finding, mark: str = "") -> str:
+    """The verdict in words, and that of the exact rule; the first between marks."""
+    return f"{mark}{finding.verdict.word}{mark}" + (f"; exact rule: {finding.exact.word}" if finding.exact else "")
+
+
 def _line(name: str, claim: Claim, finding: Finding) -> dict[str, str]:
     return {
         "claim": f"[{name}](#{name})",
         "in our words": f"{claim.words} ({claim.source})",
         "number": finding.number,
-        "verdict": f"**{finding.verdict.word}**" + (f"; exact rule: {finding.exact.word}" if finding.exact else ""),
+        "verdict": _words(finding, "**"),
         "minutes": "" if finding.minutes is None else f"{finding.minutes:.1f}",
     }
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -46,9 +47,11 @@ def load_recipe(name: str) -> dict[str, Any]:
         return _variant(_read(path, name), variant, name)
     path_text, _, variant = name.rpartition(":") if ".toml:" in name else (name, "", "")
     if not path_text.endswith((".toml", ".json")):
+        near = get_close_matches(name, recipe_names(), n=3, cutoff=0.5)
+        meant = f"did you mean {' or '.join(near)}? " if near else ""
         raise InputError(
-            f"unknown recipe {name!r}: choose one of {', '.join(recipe_names())}, or give a file ending in .toml, "
-            "or a run's config.json"
+            f"unknown recipe {name!r}: {meant}`sideways recipes` lists all; a file must end in .toml, or be a run's "
+            "config.json"
         )
     return _variant(_read(Path(path_text), path_text), variant, path_text)
 

@@ -17,7 +17,7 @@ from sideways.data.doom.process import check_installed
 from sideways.data.doom.scene import CLASSES, Settings
 
 pytestmark = pytest.mark.xdist_group("doom")
-SMALL = {"maps": ["map12", "map04"], "held_out_maps": ["map26"], "places": 5, "held_out_places": 2, "length": 9}
+SMALL = {"maps": ["map22", "map08"], "held_out_maps": ["map26"], "places": 5, "held_out_places": 2, "length": 9}
 SMALL |= {"size": 16}
 SPLITS = ("train", "test")
 
@@ -63,7 +63,9 @@ def test_the_label_of_each_clip_is_the_motion_that_was_measured(task):
             frames, poses = task.frames_and_poses(split, item)
             assert motion(poses) == [CLASSES[item % 7]]
             changes = numpy.abs(numpy.diff(frames.astype(float), axis=0)).mean(axis=(1, 2, 3))
-            assert (changes.max() < 1) if item % 7 == 6 else (changes.mean() > 0.1)
+            variance = numpy.mean([frame.astype(float).var() for frame in frames])
+            seen = numpy.mean((frames[1:].astype(float) - frames[:-1]) ** 2) / variance
+            assert (changes.max() < 1) if item % 7 == 6 else (seen > 0.05)
 
 
 def test_the_label_of_sample_n_is_the_motion_of_the_clip_that_it_shows(task):
@@ -137,7 +139,7 @@ def test_the_first_clips_of_a_run_need_the_first_blocks_only():
 def test_no_map_is_learnt_from_and_held_out():
     task = DoomClips()
     maps = {split: {request.map for request in task.requests[split]} for split in SPLITS}
-    assert not maps["train"] & maps["test"] and (len(maps["train"]), len(maps["test"])) == (16, 8)
+    assert not maps["train"] & maps["test"] and (len(maps["train"]), len(maps["test"])) == (15, 7)
 
 
 # The same clips, wherever and however they are made
@@ -174,7 +176,7 @@ def test_another_seed_makes_other_clips_and_a_part_of_a_batch_is_the_part_of_the
 def test_frames_are_grey_or_coloured_and_of_any_size_up_to_the_screen():
     settings = Settings(length=3, size=112, grey=False)
     with closing(Maker(settings, 0, None)) as maker:
-        block = maker.block(Request(0, "map12", 0, 1))
+        block = maker.block(Request(0, "map22", 0, 1))
     assert block.frames.shape == (1, 7, 3, 112, 112, 3) and block.frames.dtype == numpy.uint8
     assert numpy.ptp(block.frames.astype(int), axis=-1).max() > 10
 
@@ -217,7 +219,7 @@ def test_other_settings_or_another_version_have_another_folder(tmp_path, monkeyp
         ({"size": 0}, "size must be from 1 to 120"),
         ({"size": 121}, "size must be from 1 to 120"),
         ({"tics": 0}, "tics from 1 to 35"),
-        ({"places": 0}, "places and held_out_places must be from 1 to 10000, not 0 and 9"),
+        ({"places": 0}, "places and held_out_places must be from 1 to 10000, not 0 and 10"),
         ({"held_out_places": 10**9}, "must be from 1 to 10000"),
         ({"length": 0}, "at least one frame"),
         ({"maps": []}, "at least one map each"),

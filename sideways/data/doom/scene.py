@@ -12,10 +12,10 @@ shows
     p + J · forward + J' · left          turning, through headings h + a_t, or standing still
 
 Each J is one of the positions o, drawn once per clip. Over the ticks, each frame is therefore seen from a position and
-a heading with the same distribution in all classes. A place is taken only if the measured motion agrees with the class
-in all seven clips, if all seven show something, and if every motion is seen: in a dark hall a walk may change next to
-nothing. Whether a place is taken depends on no class. The clips of a place are made in random order, since what one of
-them picks up is gone in the next. The view does not bob.
+a heading with the same distribution in all classes, to within half a step: on some floors a player starts late. A place
+is taken only if the measured motion agrees with the class in all seven clips, if all seven show something, and if every
+motion is seen: in a dark hall a walk may change next to nothing. Whether a place is taken depends on no class. The
+clips of a place are made in random order, since what one of them picks up is gone in the next. The view does not bob.
 """
 
 from __future__ import annotations

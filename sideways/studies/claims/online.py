@@ -78,8 +78,8 @@ def online(lab: Lab) -> Finding:
         "maps",
         [row for name, of_stream in outcomes.items() for row in _rows(name, of_stream)],
         f"Learning rates {', '.join(f'{rate:g}' for rate in GRID)} for each rule and optimizer (and 3e-4 where the "
-        "lowest was best), and windows of D, 2D and 4D frames for blocked bptt, by the error in the second half of the "
-        f"film with seed {TRIAL_SEED}, without a look at held-out frames or at Doom.",
+        "lowest was best), and windows of D, 2D and 4D frames for blocked bptt with Adam, by the error in the second "
+        f"half of the film with seed {TRIAL_SEED}, without a look at held-out frames or at Doom.",
         [
             _picture(lab.directory / "rules.png", outcomes, by_rule, 0, f"Adam, {size}"),
             _picture(lab.directory / "optimizers.png", outcomes, by_optimizer, 1, f"{SIDEWAYS}, {size}"),

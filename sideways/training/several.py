@@ -10,8 +10,9 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
+from functools import partial
 from multiprocessing import active_children, get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -54,16 +55,25 @@ def _try(config: Config, directory: Path, show: ShowProgress, resume: Path | Non
 
 
 def _run_all(work: Callable[..., T], jobs: list[Job], processes: int, title: str, starts: dict[Path, Path]) -> list[T]:
-    clips = sum(config.clips for config, _ in jobs)
-    with tqdm(total=clips, unit="clip", desc=title, dynamic_ncols=True, disable=None) as bar:
+    calls = [partial(work, config, directory, resume=starts.get(directory)) for config, directory in jobs]
+    return run_calls(calls, sum(config.clips for config, _ in jobs), "clip", processes, title)
+
+
+def run_calls(calls: Sequence[Callable[..., T]], total: int, unit: str, processes: int, title: str) -> list[T]:
+    """Make all calls in several processes, under one progress bar, and return the results in order. An error ends all.
+
+    Each call gets the argument `show`, a function to be called with the progress so far: (new units of work, a line of
+    text). total: units of work in all calls; unit: the name of one.
+    """
+    with tqdm(total=total, unit=unit, desc=title, dynamic_ncols=True, disable=None) as bar:
 
         def show(done: int, line: str) -> None:
             bar.update(done)
             bar.set_postfix_str(line)
 
-        if len(jobs) == 1 or processes == 1:
-            return [work(config, directory, show, starts.get(directory)) for config, directory in jobs]
-        return _side_by_side(work, jobs, starts, processes, show)
+        if len(calls) == 1 or processes == 1:
+            return [call(show=show) for call in calls]
+        return _side_by_side(calls, processes, show)
 
 
 def resume_several(jobs: list[Job], processes: int, directory: Path) -> list[Result]:
@@ -107,9 +117,7 @@ def _tables(path: Path) -> Any:
         raise InputError(f"{path} cannot be read ({error}): remove {path.parent} to begin this run anew") from None
 
 
-def _side_by_side(
-    work: Callable[..., T], jobs: list[Job], starts: dict[Path, Path], processes: int, show: ShowProgress
-) -> list[T]:
+def _side_by_side(calls: Sequence[Callable[..., T]], processes: int, show: ShowProgress) -> list[T]:
     context = get_context("spawn")
     lines = context.Queue()
     with (
@@ -117,10 +125,7 @@ def _side_by_side(
         ProcessPoolExecutor(processes, context, initializer=_start_worker, initargs=(lines,)) as executor,
     ):
         others = set(active_children())
-        futures: list[Future[T]] = [
-            executor.submit(_run_in_worker, work, config, directory, starts.get(directory))
-            for config, directory in jobs
-        ]
+        futures: list[Future[T]] = [executor.submit(_run_in_worker, call) for call in calls]
         workers = set(active_children()) - others
         try:
             while not all(future.done() for future in futures) or not lines.empty():
@@ -193,11 +198,11 @@ def _on_sigterm(number: int, frame: Any) -> None:
     _Worker.stop_asked = True
 
 
-def _run_in_worker(work: Callable[..., T], config: Config, directory: Path, start: Path | None) -> T:
+def _run_in_worker(call: Callable[..., T]) -> T:
     if _Worker.stop_asked:
         raise Interrupted
     try:
-        return work(config, directory, _show, start)
+        return call(show=_show)
     except KeyboardInterrupt:
         _Worker.stop_asked = True
         raise
@@ -206,4 +211,6 @@ def _run_in_worker(work: Callable[..., T], config: Config, directory: Path, star
 def _show(clips: int, line: str) -> None:
     _Worker.lines.put((clips, line))
     if _Worker.stop_asked and clips:
+        if signal.getsignal(signal.SIGTERM) is _on_sigterm:
+            raise KeyboardInterrupt  # this work has no checkpoint to write
         os.kill(os.getpid(), signal.SIGTERM)  # the run's own handler is set by its first clip

@@ -18,7 +18,7 @@ from sideways.data import make_task
 from sideways.data.doom.blocks import Maker, Request
 from sideways.data.doom.plan import ENTRY, LUMPS, NO_SIDE, Plan
 from sideways.data.doom.process import GameProcess
-from sideways.data.doom.scene import COLUMNS, LINES, SPEED, Settings, agrees, commands, scaled
+from sideways.data.doom.scene import COLUMNS, LINES, SPEED, Game, Settings, agrees, commands, scaled
 
 pytestmark = pytest.mark.xdist_group("doom")
 
@@ -211,3 +211,39 @@ def test_a_square_is_free_if_no_point_of_a_wall_lies_in_it(tmp_path_factory, wid
     if abs(nearest - half) > 1:
         assert plan.is_free(point, heading, half) == (nearest > half)
     assert plan.clearance(point[None])[0] == pytest.approx(abs(seen).min(), abs=0.5)
+
+
+# The walk of a stream
+
+
+class Corner(Game):
+    """A game without ViZDoom, in which the player cannot move until heading 90 degrees away from where they began."""
+
+    def __init__(self):
+        self.settings, self.heading, self.x, self.turns, self.game = Settings(), 0.0, 0.0, [], self
+
+    def is_episode_finished(self):
+        return False
+
+    def frame(self):
+        return None
+
+    def pose(self):
+        return numpy.array([self.x, 0, 0, self.heading])
+
+    def act(self, forward=0, turn=0.0, tics=1, use=False):
+        if forward:
+            self.turns.append(turn)
+            self.heading += turn * tics
+            self.x += 30.0 * (self.x > 0 or abs(self.heading) > 90)
+
+
+@given(st.integers(0, 99))
+@settings(max_examples=20)
+def test_a_wandering_player_turns_to_one_side_until_nothing_is_in_the_way(seed):
+    game = Corner()
+    for _ in zip(range(20), game._walk(numpy.random.default_rng(seed)), strict=False):
+        pass
+    stuck = next(n for n, turn in enumerate(game.turns) if n and abs(turn) != 10) - 1  # frames of turning away
+    assert 4 <= stuck <= 6 and len(set(game.turns[1 : stuck + 1])) == 1
+    assert all(abs(turn) != 10 for turn in game.turns[stuck + 1 :])  # free: the turns are random again

@@ -230,17 +230,19 @@ class Game:
             yield from self._walk(generator)
 
     def _walk(self, generator: numpy.random.Generator) -> Iterator[numpy.ndarray]:
-        turn, before = 0.0, self.pose()
+        turn, away, before = 0.0, 0.0, self.pose()  # degrees per tic; away: from what is in the way, 0 where nothing is
         for _ in range(STRETCH):
-            turn = 0.8 * turn + generator.normal(0, 1.5)  # degrees per tic
-            self.act(forward=STRONGEST, turn=turn, tics=self.settings.tics)
+            turn = 0.8 * turn + generator.normal(0, 1.5)
+            self.act(forward=STRONGEST, turn=away or turn, tics=self.settings.tics)
             if self.game.is_episode_finished():
                 return
             yield self.frame()
             pose = self.pose()
             if numpy.hypot(*(pose - before)[:2]) < self.settings.tics:  # something is in the way, perhaps a door
                 self.act(use=True)
-                turn = 10.0 * generator.choice([-1, 1])
+                away = away or 10.0 * generator.choice([-1, 1])  # to the same side until the player moves again
+            else:
+                away = 0.0
             before = pose
 
 

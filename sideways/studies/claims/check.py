@@ -14,7 +14,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from sideways.errors import DivergedError, InputError, Interrupted
-from sideways.studies.claims import aligned, appearance, exact, future, recognition, smooth, speed, stable, temporal
+from sideways.studies.claims import (
+    aligned,
+    appearance,
+    exact,
+    future,
+    online,
+    recognition,
+    smooth,
+    speed,
+    stable,
+    temporal,
+)
 from sideways.studies.claims.claim import Claim, Finding, Lab
 from sideways.studies.claims.report import is_finding, keep, kept, write_report
 from sideways.studies.claims.verdict import NOT_RUN, Verdict
@@ -30,6 +41,7 @@ CLAIMS: dict[str, Claim] = {
     "exact": exact.CLAIM,
     **speed.CLAIMS,
     "future": future.CLAIM,
+    "online": online.CLAIM,
     "recognition": recognition.CLAIM,
 }
 

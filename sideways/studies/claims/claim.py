@@ -89,7 +89,7 @@ class Lab:
         jobs: dict[str, tuple[Config, Path]] = {}
         for (arm, seed), config in configs.items():
             key = keys[arm, seed]
-            folder = self.directory / "runs" / _folder_name(group) / _folder_name(arm) / f"seed-{seed}"
+            folder = self.directory / "runs" / folder_name(group) / folder_name(arm) / f"seed-{seed}"
             if key not in self.results and key not in jobs and not self._found(key, config, folder):
                 jobs[key] = (config, folder)
         if jobs:
@@ -110,7 +110,7 @@ class Lab:
         return False
 
 
-def _folder_name(arm: str) -> str:
+def folder_name(arm: str) -> str:
     """The name of an arm, in which hyphens replace all characters but letters, digits and dots."""
     return "-".join("".join(c if c.isalnum() or c == "." else " " for c in arm).split())
 

@@ -91,6 +91,30 @@ def clearly_above(
     return Check(gap > 2 * error, rule, f"{gap:+.3f} ± {error:.3f}")
 
 
+def clearly_above_in_pairs(subject: str, gains: Sequence[Sequence[float]], other: str, unit: str = "") -> Check:
+    """Check that mean gains over a rival exceed 0 by more than twice their standard error over seeds and samples.
+
+    gains: seed → sample → how far the subject is above the rival on this very sample. See `mean_and_error`.
+    """
+    gap, error = mean_and_error(gains)
+    rule = f"{subject} above {other} by more than two standard errors"
+    return Check(gap > 2 * error, rule, f"{gap:+.2f} ± {error:.2f}{unit}")
+
+
+def mean_and_error(gains: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """The mean of gains, seed → sample → number, and its standard error over seeds and samples.
+
+    error² = σ²(mean of each seed) / seeds + mean over seeds of σ²(samples) / samples
+
+    The second part is not divided by the number of seeds: seeds may share their samples. The first is 0 for one seed,
+    the second for one sample.
+    """
+    deviations = [mean_and_spread(of_seed)[1] for of_seed in gains]
+    mean, over_seeds = mean_and_spread([mean_and_spread(of_seed)[0] for of_seed in gains])
+    over_samples = sum(d**2 for d in deviations) / len(gains) / len(gains[0])
+    return mean, (over_seeds**2 / len(gains) + over_samples) ** 0.5
+
+
 def sampling_variance(accuracies: Sequence[float], samples: int, fixed: bool) -> float:
     """The variance of a mean accuracy that is due to the limited number of held-out samples.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from sideways.backend import Shape
@@ -17,15 +17,16 @@ from sideways.errors import InputError
 from sideways.layers import (
     AveragePool2D,
     BatchNorm,
+    Changes,
     Conv2D,
     Dense,
+    Dropout,
     Flatten,
     GatedChange,
     GlobalAveragePool,
     Layer,
     MaxPool2D,
     ReLU,
-    Sequential,
     Shortcut,
     Square,
     Tanh,
@@ -33,21 +34,10 @@ from sideways.layers import (
 )
 from sideways.network import FRAME, Network, Unit
 from sideways.validation import check_options
+from sideways.wiring import Stage, wired
 
 MOST_UNITS = 1000  # between the first and the last convolution of vgg5
 ACTIVATIONS: dict[str, Callable[[], Layer]] = {"relu": ReLU, "tanh": Tanh, "square": Square}
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A unit before it is built: its name, and a function that makes its layers for the shape of its merged input.
-
-    inputs: names of stages before it, or `"frame"`; by default the stage right before it.
-    """
-
-    name: str
-    layers: Callable[[Shape], list[Layer]]
-    inputs: tuple[str, ...] = ()
 
 
 # Families ------------------------------------------------------------------------------------------------------------
@@ -80,6 +70,9 @@ def vgg5(
     merging: str = "square",
     pool: int = 2,
     middle: int = 2,
+    moments: int = 1,
+    frame: bool = True,
+    dropout: float = 0.0,
     shortcut: bool = False,
 ) -> list[Stage]:
     """Four 3×3 convolutions and a dense classifier: five units, for frames of 16 to 32 pixels.
@@ -89,14 +82,27 @@ def vgg5(
     merging: the activation of conv4, where the skip edge of vgg5-skip ends: `"square"` makes products of two moments
         (motion energy), `"relu"` does not.
     middle: units between conv1 and conv4. Any number but 2 changes the name of the merging unit, and so its skip edge.
+    moments: successive frames that conv1 sees, as the newest frame and the changes between frames, each channel
+        normalised. Units without layers, hold1 and so on, delay the frame by a tick each, and make the network deeper.
+    frame: whether conv1 sees the newest frame too, and not the changes alone.
+    dropout: the part of the classifier's inputs that is left out in training.
     shortcut: an identity path around the convolution of each unit.
     """
+    holds = [f"hold{k}" for k in range(1, moments)]
+    first = _convolution(width, norm, "relu", pool, shortcut)
+
+    def changes(shape: Shape) -> list[Layer]:
+        difference = Changes(moments, frame)
+        changed = difference.output_shape(shape)
+        return [difference, BatchNorm(changed[-1]), *first(changed)]
+
     middle_stages = [Stage(f"conv{i + 2}", _convolution(width, norm, "relu", 1, shortcut)) for i in range(middle)]
     return [
-        Stage("conv1", _convolution(width, norm, "relu", pool, shortcut)),
+        *(Stage(name, lambda shape: [], (before,)) for before, name in pairwise((FRAME, *holds))),
+        Stage("conv1", changes if holds else first, (FRAME, *holds)),
         *middle_stages,
         Stage(f"conv{middle + 2}", _convolution(2 * width, norm, merging, 1, shortcut)),
-        _classifier(classes, name="head"),
+        _classifier(classes, name="head", dropout=dropout),
     ]
 
 
@@ -204,10 +210,10 @@ def _convolution(
     return layers
 
 
-def _classifier(classes: int, name: str = "classifier") -> Stage:
+def _classifier(classes: int, name: str = "classifier", dropout: float = 0.0) -> Stage:
     def layers(shape: Shape) -> list[Layer]:
-        average = [GlobalAveragePool()] if len(shape) == 3 else []
-        return [*average, Dense(shape[-1], classes, init="glorot")]
+        average: list[Layer] = [GlobalAveragePool()] if len(shape) == 3 else []
+        return [*average, *([Dropout(dropout)] if dropout else []), Dense(shape[-1], classes, init="glorot")]
 
     return Stage(name, layers)
 
@@ -274,7 +280,7 @@ def model_units(name: str, /, input_shape: Shape, classes: int | None, **options
         merge = options.pop("merge", merge)
     outputs = tuple(input_shape)[-1] if classes is None else classes
     stages = FAMILIES[base](outputs, **options, **({"shortcut": True} if variant == "shortcut" else {}))
-    return _wired(stages, tuple(input_shape), skips, merge)
+    return wired(stages, tuple(input_shape), skips, merge)
 
 
 def _check_model(name: str, base: str, variant: str, classes: int | None, options: dict[str, Any]) -> None:
@@ -291,6 +297,8 @@ def _check_model(name: str, base: str, variant: str, classes: int | None, option
         raise InputError(f"model {name!r}: middle must be 0 … {MOST_UNITS} units, not {options['middle']}")
     if not (options.get("stages", 0) == 0 or 2 <= options["stages"] <= MOST_UNITS):
         raise InputError(f"model {name!r}: stages must be 0, or 2 … {MOST_UNITS} units, not {options['stages']}")
+    if not 1 <= options.get("moments", 1) <= MOST_UNITS:
+        raise InputError(f"model {name!r}: moments must be 1 … {MOST_UNITS}, not {options['moments']}")
     if options.get("pool", 1) < 1:
         raise InputError(f"model {name!r}: pool must be at least 1 (no pooling), not {options['pool']}")
     if classes is not None and classes < 1:
@@ -309,42 +317,3 @@ def _edges(skip: str | Sequence[str]) -> list[tuple[str, str]]:
             raise InputError(f"skip edge {source}>{consumer} is listed twice")
         edges.append((source, consumer))
     return edges
-
-
-def _wired(stages: list[Stage], input_shape: Shape, skips: list[tuple[str, str]], merge: str) -> list[Unit]:
-    """The stages as units: each reads its inputs, and the sources of the skip edges that end in it."""
-    names = [FRAME, *(stage.name for stage in stages)]
-    for source, consumer in skips:
-        if source not in names or consumer not in names or names.index(consumer) - names.index(source) < 2:
-            raise InputError(
-                f"skip edge {source}>{consumer}: it must jump over at least one unit, upwards, of {', '.join(names)}"
-            )
-    shapes, units = {FRAME: input_shape}, []
-    for previous, stage in zip(names, stages, strict=False):
-        first, *others = stage.inputs or (previous,)
-        sources = [first, *others, *(source for source, consumer in skips if consumer == stage.name)]
-        adapters = {source: _adapter(shapes[source], shapes[first], merge) for source in sources}
-        adapted = [Sequential(adapters[source]).output_shape(shapes[source]) for source in sources]
-        channels = sum(shape[-1] for shape in adapted) if merge == "concat" else shapes[first][-1]
-        merged = (*shapes[first][:-1], channels)
-        try:
-            unit = Unit(stage.name, stage.layers(merged), adapters, merge)
-            shapes[stage.name] = unit.body.output_shape(merged)
-        except InputError as error:
-            raise InputError(f"frames of {input_shape} do not suit this model: unit {stage.name!r}, {error}") from None
-        units.append(unit)
-    return units
-
-
-def _adapter(shape: Shape, target: Shape, merge: str) -> list[Layer]:
-    """The layers that bring an activation to the shape that it is merged with."""
-    layers: list[Layer] = []
-    if len(shape) == 3 and len(target) == 1:
-        layers.append(GlobalAveragePool())
-    elif shape[:-1] != target[:-1]:
-        factors = (shape[0] // target[0], shape[1] // target[1])
-        layers.append(MaxPool2D(factors))
-    if merge == "add" and shape[-1] != target[-1]:
-        project: Layer = Conv2D(shape[-1], target[-1], kernel=1) if len(target) == 3 else Dense(shape[-1], target[-1])
-        layers.append(project)
-    return layers

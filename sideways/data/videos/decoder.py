@@ -60,6 +60,7 @@ class Order:
     paths: tuple[str, ...]
     moment: float = 0.5  # start of the clip: 0 at the video's start, 1 as late as the clip just fits
     augmentation: Augmentation = Augmentation()
+    speed: float = 1.0  # 2: the clip shows twice the time
 
 
 @dataclass(frozen=True)
@@ -91,21 +92,24 @@ class Decoder:
         skipped: dict[str, str] = {}
         for path in order.paths:
             try:
-                frames = self.decode(path, order.moment)
+                frames = self.decode(path, order.moment, self.rate / order.speed)
             except (InputError, OSError, RuntimeError, ValueError) as error:
                 skipped[printable(path)] = printable(str(error).removeprefix(f"{path}: "))
             else:
                 return Sample(order.augmentation(frames, self.size), skipped)
         return Sample(numpy.full(self.shape, GREY, numpy.uint8), skipped, usable=False)
 
-    def decode(self, path: str, moment: float) -> numpy.ndarray:
-        """Decode (T, h, w, C) uint8, looping a video that is too short. Raises the errors of `read_frames`."""
-        promised = probe(path).duration * self.rate
-        seconds = moment * max(promised - self.length, 0.0) / self.rate
+    def decode(self, path: str, moment: float, rate: float) -> numpy.ndarray:
+        """Decode (T, h, w, C) uint8, looping a video that is too short. Raises the errors of `read_frames`.
+
+        rate: frames per second.
+        """
+        promised = probe(path).duration * rate
+        seconds = moment * max(promised - self.length, 0.0) / rate
         decode = partial(read_frames, path, self.short_side, grey=self.grey)
-        attempts = [partial(decode, count=self.length, fps=self.rate, seconds=seconds)]
+        attempts = [partial(decode, count=self.length, fps=rate, seconds=seconds)]
         if seconds:  # the header may promise too much, for example if the sound is longer than the picture
-            attempts.append(partial(decode, count=self.length, fps=self.rate))
+            attempts.append(partial(decode, count=self.length, fps=rate))
         if promised <= MANY:  # at a low rate, a very short video may be over before its first frame is due
             attempts.append(partial(decode, count=1))
         frames = _first_that_works(attempts)

@@ -84,6 +84,7 @@ def vgg5(
     middle: units between conv1 and conv4. Any number but 2 changes the name of the merging unit, and so its skip edge.
     moments: successive frames that conv1 sees, as the newest frame and the changes between frames, each channel
         normalised. Units without layers, hold1 and so on, delay the frame by a tick each, and make the network deeper.
+        (Backpropagation frame by frame has no ticks: all moments are the same frame, and nothing changes.)
     frame: whether conv1 sees the newest frame too, and not the changes alone.
     dropout: the part of the classifier's inputs that is left out in training.
     shortcut: an identity path around the convolution of each unit.

@@ -57,6 +57,8 @@ class VideoClips(Task):
         of brightness and contrast between cameras, and flicker.
     balanced: whether training shows every class equally often, whatever the number of its videos.
     tempo: the largest relative change of the speed at which a training clip is played.
+    keep: whether each process keeps the decoded videos in memory, which is many times as fast for short videos. Clips
+        then begin at a whole frame, and another tempo leaves out frames or repeats them.
 
     Training goes through the videos in a new random order in each epoch; if it is balanced, each class has epochs of
     its own, and one video of each class follows the other. Sample n of a run depends on (seed, n) alone.
@@ -88,6 +90,7 @@ class VideoClips(Task):
         standardise: bool = False,
         balanced: bool = False,
         tempo: float = 0.0,
+        keep: bool = False,
     ):
         super().__init__(seed, length)
         if not 1 <= size <= short_side:
@@ -110,7 +113,7 @@ class VideoClips(Task):
         self.of_class: dict[int, list[Video]] = {}  # label → training videos, which can replace each other
         for video in self.listed["train"]:
             self.of_class.setdefault(video.label, []).append(video)
-        self.decoder = Decoder(length, fps / stride, size, short_side, grey)
+        self.decoder = Decoder(length, fps / stride, size, short_side, grey, keep)
         self.frame_shape = self.decoder.shape[1:]
         self.flip, self.jitter, self.views, self.balanced, self.tempo = flip, jitter, views, balanced, tempo
         self.mean, self.deviation, self.standardise = mean, deviation, standardise

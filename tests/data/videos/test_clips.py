@@ -9,7 +9,7 @@ from marked import SMALL, marked, numbers, task_of
 from sideways import InputError
 from sideways.data import VideoClips, write_video
 from sideways.data.videos.clips import Normalised
-from sideways.data.videos.decoder import Augmentation, Order
+from sideways.data.videos.decoder import Augmentation, Decoder, Order
 from tests.data.conftest import LOSSLESS
 from tests.data.videos.test_ffmpeg import ffmpeg
 
@@ -65,11 +65,48 @@ def test_tempo_plays_training_clips_faster_or_slower_within_its_bounds_and_chang
     assert all(varied.order("test", n).speed == 1.0 for n in range(3))
 
 
+@pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize(("speed", "step"), [(1.0, 1), (2.0, 2), (3.0, 3)])
-def test_a_clip_at_a_higher_speed_shows_frames_further_apart(folder, speed, step):
-    decoder = task_of(folder).decoder
+def test_a_clip_at_a_higher_speed_shows_frames_further_apart(folder, speed, step, keep):
+    decoder = task_of(folder, keep=keep).decoder
     shown = numbers(decoder.sample(Order((str(folder / "train" / "a" / "0.avi"),), 0.0, speed=speed)).frames)
     assert np.diff(shown).tolist() == [step] * 5
+
+
+@given(st.integers(1, 40), st.integers(1, 12), st.floats(0, 1), st.floats(0.1, 3))
+def test_a_clip_of_a_kept_video_is_cut_at_its_moment_and_looped_only_if_the_video_is_too_short(
+    frames, length, moment, speed
+):
+    decoder = Decoder(length, 25.0, 12, 16, False, keep=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sideways.data.videos.decoder._whole", lambda *_: marked(0, frames))
+        shown = numbers(decoder.cut("", moment, speed))
+    steps = np.floor(np.arange(length) * speed).astype(int)
+    if steps[-1] + 1 > frames:
+        assert shown.tolist() == (steps % frames).tolist()
+    else:
+        assert (shown - shown[0]).tolist() == steps.tolist() and shown[0] >= 0
+        assert abs(shown[0] - moment * max(frames - (length - 1) * speed - 1, 0)) <= 0.5
+
+
+def test_a_kept_video_is_decoded_once_and_gives_the_clips_of_one_that_is_not(folder):
+    plain, kept = task_of(folder), task_of(folder, keep=True)
+    for n in range(12):
+        frames, others = (numbers(task.sample("train", n).frames) for task in (plain, kept))
+        assert abs(int(frames[0]) - int(others[0])) <= 1 and np.diff(frames).tolist() == np.diff(others).tolist()
+    before = kept.clip("train", 1, 6).frames.values
+    for path in (folder / "train").glob("*/*.avi"):
+        path.unlink()
+    assert np.array_equal(kept.clip("train", 1, 6).frames.values, before)
+
+
+def test_a_broken_video_that_is_to_be_kept_is_replaced_by_another_of_its_class(folder):
+    (folder / "train" / "a" / "1.avi").write_bytes(b"")
+    task = task_of(folder, keep=True)
+    n = next(n for n in range(6) if task.video("train", n)[0].name == "train/a/1.avi")
+    sample = task.sample("train", n)
+    assert sample.usable and list(sample.skipped) == [str(folder / "train" / "a" / "1.avi")]
+    assert (sample.frames[..., 1] <= 50).all()  # video 0 or 2, both of class a
 
 
 def test_a_training_clip_is_a_run_of_frames_from_a_random_start_and_a_short_video_is_looped(folder):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from sideways.backend import Shape
@@ -16,6 +17,7 @@ from sideways.errors import InputError
 from sideways.layers import (
     AveragePool2D,
     BatchNorm,
+    Changes,
     Conv2D,
     Dense,
     Flatten,
@@ -30,8 +32,8 @@ from sideways.layers import (
     Upsample2D,
 )
 from sideways.network import FRAME, Network, Unit
-from sideways.stages import Stage, read_edges, wired
 from sideways.validation import check_options
+from sideways.wiring import Stage, read_edges, wired
 
 MOST_UNITS = 1000  # between the first and the last convolution of vgg5
 ACTIVATIONS: dict[str, Callable[[], Layer]] = {"relu": ReLU, "tanh": Tanh, "square": Square}
@@ -68,6 +70,8 @@ def vgg5(
     pool: int = 2,
     middle: int = 2,
     cells: int = 1,
+    moments: int = 1,
+    frame: bool = True,
     shortcut: bool = False,
 ) -> list[Stage]:
     """Four 3×3 convolutions and a dense classifier: five units, for frames of 16 to 32 pixels.
@@ -79,11 +83,24 @@ def vgg5(
     middle: units between conv1 and conv4. Any number but 2 changes the name of the merging unit, and so its skip edge.
     cells: the classifier sees the mean of each of cells × cells parts of the image. With 1 it does not see where
         something moves, and takes a walk forward, in which all moves away from the middle, for a walk back.
+    moments: successive frames that conv1 sees, as the newest frame and the changes between frames, each channel
+        normalised. Units without layers, hold1 and so on, delay the frame by a tick each, and make the network deeper.
+        (Backpropagation frame by frame has no ticks: all moments are the same frame, and nothing changes.)
+    frame: whether conv1 sees the newest frame too, and not the changes alone.
     shortcut: an identity path around the convolution of each unit.
     """
+    holds = [f"hold{k}" for k in range(1, moments)]
+    first = _convolution(width, norm, "relu", pool, shortcut)
+
+    def changes(shape: Shape) -> list[Layer]:
+        difference = Changes(moments, frame)
+        changed = difference.output_shape(shape)
+        return [difference, BatchNorm(changed[-1]), *first(changed)]
+
     middle_stages = [Stage(f"conv{i + 2}", _convolution(width, norm, "relu", 1, shortcut)) for i in range(middle)]
     return [
-        Stage("conv1", _convolution(width, norm, "relu", pool, shortcut)),
+        *(Stage(name, lambda shape: [], (before,)) for before, name in pairwise((FRAME, *holds))),
+        Stage("conv1", changes if holds else first, (FRAME, *holds)),
         *middle_stages,
         Stage(f"conv{middle + 2}", _convolution(2 * width, norm, merging, 1, shortcut)),
         _classifier(classes, "head", cells),
@@ -289,6 +306,8 @@ def _check_model(name: str, base: str, variant: str, classes: int | None, option
         raise InputError(f"model {name!r}: middle must be 0 … {MOST_UNITS} units, not {options['middle']}")
     if not (options.get("stages", 0) == 0 or 2 <= options["stages"] <= MOST_UNITS):
         raise InputError(f"model {name!r}: stages must be 0, or 2 … {MOST_UNITS} units, not {options['stages']}")
+    if not 1 <= options.get("moments", 1) <= MOST_UNITS:
+        raise InputError(f"model {name!r}: moments must be 1 … {MOST_UNITS}, not {options['moments']}")
     for option, meaning in (("pool", "no pooling"), ("cells", "the whole image")):
         if options.get(option, 1) < 1:
             raise InputError(f"model {name!r}: {option} must be at least 1 ({meaning}), not {options[option]}")

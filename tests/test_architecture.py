@@ -23,7 +23,8 @@ LEVELS = [  # each line may import the lines above it
     "sideways.network",
     "sideways.rules",
     "sideways",  # the public face
-    "sideways.stages sideways.models sideways.balance sideways.explore",
+    "sideways.wiring",
+    "sideways.models sideways.balance sideways.explore",
     "sideways.training.processes sideways.training.progress sideways.training.recipes sideways.training.skvideo_compat",
     "sideways.training.parameters sideways.training.metrics sideways.training.memory sideways.training.prefetch",
     "sideways.training.config",

@@ -117,6 +117,33 @@ def test_without_ticks_a_gated_predictor_has_one_moment_and_nothing_to_learn_fro
     assert not any(to_host(g).any() for of_unit in tick.gradients.values() for g in of_unit.values())
 
 
+@pytest.mark.parametrize("moments", [1, 2, 4])
+def test_conv1_sees_the_newest_frame_and_the_changes_between_as_many_successive_frames_as_asked_for(moments):
+    network = build_model("vgg5-skip", (16, 16, 2), 3, dtype="float64", width=4, moments=moments)
+    assert (
+        network.depth == 4 + moments and network.units["conv1"].inputs == ("frame", "hold1", "hold2", "hold3")[:moments]
+    )
+    rule = Sideways(network, SoftmaxCrossEntropy())
+    frames = numpy.random.default_rng(0).normal(size=(network.depth + 2, 5, 16, 16, 2))
+    seen, conv = [], network.units["conv1"].body.layers[-4]
+    assert repr(conv).startswith("Conv2D(")
+    forward = conv.forward
+
+    def watched(x, train=True):
+        seen.append(to_host(x).copy())
+        return forward(x, train)
+
+    conv.forward = watched
+    for frame in frames:
+        rule.tick(frame, numpy.zeros(5, int))
+    newest = frames[::-1]
+    parts = [newest[0], *(newest[k - 1] - newest[k] for k in range(1, moments))]
+    expected = numpy.concatenate(parts, axis=-1)
+    if moments > 1:
+        expected = (expected - expected.mean(axis=(0, 1, 2))) / (expected.var(axis=(0, 1, 2)) + 1e-5) ** 0.5
+    numpy.testing.assert_allclose(seen[-1], expected, atol=1e-12)
+
+
 @pytest.mark.parametrize("base", ["mlp", "vgg5", "vgg8"])
 def test_the_shortcut_control_has_the_depth_of_the_chain_and_no_other_edges(base):
     chain = build_model(base, (32, 32, 1), 4)
@@ -185,7 +212,7 @@ def test_any_edge_upwards_over_a_unit_fits(skip, merge):
         (
             "vgg5-skip",
             {"shortcut": True},
-            "has no option 'shortcut'; it has width, norm, merging, pool, middle, cells, skip",
+            "has no option 'shortcut'; it has width, norm, merging, pool, middle, cells, moments, frame, skip",
         ),
         ("vgg5-skip", {"skip": "conv1"}, "a skip edge is written 'conv1>conv4', not 'conv1'"),
         ("vgg5-skip", {"skip": "conv4>conv1"}, "skip edge conv4>conv1: it must jump over at least one unit, upwards"),
@@ -199,6 +226,7 @@ def test_any_edge_upwards_over_a_unit_fits(skip, merge):
         ("vgg5", {"merging": "sine"}, "unknown activation 'sine': choose one of relu, tanh, square"),
         ("vgg5", {"width": 0}, "at least one channel"),
         ("vgg5", {"width": "wide"}, "model 'vgg5': width must be a whole number, not 'wide'"),
+        ("vgg5", {"moments": 0}, "model 'vgg5': moments must be 1 … 1000, not 0"),
         ("mlp", {"hidden": [8, 0]}, "at least one feature"),
         ("mlp", {"hidden": 8}, "hidden must be a list, each entry a whole number, not 8"),
         ("vgg8", {}, "frames of (8, 8, 1) do not suit this model: unit 'conv4'"),

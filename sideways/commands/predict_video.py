@@ -14,8 +14,7 @@ from typing import Any
 import numpy
 
 from sideways.data.live import LiveStream
-from sideways.data.motion import standardised
-from sideways.data.pan import FAINT
+from sideways.data.motion import FAINT, standardised
 from sideways.data.videos.clips import Normalised, VideoClips
 from sideways.data.videos.decoder import Augmentation
 from sideways.data.videos.ffmpeg import read_frames
@@ -214,7 +213,8 @@ def frames_of(
     for frame in read_frames(video, short_side, count=count, grey=channels == 1, fps=frame_rate(config)):
         picture = Augmentation()(frame[None], height)
         if options:
-            yield picture[0], Normalised(picture[None], options["mean"], options["deviation"])[0]
+            look = (options[name] for name in ("mean", "deviation", "standardise"))
+            yield picture[0], Normalised(picture[None], *look)[0]
         else:
             yield picture[0], standardised(picture.astype(numpy.float32), FAINT)
 

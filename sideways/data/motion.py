@@ -8,6 +8,7 @@ from sideways.errors import InputError
 
 DIRECTIONS = ("right", "down", "left", "up")
 DIAGONALS = ("right", "down-right", "down", "down-left", "left", "up-left", "up", "up-right")
+FAINT = 4.0  # grey levels: frames with a smaller standard deviation are mostly noise, and are not scaled to variance 1
 
 
 def check_motion(directions: int, speed: float) -> tuple[str, ...]:

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import numpy
 
-from sideways.data.motion import check_motion, standardised, velocities
+from sideways.data.motion import FAINT, check_motion, standardised, velocities
 from sideways.data.places import located
 from sideways.data.task import Task
 from sideways.data.videos.ffmpeg import read_frames, shipped_clips
 from sideways.errors import InputError
 
 BLANK = 8.0  # grey levels of 255: a crop with a smaller standard deviation shows too little, and is drawn again
-FAINT = 4.0  # grey levels: frames with a smaller standard deviation are mostly noise, and are not scaled to variance 1
 
 
 class _Crops(Task):

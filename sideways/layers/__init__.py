@@ -2,6 +2,7 @@
 
 from sideways.layers.activation import LeakyReLU, ReLU, Sigmoid, Square, Tanh
 from sideways.layers.base import Layer, Sequential
+from sideways.layers.changes import Changes
 from sideways.layers.conv import Conv2D
 from sideways.layers.dense import Dense
 from sideways.layers.dropout import Dropout
@@ -14,6 +15,7 @@ from sideways.layers.shortcut import Shortcut
 __all__ = [
     "AveragePool2D",
     "BatchNorm",
+    "Changes",
     "Conv2D",
     "Dense",
     "Dropout",

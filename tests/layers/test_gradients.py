@@ -25,7 +25,7 @@ class Steadily(sw.Layer):
         pixels = np.arange(x[0].size).reshape(x.shape[1:])
         steps = 0.6 + 0.3 * np.cos(pixels % self.channels + pixels // 7)  # the change of each pixel
         at = np.arange(x.shape[-1]) // self.channels
-        return 0.1 * x + sw.to_device(steps * at), None
+        return 0.1 * x + sw.to_device((steps * at).astype(x.dtype)), None
 
     def backward(self, dy, saved):
         return 0.1 * dy, {}
@@ -57,6 +57,9 @@ def layers(draw):
         "dropout": lambda: (sw.Dropout(draw(st.floats(0, 0.8))), image),
         "flatten": lambda: (sw.Flatten(), image),
         "upsample": lambda: (sw.Upsample2D(draw(pair)), image),
+        "changes": lambda: (sw.Changes(out + 1), (h, w, (out + 1) * c)),
+        "changes of vectors": lambda: (sw.Changes(2), (2 * c,)),
+        "changes alone": lambda: (sw.Changes(out + 1, newest=False), (h, w, (out + 1) * c)),
         "gate": lambda: (gate, (h, w, 3 * out + c)),
         "gate of a steady change": lambda: (sw.layers.Sequential([Steadily(out), gate]), (h, w, 3 * out + c)),
         "shortcut": lambda: (

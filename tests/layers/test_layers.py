@@ -134,6 +134,17 @@ def test_a_gate_of_noise_repeats_the_newest_frame_and_one_of_a_steady_change_ext
     assert (uncorrelated**2).mean() < 0.02 * (d1**2).mean()
 
 
+@given(st.integers(2, 5), st.integers(1, 3), st.integers(0, 99))
+def test_the_newest_moment_and_the_changes_add_up_to_every_older_moment(moments, channels, seed):
+    x = np.random.default_rng(seed).integers(-9, 9, (2, 3, 4, moments * channels)).astype(float)  # sums are exact
+    y, _ = forward(sw.Changes(moments), x)
+    newest, *changes = np.split(y, moments, axis=-1)
+    for k, moment in enumerate(np.split(x, moments, axis=-1)):
+        assert np.array_equal(newest - sum(changes[:k]), moment)
+    alone, _ = forward(sw.Changes(moments, newest=False), x)
+    assert np.array_equal(alone, y[..., channels:])
+
+
 def test_he_and_glorot_weights_have_the_variance_they_promise():
     he, glorot = ready(sw.Conv2D(20, 30, 5)), ready(sw.Dense(300, 200, init="glorot"))
     assert float(he.weight.var()) == pytest.approx(2 / (25 * 20), rel=0.03) and not he.bias.any()
@@ -162,6 +173,8 @@ def test_upsampling_repeats_pixels_and_flatten_and_shortcut_do_what_they_say():
         (lambda: sw.Conv2D(0, 4, 3), "at least one channel"),
         (lambda: sw.Conv2D(3, 4, 3, init="zeros"), "'he', 'glorot' or 'zero'"),
         (lambda: sw.Dense(3, 0), "at least one feature"),
+        (lambda: sw.Changes(1), "at least two moments, not 1"),
+        (lambda: sw.Changes(2).output_shape((4, 4, 3)), "are not 2 moments of equal size"),
         (lambda: sw.GatedChange([], 0), "at least one channel and a window of one pixel"),
         (lambda: sw.GatedChange([], 1, window=0), "at least one channel and a window of one pixel"),
         (lambda: sw.GatedChange([], 2).output_shape((4, 4, 5)), "three moments of 2 channels each"),

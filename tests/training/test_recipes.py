@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from sideways.errors import InputError
+from sideways.models import build_model
 from sideways.training.recipes import PACKAGE, load_recipe, merge, recipe_names
 
 
@@ -68,3 +69,17 @@ def test_a_file_whose_variants_make_no_sense_is_refused(tmp_path, text, ending, 
     (tmp_path / "mine.toml").write_text(text)
     with pytest.raises(InputError, match=words):
         load_recipe(f"{tmp_path / 'mine.toml'}{ending}")
+
+
+def test_the_recipes_of_small_sets_share_their_data_and_differ_only_in_network_and_rule():
+    names = [name for name in recipe_names() if name.startswith("videos-small-")]
+    recipes = {name.removeprefix("videos-small-"): load_recipe(name) for name in names}
+    assert set(recipes) == {"skip", "chain", "changes", "delayed", "marked", "bptt", "backprop"}
+    differing = ("model", "model_options", "rule", "learn_every", "summary")
+    shared = [{key: value for key, value in recipe.items() if key not in differing} for recipe in recipes.values()]
+    assert all(tables == shared[0] for tables in shared) and shared[0]["task_options"]["flip"] is False
+    marked = recipes["marked"]
+    network = build_model(marked["model"], (32, 32, 1), 5, **marked["model_options"])
+    assert marked["learn_every"] == 2 * network.depth - 1 <= marked["task_options"]["length"]
+    for name in ("chain", "backprop"):  # they see one frame at a time
+        assert build_model(recipes[name]["model"], (32, 32, 1), 5, **recipes[name]["model_options"]).depth == 5

@@ -108,7 +108,7 @@ def test_all_splits_of_data_that_a_config_names(tmp_path, monkeypatch, capsys):
     make("ucf101", tmp_path / "ucf", groups=3, each=1)
     options = ["--clips", "1", "--batch", "2", "--workers", "0", "--runs", str(tmp_path), "--processes", "1"]
     data = f'task_options.data="ucf101:{tmp_path / "ucf"}"'
-    small = ["--set", "task_options.length=9", "--set", "model_options.width=4"]
+    small = ["--set", "task_options.length=11", "--set", "model_options.width=4"]
     assert main(["train", "videos-small-skip", *options, *small, "--set", data, "--split", "all", "--name", "a"]) == 0
     config = str(tmp_path / "a" / "split-2" / "config.json")
     assert main(["train", config, *options, "--split", "all", "--name", "b"]) == 0

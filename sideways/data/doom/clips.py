@@ -11,8 +11,7 @@ import numpy
 from sideways.data.doom.blocks import Block, Cache, Maker, Request
 from sideways.data.doom.process import check_installed, check_maps, version
 from sideways.data.doom.scene import CLASSES, HELD_OUT, LEARNT_FROM, LINES, Settings
-from sideways.data.motion import standardised
-from sideways.data.pan import FAINT
+from sideways.data.motion import FAINT, standardised
 from sideways.data.task import SPLITS, Clip, Task
 from sideways.errors import InputError
 

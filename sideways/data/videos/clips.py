@@ -7,6 +7,7 @@ from math import inf
 
 import numpy
 
+from sideways.data.motion import FAINT, standardised
 from sideways.data.task import SPLITS, Clip, Task
 from sideways.data.videos.datasets import Video, VideoSet, open_set
 from sideways.data.videos.decoder import Augmentation, Decoder, Order, Sample
@@ -19,19 +20,22 @@ ATTEMPTS = 5  # videos of a class to try for a training clip; if none can be rea
 class Normalised(Sequence):
     """Frames stored as bytes x, (T, N, H, W, C) uint8. Indexing makes a frame (x / 255 - mean) / deviation, float32.
 
+    standardise: each frame is brought to mean 0 and variance 1 by itself instead.
     The bytes take a quarter of the memory of the float32 clip.
     """
 
-    def __init__(self, values: numpy.ndarray, mean: float, deviation: float):
-        self.values, self.mean, self.deviation = values, mean, deviation
+    def __init__(self, values: numpy.ndarray, mean: float, deviation: float, standardise: bool = False):
+        self.values, self.mean, self.deviation, self.standardise = values, mean, deviation, standardise
 
     def __len__(self) -> int:
         return len(self.values)
 
     def __getitem__(self, index):
         if isinstance(index, slice):
-            return Normalised(self.values[index], self.mean, self.deviation)
+            return Normalised(self.values[index], self.mean, self.deviation, self.standardise)
         frame = self.values[index].astype(numpy.float32)
+        if self.standardise:
+            return standardised(frame, FAINT)
         frame *= 1 / (255 * self.deviation)
         frame -= self.mean / self.deviation
         return frame
@@ -49,8 +53,15 @@ class VideoClips(Task):
     jitter: the largest relative change of brightness, contrast and saturation of a training clip.
     views: the number of clips of each video in an evaluation, evenly spread; their class probabilities are averaged.
     mean, deviation: frames are (x / 255 - mean) / deviation.
+    standardise: whether each frame is brought to mean 0 and variance 1 by itself instead, which takes away differences
+        of brightness and contrast between cameras, and flicker.
+    balanced: whether training shows every class equally often, whatever the number of its videos.
+    tempo: the largest relative change of the speed at which a training clip is played.
+    keep: whether each process keeps the decoded videos in memory, which is many times as fast for short videos. Clips
+        then begin at a whole frame, and another tempo leaves out frames or repeats them.
 
-    Training goes through the videos in a new random order in each epoch; sample n of a run depends on (seed, n) alone.
+    Training goes through the videos in a new random order in each epoch; if it is balanced, each class has epochs of
+    its own, and one video of each class follows the other. Sample n of a run depends on (seed, n) alone.
     In training, an unreadable video is replaced by another video of its class, so that labels are known without
     decoding; in an evaluation, an unreadable video does not count. All evaluations of all runs go through the videos
     in one random order: the official lists are sorted by class, and an evaluation of the first few videos should be a
@@ -76,6 +87,10 @@ class VideoClips(Task):
         views: int = 1,
         mean: float = 0.45,
         deviation: float = 0.225,
+        standardise: bool = False,
+        balanced: bool = False,
+        tempo: float = 0.0,
+        keep: bool = False,
     ):
         super().__init__(seed, length)
         if not 1 <= size <= short_side:
@@ -85,6 +100,8 @@ class VideoClips(Task):
                 f"clips need stride ≥ 1, views ≥ 1, 0 < fps < ∞, 0 ≤ jitter < 1 and 0 < deviation < ∞, not {stride}, "
                 f"{views}, {fps}, {jitter}, {deviation}"
             )
+        if not 0 <= tempo < 1:
+            raise InputError(f"tempo is a relative change of speed, at least 0 and below 1, not {tempo}")
         if not data:
             raise InputError("no videos are named: give --data ucf101:/path (or hmdb51:, kinetics600:, folder:)")
         self.videos: VideoSet = open_set(data, split)
@@ -93,14 +110,15 @@ class VideoClips(Task):
         self.listed = {split: [video for video in videos if video.path] for split, videos in lists.items()}
         test_videos = self.listed["test"]
         self.listed["test"] = [test_videos[i] for i in numpy.random.default_rng(0).permutation(len(test_videos))]
-        self.of_class: dict[int, list[str]] = {}  # label → paths of training videos, which can replace each other
+        self.of_class: dict[int, list[Video]] = {}  # label → training videos, which can replace each other
         for video in self.listed["train"]:
-            self.of_class.setdefault(video.label, []).append(str(video.path))
-        self.decoder = Decoder(length, fps / stride, size, short_side, grey)
+            self.of_class.setdefault(video.label, []).append(video)
+        self.decoder = Decoder(length, fps / stride, size, short_side, grey, keep)
         self.frame_shape = self.decoder.shape[1:]
-        self.flip, self.jitter, self.views = flip, jitter, views
-        self.mean, self.deviation = mean, deviation
-        self.span = (-mean / deviation, (1 - mean) / deviation)
+        self.flip, self.jitter, self.views, self.balanced, self.tempo = flip, jitter, views, balanced, tempo
+        self.mean, self.deviation, self.standardise = mean, deviation, standardise
+        if not standardise:
+            self.span = (-mean / deviation, (1 - mean) / deviation)
         self._epoch, self._permutation = -1, numpy.empty(0, int)  # the last epoch asked for, and its order of videos
 
     def open(self, splits: Sequence[str] = SPLITS) -> None:
@@ -143,11 +161,22 @@ class VideoClips(Task):
         if split == "test":
             item, view = self.held_out_item(n)
             return videos[item], view
+        if self.balanced:
+            return self._balanced(n), 0
         epoch, position = divmod(n, len(videos))
         if epoch != self._epoch:
             self._epoch = epoch
             self._permutation = numpy.random.default_rng([self.seed, epoch]).permutation(len(videos))
         return videos[self._permutation[position]], 0
+
+    def _balanced(self, n: int) -> Video:
+        """The video of training sample n, if every class is shown equally often."""
+        labels = sorted(self.of_class)
+        round_, position = divmod(n, len(labels))  # a round shows one video of each class
+        label = labels[numpy.random.default_rng([self.seed, 0, round_]).permutation(len(labels))[position]]
+        videos = self.of_class[label]
+        epoch, place = divmod(round_, len(videos))
+        return videos[numpy.random.default_rng([self.seed, 1 + label, epoch]).permutation(len(videos))[place]]
 
     def order(self, split: str, n: int) -> Order:
         """Describe sample n for the decoder."""
@@ -157,9 +186,10 @@ class VideoClips(Task):
             return Order((path,), (view + 0.5) / self.views)
         generator = numpy.random.default_rng([self.seed, SPLITS.index(split), n])
         moment, augmentation = generator.random(), Augmentation.drawn(generator, self.flip, self.jitter)
-        others = [other for other in self.of_class[video.label] if other != path]
-        stand_ins = (others[i] for i in generator.permutation(len(others))[: ATTEMPTS - 1])
-        return Order((path, *stand_ins), moment, augmentation)
+        others = [str(other.path) for other in self.of_class[video.label] if str(other.path) != path]
+        stand_ins = [others[i] for i in generator.permutation(len(others))[: ATTEMPTS - 1]]
+        speed = 1 + self.tempo * generator.uniform(-1, 1)  # the last draw: the option changes no other
+        return Order((path, *stand_ins), moment, augmentation, speed)
 
     def sample(self, split: str, n: int) -> Sample:
         """Decode sample n."""
@@ -189,4 +219,4 @@ class VideoClips(Task):
     def assemble(self, samples: numpy.ndarray, targets: numpy.ndarray) -> Clip:
         """Make a clip of decoded samples (N, T, H, W, C) uint8."""
         frames = numpy.ascontiguousarray(samples.swapaxes(0, 1))
-        return Clip(Normalised(frames, self.mean, self.deviation), targets)
+        return Clip(Normalised(frames, self.mean, self.deviation, self.standardise), targets)

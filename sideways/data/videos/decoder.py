@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy
 
@@ -13,6 +13,7 @@ from sideways.data.videos.ffmpeg import probe, read_frames
 from sideways.errors import InputError, printable
 
 GREY = 128  # the pixel value of a clip whose videos cannot be read
+KEPT = 1024  # videos that a process keeps
 MANY = 2.5  # frames: a file is broken if its header promises more than this, but only one frame can be decoded
 
 
@@ -60,6 +61,7 @@ class Order:
     paths: tuple[str, ...]
     moment: float = 0.5  # start of the clip: 0 at the video's start, 1 as late as the clip just fits
     augmentation: Augmentation = Augmentation()
+    speed: float = 1.0  # 2: the clip shows twice the time
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,17 @@ class Sample:
 
 @dataclass(frozen=True)
 class Decoder:
-    """Decodes samples of `length` frames, `rate` per second, scaled to `short_side` and cut to `size` pixels."""
+    """Decodes samples of `length` frames, `rate` per second, scaled to `short_side` and cut to `size` pixels.
+
+    keep: each video is decoded as a whole, and stays in the memory of the process, where clips are cut from it.
+    """
 
     length: int
     rate: float
     size: int
     short_side: int
     grey: bool
+    keep: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -91,27 +97,53 @@ class Decoder:
         skipped: dict[str, str] = {}
         for path in order.paths:
             try:
-                frames = self.decode(path, order.moment)
+                decode = self.cut if self.keep else self.decode
+                frames = decode(path, order.moment, order.speed)
             except (InputError, OSError, RuntimeError, ValueError) as error:
                 skipped[printable(path)] = printable(str(error).removeprefix(f"{path}: "))
             else:
                 return Sample(order.augmentation(frames, self.size), skipped)
         return Sample(numpy.full(self.shape, GREY, numpy.uint8), skipped, usable=False)
 
-    def decode(self, path: str, moment: float) -> numpy.ndarray:
+    def cut(self, path: str, moment: float, speed: float) -> numpy.ndarray:
+        """Cut (T, h, w, C) uint8 out of a video that is kept, as `decode` would decode it."""
+        frames = _whole(path, self.rate, self.short_side, self.grey)
+        span = (self.length - 1) * speed + 1
+        start = round(moment * max(len(frames) - span, 0.0))
+        numbers = start + numpy.floor(numpy.arange(self.length) * speed).astype(int)
+        return frames[numbers % len(frames)]
+
+    def decode(self, path: str, moment: float, speed: float) -> numpy.ndarray:
         """Decode (T, h, w, C) uint8, looping a video that is too short. Raises the errors of `read_frames`."""
-        promised = probe(path).duration * self.rate
-        seconds = moment * max(promised - self.length, 0.0) / self.rate
+        rate = self.rate / speed
+        promised = probe(path).duration * rate
+        seconds = moment * max(promised - self.length, 0.0) / rate
         decode = partial(read_frames, path, self.short_side, grey=self.grey)
-        attempts = [partial(decode, count=self.length, fps=self.rate, seconds=seconds)]
+        attempts = [partial(decode, count=self.length, fps=rate, seconds=seconds)]
         if seconds:  # the header may promise too much, for example if the sound is longer than the picture
-            attempts.append(partial(decode, count=self.length, fps=self.rate))
+            attempts.append(partial(decode, count=self.length, fps=rate))
         if promised <= MANY:  # at a low rate, a very short video may be over before its first frame is due
             attempts.append(partial(decode, count=1))
         frames = _first_that_works(attempts)
-        if len(frames) == 1 < self.length and promised > MANY:  # in many broken files ffmpeg finds a single picture
-            raise InputError(f"{path}: only one frame could be decoded, the header promises {promised:.0f}")
+        if self.length > 1:
+            _check_whole(path, len(frames), promised)
         return numpy.stack([frames[t % len(frames)] for t in range(self.length)])
+
+
+@lru_cache(KEPT)
+def _whole(path: str, rate: float, short_side: int, grey: bool) -> numpy.ndarray:
+    """All frames of a video, (frames, h, w, C) uint8. Raises the errors of `read_frames`."""
+    promised = probe(path).duration * rate
+    read = partial(read_frames, path, short_side, grey=grey)
+    frames = _first_that_works([partial(read, fps=rate), *([partial(read, count=1)] if promised <= MANY else [])])
+    _check_whole(path, len(frames), promised)
+    return numpy.stack(frames)
+
+
+def _check_whole(path: str, decoded: int, promised: float) -> None:
+    """Raise `InputError` for a file of one frame whose header promises many: so are many broken files."""
+    if decoded == 1 and promised > MANY:
+        raise InputError(f"{path}: only one frame could be decoded, the header promises {promised:.0f}")
 
 
 def _first_that_works(readers: Sequence[Callable[[], Iterator[numpy.ndarray]]]) -> list[numpy.ndarray]:

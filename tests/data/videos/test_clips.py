@@ -9,7 +9,7 @@ from marked import SMALL, marked, numbers, task_of
 from sideways import InputError
 from sideways.data import VideoClips, write_video
 from sideways.data.videos.clips import Normalised
-from sideways.data.videos.decoder import Augmentation
+from sideways.data.videos.decoder import Augmentation, Decoder, Order
 from tests.data.conftest import LOSSLESS
 from tests.data.videos.test_ffmpeg import ffmpeg
 
@@ -20,6 +20,93 @@ def test_an_epoch_shows_every_training_video_once_each_in_a_new_order(folder):
     assert all(len(set(order)) == 6 for order in orders)
     assert len(set(map(tuple, orders))) > 1
     assert task.count("train") == 6 and task.count("test") == 3
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_a_balanced_task_shows_every_class_equally_often_and_each_video_of_a_class_in_turn(tmp_path, seed):
+    counts = {"a": 7, "b": 1, "c": 3}
+    for name, count in counts.items():
+        (tmp_path / "train" / name).mkdir(parents=True)
+        for i in range(count):
+            (tmp_path / "train" / name / f"{i}.avi").touch()
+    task = VideoClips(seed=seed, data=f"folder:{tmp_path}", balanced=True, **SMALL)
+    shown = [task.video("train", n)[0] for n in range(3 * 42)]
+    for n in range(0, len(shown), 3):
+        assert sorted(video.label for video in shown[n : n + 3]) == [0, 1, 2]
+    assert len({tuple(video.label for video in shown[n : n + 3]) for n in range(0, len(shown), 3)}) > 3
+    for label, count in enumerate(counts.values()):
+        paths = [video.path for video in shown if video.label == label]
+        epochs = [tuple(paths[n : n + count]) for n in range(0, len(paths), count)]
+        assert all(len(set(epoch)) == count for epoch in epochs) and (count == 1 or len(set(epochs)) > 1)
+    at_random = np.random.default_rng(0).permutation(len(shown))
+    assert [task.video("train", int(n))[0] for n in at_random] == [shown[n] for n in at_random]
+    assert task.targets("train", 2, 16)[0].tolist() == [video.label for video in shown[32:48]]
+
+
+def test_a_balanced_task_leaves_out_a_class_without_training_videos(folder):
+    for path in (folder / "train" / "a").iterdir():
+        path.unlink()
+    task = task_of(folder, balanced=True)
+    assert {task.video("train", n)[0].label for n in range(20)} == {1}
+
+
+def test_tempo_plays_training_clips_faster_or_slower_within_its_bounds_and_changes_nothing_else(folder):
+    plain, varied = task_of(folder), task_of(folder, tempo=0.5)
+    speeds = []
+    for n in range(60):
+        one, other = plain.order("train", n), varied.order("train", n)
+        assert one.speed == 1.0 and (one.paths, one.moment, one.augmentation) == (
+            other.paths,
+            other.moment,
+            other.augmentation,
+        )
+        speeds.append(other.speed)
+    assert min(speeds) < 0.6 and max(speeds) > 1.4 and min(speeds) >= 0.5 and max(speeds) <= 1.5
+    assert all(varied.order("test", n).speed == 1.0 for n in range(3))
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize(("speed", "step"), [(1.0, 1), (2.0, 2), (3.0, 3)])
+def test_a_clip_at_a_higher_speed_shows_frames_further_apart(folder, speed, step, keep):
+    decoder = task_of(folder, keep=keep).decoder
+    shown = numbers(decoder.sample(Order((str(folder / "train" / "a" / "0.avi"),), 0.0, speed=speed)).frames)
+    assert np.diff(shown).tolist() == [step] * 5
+
+
+@given(st.integers(1, 40), st.integers(1, 12), st.floats(0, 1), st.floats(0.1, 3))
+def test_a_clip_of_a_kept_video_is_cut_at_its_moment_and_looped_only_if_the_video_is_too_short(
+    frames, length, moment, speed
+):
+    decoder = Decoder(length, 25.0, 12, 16, False, keep=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sideways.data.videos.decoder._whole", lambda *_: marked(0, frames))
+        shown = numbers(decoder.cut("", moment, speed))
+    steps = np.floor(np.arange(length) * speed).astype(int)
+    if steps[-1] + 1 > frames:
+        assert shown.tolist() == (steps % frames).tolist()
+    else:
+        assert (shown - shown[0]).tolist() == steps.tolist() and shown[0] >= 0
+        assert abs(shown[0] - moment * max(frames - (length - 1) * speed - 1, 0)) <= 0.5
+
+
+def test_a_kept_video_is_decoded_once_and_gives_the_clips_of_one_that_is_not(folder):
+    plain, kept = task_of(folder), task_of(folder, keep=True)
+    for n in range(12):
+        frames, others = (numbers(task.sample("train", n).frames) for task in (plain, kept))
+        assert abs(int(frames[0]) - int(others[0])) <= 1 and np.diff(frames).tolist() == np.diff(others).tolist()
+    before = kept.clip("train", 1, 6).frames.values
+    for path in (folder / "train").glob("*/*.avi"):
+        path.unlink()
+    assert np.array_equal(kept.clip("train", 1, 6).frames.values, before)
+
+
+def test_a_broken_video_that_is_to_be_kept_is_replaced_by_another_of_its_class(folder):
+    (folder / "train" / "a" / "1.avi").write_bytes(b"")
+    task = task_of(folder, keep=True)
+    n = next(n for n in range(6) if task.video("train", n)[0].name == "train/a/1.avi")
+    sample = task.sample("train", n)
+    assert sample.usable and list(sample.skipped) == [str(folder / "train" / "a" / "1.avi")]
+    assert (sample.frames[..., 1] <= 50).all()  # video 0 or 2, both of class a
 
 
 def test_a_training_clip_is_a_run_of_frames_from_a_random_start_and_a_short_video_is_looped(folder):
@@ -126,6 +213,19 @@ def test_normalised_frames_follow_their_formula(mean, deviation):
     np.testing.assert_array_equal(frames[1:4][2], frames[3])
 
 
+@given(st.integers(0, 99), st.integers(-40, 40), st.floats(0.3, 1.2))
+def test_standardised_frames_have_mean_0_and_variance_1_whatever_the_light(seed, brighter, contrast):
+    values = np.random.default_rng(seed).integers(50, 150, (4, 2, 6, 5, 3)).astype(float)
+    lit = np.rint(128 + contrast * (values - 100) + brighter).astype(np.uint8)
+    frames = np.stack([*Normalised(lit, 0.45, 0.225, standardise=True)])
+    assert frames.dtype == np.float32
+    np.testing.assert_allclose(frames.mean(axis=(2, 3, 4)), 0, atol=1e-5)
+    np.testing.assert_allclose(frames.var(axis=(2, 3, 4)), 1, atol=1e-4)
+    expected = np.stack([*Normalised(values.astype(np.uint8), 0.45, 0.225, standardise=True)])
+    assert np.abs(frames - expected).max() < 0.1  # what rounding to whole grey levels leaves
+    np.testing.assert_array_equal(np.stack([*Normalised(lit, 0.45, 0.225, True)[1:3]]), frames[1:3])
+
+
 # Files of all kinds ---------------------------------------------------------------------------------------------------
 
 
@@ -180,6 +280,7 @@ def test_frames_of_a_variable_rate_are_shown_for_as_long_as_they_last(tmp_path):
     "wrong",
     [
         *({"size": 20}, {"size": 0}, {"stride": 0}, {"views": 0}, {"jitter": 1.0}, {"data": ""}),
+        *({"tempo": 1.0}, {"tempo": -0.1}),
         *({"fps": 0}, {"fps": float("inf")}, {"fps": float("nan")}),
     ],
 )

@@ -1,4 +1,4 @@
-"""From stages to units: which units read what, and the layers that bring their inputs to one shape."""
+"""From stages to units: the wires between them, skip edges, and the layers that make two shapes fit."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def divide(x: Array, y: Array) -> Array:
 
 def maximum(x: Array, y: Array | float) -> Array:
     """The larger of x and y, element by element; y is one number or has the shape of x."""
-    if isinstance(y, int | float) and isinstance(x, numpy.ndarray) and x.flags.c_contiguous:
+    if x.size >= MANY and isinstance(y, int | float) and isinstance(x, numpy.ndarray) and x.flags.c_contiguous:
         # NumPy compares with an array of equal numbers twice as fast as with one number.
         out, numbers = empty(x), _equal_numbers(y, _row_length(x.size, 1), x.dtype)
         numpy.maximum(x.reshape(-1, len(numbers)), numbers, out=out.reshape(-1, len(numbers)))
@@ -131,6 +131,8 @@ def where(condition: Array, x: Array, y: Array) -> Array:
 
 def _of_rows(function: Callable[..., Array], x: Array, y: Array) -> Array:
     """The array function(x, y), where y has the shape of x or is repeated along the axes of x."""
+    if x.size < MANY:
+        return function(x, y, out=empty(x))
     out = empty(x)
     x, y = in_long_rows(x, y)
     function(x, y, out=out.reshape(x.shape))
@@ -147,7 +149,7 @@ def in_long_rows(x: Array, y: Array) -> tuple[Array, Array]:
     For each row of 16 numbers NumPy takes longer to begin than to compute: for 8192 rows 89 µs. As 128 rows of 1024
     numbers, for which y is repeated, it takes 41 µs.
     """
-    if not isinstance(x, numpy.ndarray) or y.ndim != 1 or x.size < MANY * y.size or not x.flags.c_contiguous:
+    if y.ndim != 1 or x.size < MANY * y.size or not isinstance(x, numpy.ndarray) or not x.flags.c_contiguous:
         return x, y
     channels = y.size
     repeats = _row_length(x.size // channels, channels)

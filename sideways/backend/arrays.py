@@ -245,8 +245,11 @@ def contiguous(array: Array) -> Array:
 
 def fresh(array: Array, others: Iterable[Array]) -> Array:
     """The array itself if it is C-contiguous and shares no memory with the others, else a C-contiguous copy."""
-    shares = any(namespace(array).may_share_memory(array, other) for other in others)
-    return copied(array) if shares else contiguous(array)
+    may_share_memory = namespace(array).may_share_memory
+    for other in others:
+        if may_share_memory(array, other):
+            return copied(array)
+    return contiguous(array)
 
 
 def buffer(shape: Shape, dtype: Any) -> Array:

@@ -284,28 +284,25 @@ def window_view(x: Array, kernel: tuple[int, int], stride: tuple[int, int]) -> A
     return namespace(x).lib.stride_tricks.as_strided(x, shape, strides)
 
 
-def windows_of(x: numpy.ndarray, kernel: tuple[int, int], stride: tuple[int, int]) -> numpy.ndarray:
-    """A C-contiguous copy of all windows of a batch of host images; shapes as for `window_view`."""
-    view = window_view(x, kernel, stride)
-    windows = memory_pool.empty(view.shape, x.dtype)
-    rows_of_windows = *view.shape[:4], -1  # the pixels in a row of a window lie side by side
-    strides = *view.strides[:4], x.itemsize
-    rows = numpy.lib.stride_tricks.as_strided(x, (*view.shape[:4], kernel[1] * x.shape[3]), strides)
-    copy_pixels(rows, windows.reshape(rows_of_windows))
-    return windows
-
-
 FEW_BYTES = 256
 
 
-def copy_pixels(source: numpy.ndarray, target: numpy.ndarray) -> None:
-    """Copy host arrays of pixels (…, C), whose channels lie side by side in memory: target ← source.
+def windows_of(x: numpy.ndarray, kernel: tuple[int, int], stride: tuple[int, int]) -> numpy.ndarray:
+    """A C-contiguous copy of all windows of a batch of host images; shapes as for `window_view`.
 
-    A pixel of few bytes is copied as one element of a dtype of so many bytes. For 12 bytes this takes half the time of
-    a copy of numbers, for 64 bytes two thirds.
+    The pixels of a row of a window lie side by side. If they have few bytes, they are copied as one element of a dtype
+    of so many bytes: for windows of 3×4 pixels of 1 or 3 channels this takes .6 and .5 of the time that numbers take.
     """
-    size = source.shape[-1] * source.itemsize
-    if size <= FEW_BYTES:
-        pixel = numpy.dtype((numpy.void, size))
-        source, target = source.view(pixel), target.view(pixel)
-    target[...] = source
+    size = kernel[1] * x.shape[3] * x.itemsize
+    if size > FEW_BYTES or not x.flags.c_contiguous:
+        view = window_view(x, kernel, stride)
+        windows = memory_pool.empty(view.shape, x.dtype)
+        windows[...] = view
+        return windows
+    (n, h, w, c), (kh, kw), (sh, sw) = x.shape, kernel, stride
+    step_n, step_h, step_w, _ = x.strides
+    shape = n, (h - kh) // sh + 1, (w - kw) // sw + 1, kh
+    windows, row = memory_pool.empty((*shape, kw, c), x.dtype), numpy.dtype((numpy.void, size))
+    rows = numpy.ndarray(shape, row, x, 0, (step_n, step_h * sh, step_w * sw, step_h))
+    numpy.ndarray(shape, row, windows)[...] = rows
+    return windows

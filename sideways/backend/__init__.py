@@ -4,9 +4,10 @@ No other folder knows CuPy. Layers, losses, rules and optimizers import from her
 that they are given (`namespace(x)`), so that networks on the host and on the device can live side by side.
 """
 
-from sideways.backend import kernels
+from sideways.backend import kernels, window_kernels
 from sideways.backend.arithmetic import (
     add,
+    add_to_rows,
     column_sums,
     column_sums_of_each,
     constant,
@@ -17,6 +18,7 @@ from sideways.backend.arithmetic import (
     matmul,
     maximum,
     multiply,
+    multiply_rows,
     sqrt,
     subtract,
     tanh,
@@ -53,6 +55,7 @@ from sideways.backend.arrays import (
     use_backend,
     use_device,
     window_view,
+    windows_of,
     zeros,
 )
 from sideways.backend.fused import fused
@@ -65,6 +68,7 @@ __all__ = [
     "Array",
     "Shape",
     "add",
+    "add_to_rows",
     "backend_name",
     "buffer",
     "column_sums",
@@ -95,6 +99,7 @@ __all__ = [
     "maximum",
     "memory_pool",
     "multiply",
+    "multiply_rows",
     "namespace",
     "on_device",
     "pinned",
@@ -110,6 +115,8 @@ __all__ = [
     "use_backend",
     "use_device",
     "where",
+    "window_kernels",
     "window_view",
+    "windows_of",
     "zeros",
 ]

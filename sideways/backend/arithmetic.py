@@ -12,6 +12,8 @@ from functools import cache, wraps
 from types import ModuleType
 from typing import Any, TypeVar, cast
 
+import numpy
+
 from sideways.backend.arrays import Array, Shape, copied, device_of, empty, namespace, products_in_tf32, tf32
 from sideways.backend.blas import is_recording, recorder
 
@@ -59,15 +61,30 @@ def add(x: Array, y: Array) -> Array:
     return namespace(x).add(x, y, out=empty(x))
 
 
+def add_to_rows(x: Array, y: Array) -> None:
+    """Add a vector y (C,) to all rows of x (…, C), in place."""
+    x, y = in_long_rows(x, y)
+    x += y
+
+
+def multiply_rows(x: Array, y: Array) -> None:
+    """Multiply all rows of x (…, C) by a vector y (C,), element by element, in place."""
+    x, y = in_long_rows(x, y)
+    x *= y
+
+
 def subtract(x: Array | float, y: Array) -> Array:
     """x - y, where x is an array or one number; y has the shape of the array x or is repeated along its axes."""
-    like = y if isinstance(x, int | float) else x
-    return namespace(like).subtract(x, y, out=empty(like))
+    if isinstance(x, int | float):
+        return namespace(y).subtract(x, y, out=empty(y))
+    return _of_rows(namespace(x).subtract, x, y)
 
 
 def multiply(x: Array, y: Array | float) -> Array:
     """x · y, element by element; y is one number, has the shape of x or is repeated along the axes of x."""
-    return namespace(x).multiply(x, y, out=empty(x))
+    if isinstance(y, int | float):
+        return namespace(x).multiply(x, y, out=empty(x))
+    return _of_rows(namespace(x).multiply, x, y)
 
 
 def divide(x: Array, y: Array) -> Array:
@@ -77,6 +94,11 @@ def divide(x: Array, y: Array) -> Array:
 
 def maximum(x: Array, y: Array | float) -> Array:
     """The larger of x and y, element by element; y is one number or has the shape of x."""
+    if x.size >= MANY and isinstance(y, int | float) and isinstance(x, numpy.ndarray) and x.flags.c_contiguous:
+        # NumPy compares with an array of equal numbers twice as fast as with one number.
+        out, numbers = empty(x), _equal_numbers(y, _row_length(x.size, 1), x.dtype)
+        numpy.maximum(x.reshape(-1, len(numbers)), numbers, out=out.reshape(-1, len(numbers)))
+        return out
     return namespace(x).maximum(x, y, out=empty(x))
 
 
@@ -90,13 +112,13 @@ def tanh(x: Array) -> Array:
     return namespace(x).tanh(x, out=empty(x))
 
 
-def equal(x: Array, y: Array) -> Array:
-    """[x = y], element by element: an array of booleans."""
+def equal(x: Array, y: Any) -> Array:
+    """[x = y], element by element; y is one number or has the shape of x: an array of booleans."""
     return namespace(x).equal(x, y, out=empty(x, dtype=bool))
 
 
 def greater(x: Array, y: Any) -> Array:
-    """[x > y], element by element, for one number y: an array of booleans."""
+    """[x > y], element by element; y is one number or has the shape of x: an array of booleans."""
     return namespace(x).greater(x, y, out=empty(x, dtype=bool))
 
 
@@ -105,6 +127,48 @@ def where(condition: Array, x: Array, y: Array) -> Array:
     chosen = copied(y)
     namespace(x).copyto(chosen, x, where=condition)
     return chosen
+
+
+def _of_rows(function: Callable[..., Array], x: Array, y: Array) -> Array:
+    """The array function(x, y), where y has the shape of x or is repeated along the axes of x."""
+    if x.size < MANY:
+        return function(x, y, out=empty(x))
+    out = empty(x)
+    x, y = in_long_rows(x, y)
+    function(x, y, out=out.reshape(x.shape))
+    return out
+
+
+LONG = 1024  # numbers in a long row
+MANY = 1024  # rows from which on the preparation of long rows pays
+
+
+def in_long_rows(x: Array, y: Array) -> tuple[Array, Array]:
+    """Return views of x (…, C) and y (C,) for an operation on all rows; of other shapes, x and y themselves.
+
+    For each row of 16 numbers NumPy takes longer to begin than to compute: for 8192 rows 89 µs. As 128 rows of 1024
+    numbers, for which y is repeated, it takes 41 µs.
+    """
+    if y.ndim != 1 or x.size < MANY * y.size or not isinstance(x, numpy.ndarray) or not x.flags.c_contiguous:
+        return x, y
+    channels = y.size
+    repeats = _row_length(x.size // channels, channels)
+    long_y = numpy.empty((repeats, channels), y.dtype)
+    long_y[...] = y
+    return x.reshape(-1, repeats * channels), long_y.reshape(-1)
+
+
+def _row_length(rows: int, channels: int) -> int:
+    """The most rows, a power of two, that divide all rows and together have at most LONG numbers."""
+    length = 1
+    while rows % (2 * length) == 0 and 2 * length * channels <= LONG:
+        length *= 2
+    return length
+
+
+@constant
+def _equal_numbers(value: float, count: int, dtype: Any) -> Array:
+    return numpy.full(count, value, dtype)
 
 
 def column_sums(x: Array) -> Array:

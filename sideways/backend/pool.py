@@ -68,7 +68,8 @@ class Pool:
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> numpy.ndarray:
         """An uninitialised, C-contiguous array."""
-        dtype = numpy.dtype(dtype)
+        if not isinstance(dtype, numpy.dtype):
+            dtype = numpy.dtype(dtype)
         size = dtype.itemsize * math.prod(shape)
         if size < self.smallest or not self.recycling:
             return numpy.empty(shape, dtype)

@@ -70,13 +70,23 @@ def _add_step(bench: argparse.ArgumentParser) -> None:
     _add_network(bench)
     _add_repeats(bench, default=7)
     bench.add_argument("--threads", type=positive, default=1, help="BLAS threads, and PyTorch's (default: 1)")
+    bench.add_argument("--compile", action="store_true", help="also run PyTorch's networks through torch.compile")
+    words = "one tick beside PyTorch's best step, on a grid of widths, sizes and batches, instead of --size and --batch"
+    bench.add_argument("--sweep", action="store_true", help=words)
 
 
 def run_step(options: argparse.Namespace) -> None:
-    """Measure a training step, unit by unit."""
+    """Measure a training step, unit by unit; or whole, on a grid of sizes."""
     from sideways.studies.bench.step import step
+    from sideways.studies.bench.sweep import sweep
 
-    step(options.model, options.size, options.batch, options.repeats, options.threads, options.json)
+    if options.sweep:
+        sweep(options.model, options.repeats, options.compile, options.json)
+    else:
+        step(
+            *(options.model, options.size, options.batch, options.repeats),
+            *(options.threads, options.compile, options.json),
+        )
 
 
 def _add_layers(bench: argparse.ArgumentParser) -> None:

@@ -85,6 +85,9 @@ class Sequential(Layer):
         for index, layer in enumerate(self.layers):
             if not isinstance(layer, Layer):
                 raise InputError(f"layer {index} is {layer!r}: expected a sideways.Layer, such as sideways.ReLU()")
+        # The other layers have no statistics and no position: a tick does not call them in vain.
+        self._with_statistics = _overriding("update_statistics", self.layers)
+        self._with_position = _overriding("set_position", self.layers)
 
     def initialise(self, rng: numpy.random.Generator, dtype: str) -> None:
         for layer in self.layers:
@@ -108,8 +111,9 @@ class Sequential(Layer):
     @property
     def lowest(self) -> int:
         """The index of the lowest layer that runs backward: 0 if dx is needed, else the first with parameters."""
-        trained = (index for index, layer in enumerate(self.layers) if layer.parameters)
-        return 0 if self.input_gradient else next(trained, len(self.layers))
+        if self.input_gradient:
+            return 0
+        return next((index for index, layer in enumerate(self.layers) if layer.parameters), len(self.layers))
 
     def skip_input_gradient(self) -> None:
         """Compute no dx: the backward pass ends at the lowest layer with parameters, which computes none either."""
@@ -131,16 +135,17 @@ class Sequential(Layer):
         gradients: ParameterGradients = {}
         for index in range(len(self.layers) - 1, self.lowest - 1, -1):
             dy, of_layer = self.layers[index].backward(dy, saved[index])
-            gradients |= {f"{index}.{name}": gradient for name, gradient in of_layer.items()}
+            for name, gradient in of_layer.items():
+                gradients[f"{index}.{name}"] = gradient
         return (dy if self.input_gradient else None), gradients
 
     def update_statistics(self, saved: list[Any]) -> None:
-        for layer, saved_by_layer in zip(self.layers, saved, strict=True):
-            layer.update_statistics(saved_by_layer)
+        for index in self._with_statistics:
+            self.layers[index].update_statistics(saved[index])
 
     def set_position(self, tick: int, first_sample: int) -> None:
-        for layer in self.layers:
-            layer.set_position(tick, first_sample)
+        for index in self._with_position:
+            self.layers[index].set_position(tick, first_sample)
 
     @property
     def parameters(self) -> dict[str, Array]:
@@ -152,6 +157,11 @@ class Sequential(Layer):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.layers!r})"
+
+
+def _overriding(name: str, layers: Sequence[Layer]) -> list[int]:
+    """The indices of the layers whose class has a function of this name of its own."""
+    return [index for index, layer in enumerate(layers) if getattr(type(layer), name) is not getattr(Layer, name)]
 
 
 def initial_weight(rng: numpy.random.Generator, shape: Shape, fan_in: int, fan_out: int, scheme: str) -> numpy.ndarray:

@@ -12,14 +12,15 @@ import numpy
 from sideways.backend import (
     Array,
     Shape,
+    add_to_rows,
     column_sums,
     contiguous,
-    empty,
+    copied,
     fused,
-    kernels,
     matmul,
     tf32,
-    window_view,
+    window_kernels,
+    windows_of,
     zeros,
 )
 from sideways.errors import InputError
@@ -27,9 +28,12 @@ from sideways.layers.base import Layer, ParameterGradients, check_image, check_s
 from sideways.layers.windows import Margins, Windows, pad
 from sideways.layers.winograd import STEP, Winograd
 
-# Winograd's algorithm is faster from these sizes on (`sideways bench layers` shows both):
-MIN_CHANNELS, MIN_WEIGHTS = 16, 512  # channels in and out; and their product
-MIN_TILES = 64  # in a batch
+# Winograd's algorithm takes .6 to .8 of the time from these sizes on (`sideways bench layers` shows both):
+MIN_CHANNELS = 16  # in and out
+MIN_PIXELS = 512  # of y, in a batch
+MIN_PRODUCTS = 1 << 20  # pixels of y in a batch, times channels in, times channels out
+# Two windows at once take less time, though a third more multiplications, up to this product of the channels:
+MOST_WEIGHTS = 64
 
 
 class Conv2D(Layer):
@@ -94,13 +98,16 @@ class Conv2D(Layer):
     def algorithm(self, shape: Shape) -> Im2col | Winograd:
         """The algorithm for a batch of this shape (N, H, W, C)."""
         ho, wo = self.windows.output(shape[1:])
-        tiles = shape[0] * -(-ho // STEP) * -(-wo // STEP)
-        wide = min(self.inputs, self.outputs) >= MIN_CHANNELS and self.inputs * self.outputs >= MIN_WEIGHTS
-        # Winograd's algorithm computes 3×3 convolutions of stride 1 alone, and pays for many channels and large images.
+        pixels, weights = shape[0] * ho * wo, self.inputs * self.outputs
+        wide = min(self.inputs, self.outputs) >= MIN_CHANNELS and pixels * weights >= MIN_PRODUCTS
+        tiles = -(-ho // STEP) * -(-wo // STEP)
+        many = pixels >= MIN_PIXELS and 2 * ho * wo >= tiles * STEP * STEP  # tiles of y are at least half full
+        # Winograd's algorithm computes 3×3 convolutions of stride 1 alone, and pays for many channels and pixels.
         # With the rounding of TensorFloat-32 its intermediate values would lose too many digits.
-        if not tf32() and self.kernel == (3, 3) and self.stride == (1, 1) and wide and tiles >= MIN_TILES:
+        if not tf32() and self.kernel == (3, 3) and self.stride == (1, 1) and wide and many:
             return Winograd(self.windows)
-        return Im2col(self.windows)
+        few = weights <= MOST_WEIGHTS and self.kernel[1] > self.stride[1]
+        return Im2col(self.windows, together=2 if few and wo % 2 == 0 else 1)
 
     def initialise(self, rng: numpy.random.Generator, dtype: str) -> None:
         area = self.kernel[0] * self.kernel[1]
@@ -132,37 +139,51 @@ class Im2col:
     backward    dW = Xᵀ dY        db = Σ rows of dY
                 dx: see `input_gradient_by_convolution` and `input_gradient_by_addition`
 
-    X has kh·kw / s² times as many elements as x (a 1×1 window of stride 1 is a pixel of x: nothing is copied).
+    X has kh·kw / s² times as many elements as x (a 1×1 window of stride 1 is a pixel of x: nothing is copied). To copy
+    many small windows takes longer than to multiply them. So `together` = k > 1 neighbours in a row of windows, which
+    share pixels, can be one row of X; their k·O numbers, which are neighbours in y, are one row of Y. With the matrix
+    T (kh·(kw + s (k-1))·C, k·O), which holds W once for each of the neighbours, a = 0 … k-1, and zeros elsewhere:
+
+    forward     T[u, s·a+v, c, a, o] = W[u,v,c,o]       Y = X T + b
+    backward    dT = Xᵀ dY        dW[u,v,c,o] = Σₐ dT[u, s·a+v, c, a, o]
+
+    windows: of the convolution. together: k, which must divide Wo.
     """
 
-    def __init__(self, windows: Windows):
-        self.windows, self.kernel, self.stride = windows, windows.kernel, windows.stride
+    def __init__(self, windows: Windows, together: int = 1):
+        self.windows, self.kernel, self.stride, self.together = windows, windows.kernel, windows.stride, together
+        (kh, kw), (sh, sw) = self.kernel, self.stride
+        self.joined = Windows((kh, kw + sw * (together - 1)), (sh, sw * together), windows.padding)
 
     def forward(self, x: Array, weight: Array, bias: Array) -> tuple[Array, Array]:
         """Returns y, and X for the backward pass."""
         outputs = weight.shape[-1]
         rows = self.recompute(x, weight)
-        y = matmul(rows, weight.reshape(-1, outputs))
-        y += bias
-        return y.reshape(len(x), *self.windows.output(x.shape[1:]), outputs), rows
+        if self.together > 1:
+            weight = joined_weight(weight, self.together, self.stride[1])
+        y = matmul(rows, weight.reshape(rows.shape[1], -1))
+        y = y.reshape(len(x), *self.windows.output(x.shape[1:]), outputs)
+        add_to_rows(y, bias)
+        return y, rows
 
     def recompute(self, x: Array, weight: Array) -> Array:
         """X, as `forward` returns it."""
-        return windows_as_rows(x, self.kernel, self.stride, self.windows.margins(x.shape[1:]))
+        return windows_as_rows(x, self.joined.kernel, self.joined.stride, self.joined.margins(x.shape[1:]))
 
     def backward(
         self, x: Array, weight: Array, dy: Array, rows: Array, input_gradient: bool
     ) -> tuple[Array | None, Array, Array]:
         """Returns dx (None without `input_gradient`), dW and db."""
         inputs, outputs = weight.shape[-2:]
-        dy_rows = dy.reshape(-1, outputs)
-        dw = matmul(rows.T, dy_rows).reshape(weight.shape)
-        db = column_sums(dy_rows)
+        dw = matmul(rows.T, dy.reshape(len(rows), -1))
+        if self.together > 1:
+            dw = parted_gradient(dw, weight.shape, self.together, self.stride[1])
+        dw, db = dw.reshape(weight.shape), column_sums(dy)
         if not input_gradient:
             return None, dw, db
         if self.stride == (1, 1) and outputs <= inputs:  # else the rows of the convolution would be wider
             return self.input_gradient_by_convolution(x, weight, dy), dw, db
-        return self.input_gradient_by_addition(x, weight, dy_rows), dw, db
+        return self.input_gradient_by_addition(x, weight, dy.reshape(-1, outputs)), dw, db
 
     def input_gradient_by_convolution(self, x: Array, weight: Array, dy: Array) -> Array:
         """dx for stride 1: dy, padded until each pixel of x meets all its windows, convolved with W turned by 180°."""
@@ -179,6 +200,27 @@ class Im2col:
         return add_windows(of_windows, self.windows, x.shape[1:])
 
 
+@fused(window_kernels.joined_weight)
+def joined_weight(weight: Array, together: int, stride: int) -> Array:
+    """T (kh, kw + s (k-1), C, k, O) of `Im2col`, of a weight (kh, kw, C, O). together: k. stride: s, in columns."""
+    kh, kw, inputs, outputs = weight.shape
+    joined = zeros(weight, (kh, kw + stride * (together - 1), inputs, together, outputs))
+    for a in range(together):
+        joined[:, stride * a : stride * a + kw, :, a] = weight
+    return joined
+
+
+@fused(window_kernels.parted_gradient)
+def parted_gradient(gradient: Array, shape: Shape, together: int, stride: int) -> Array:
+    """The gradient of a weight of this shape, as the sum of the parts of dT; arguments as for `joined_weight`."""
+    kh, kw, inputs, outputs = shape
+    parts = gradient.reshape(kh, -1, inputs, together, outputs)
+    dw = copied(parts[:, :kw, :, 0])
+    for a in range(1, together):
+        dw += parts[:, stride * a : stride * a + kw, :, a]
+    return dw
+
+
 def windows_as_rows(x: Array, kernel: tuple[int, int], stride: tuple[int, int], margins: Margins) -> Array:
     """The windows of images (N, H, W, C), which get margins of zeros, as rows (N·Ho·Wo, kh·kw·C)."""
     if kernel == stride == (1, 1) and not any(margins):
@@ -187,16 +229,13 @@ def windows_as_rows(x: Array, kernel: tuple[int, int], stride: tuple[int, int], 
     return rows.reshape(-1, kernel[0] * kernel[1] * x.shape[-1])
 
 
-@fused(kernels.copied_windows)
+@fused(window_kernels.copied_windows)
 def copied_windows(x: Array, kernel: tuple[int, int], stride: tuple[int, int], margins: Margins) -> Array:
     """The windows of images (N, H, W, C), which get margins of zeros: (N, Ho, Wo, kh, kw, C)."""
-    view = window_view(pad(x, margins), kernel, stride)
-    windows = empty(x, view.shape)
-    windows[...] = view
-    return windows
+    return windows_of(pad(x, margins), kernel, stride)
 
 
-@fused(kernels.add_windows)
+@fused(window_kernels.add_windows)
 def add_windows(of_windows: Array, windows: Windows, image: Shape) -> Array:
     """The sum of windows (N, Ho, Wo, kh·kw, C), each in its place, as images (N, H, W, C)."""
     padded = zeros(of_windows, (len(of_windows), *windows.padded_shape(image)))

@@ -6,7 +6,19 @@ from typing import Any
 
 import numpy
 
-from sideways.backend import Array, Shape, column_sums, fused, kernels, maximum, multiply, sqrt, subtract
+from sideways.backend import (
+    Array,
+    Shape,
+    add_to_rows,
+    column_sums,
+    fused,
+    kernels,
+    maximum,
+    multiply,
+    multiply_rows,
+    sqrt,
+    subtract,
+)
 from sideways.errors import InputError
 from sideways.layers.base import Layer, ParameterGradients
 
@@ -63,22 +75,24 @@ class BatchNorm(Layer):
         m = x.size // self.channels
         mean = column_sums(x) / m if train else self.mean
         centred = subtract(x, mean)
-        variance = column_sums(multiply(centred, centred)) / m if train else self.variance
-        deviation = sqrt(variance + self.epsilon)
-        normal, y = scaled(centred, deviation, self.scale, self.shift)
-        return y, (normal, deviation, mean, variance, train)
+        if train:
+            variance, deviation = spread(column_sums(multiply(centred, centred)), m, self.epsilon)
+        else:
+            variance, deviation = spread(self.variance, 1, self.epsilon)
+        y = scaled(centred, deviation, self.scale, self.shift)
+        return y, (centred, deviation, mean, variance, train)
 
     def backward(self, dy: Array, saved: Any) -> tuple[Array, ParameterGradients]:
-        normal, deviation, _, _, train = saved
+        centred, deviation, _, _, train = saved
         m = dy.size // self.channels
-        gradients = {"scale": column_sums(multiply(dy, normal)), "shift": column_sums(dy)}
+        gradients = {"scale": column_sums(multiply(dy, centred)) / deviation, "shift": column_sums(dy)}
         if not train:
             return multiply(dy, self.scale / deviation), gradients
-        return norm_gradient(dy, normal, gradients["scale"], gradients["shift"], self.scale, deviation, m), gradients
+        return norm_gradient(dy, centred, gradients["scale"], gradients["shift"], self.scale, deviation, m), gradients
 
     def update_statistics(self, saved: Any) -> None:
-        normal, _, mean, variance, _ = saved
-        m = normal.size // self.channels
+        centred, _, mean, variance, _ = saved
+        m = centred.size // self.channels
         self.ticks += 1
         update_running(mean, variance, self.mean, self.variance, self.ticks, self.momentum, m)
 
@@ -86,25 +100,30 @@ class BatchNorm(Layer):
         return f"BatchNorm({self.channels})"
 
 
+@fused(kernels.spread)
+def spread(squares: Array, m: int, epsilon: float) -> tuple[Array, Array]:
+    """Return σ² and √(σ² + ε). squares: Σ (x - μ)² over m rows."""
+    variance = squares / m
+    return variance, sqrt(variance + epsilon)
+
+
 @fused(kernels.scaled)
-def scaled(centred: Array, deviation: Array, scale: Array, shift: Array) -> tuple[Array, Array]:
-    """Return x̂ = (x - μ) / √(σ² + ε) and y = γ x̂ + β. centred: x - μ, of which x̂ takes the memory."""
-    normal = centred
-    normal /= deviation
-    y = multiply(normal, scale)
-    y += shift
-    return normal, y
+def scaled(centred: Array, deviation: Array, scale: Array, shift: Array) -> Array:
+    """Return y = γ / √(σ² + ε) · (x - μ) + β. centred: x - μ. deviation: √(σ² + ε)."""
+    y = multiply(centred, scale / deviation)
+    add_to_rows(y, shift)
+    return y
 
 
 @fused(kernels.norm_gradient)
 def norm_gradient(
-    dy: Array, normal: Array, dscale: Array, dshift: Array, scale: Array, deviation: Array, m: int
+    dy: Array, centred: Array, dscale: Array, dshift: Array, scale: Array, deviation: Array, m: int
 ) -> Array:
-    """Return dx = γ / √(σ² + ε) · (dy - dβ / M - x̂ dγ / M)."""
-    dx = multiply(normal, dscale / -m)
+    """Return dx = γ / √(σ² + ε) · (dy - dβ / M - x̂ dγ / M). centred, deviation: as for `scaled`."""
+    dx = multiply(centred, dscale / deviation / -m)
     dx += dy
-    dx -= dshift / m
-    dx *= scale / deviation
+    add_to_rows(dx, dshift / -m)
+    multiply_rows(dx, scale / deviation)
     return dx
 
 

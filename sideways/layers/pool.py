@@ -15,10 +15,10 @@ from sideways.backend import (
     empty,
     equal,
     fused,
-    kernels,
     maximum,
     multiply,
     namespace,
+    window_kernels,
     zeros,
 )
 from sideways.layers.base import Layer, ParameterGradients, check_image, pair
@@ -57,19 +57,26 @@ class MaxPool2D(_Pool):
     """
 
     def forward(self, x: Array, train: bool = True) -> tuple[Array, Any]:
-        padded = self.windows.pad(x, -float("inf"))
-        (kh, kw), (sh, sw), (ho, wo) = self.windows.kernel, self.windows.stride, self.windows.output(x.shape[1:])
-        # The largest of each column of a window, then of each row of these: kh + kw - 2 comparisons, not kh·kw - 1.
-        columns = reduce(maximum, [padded[:, u : u + sh * (ho - 1) + 1 : sh] for u in range(kh)])
-        y = reduce(maximum, [columns[:, :, v : v + sw * (wo - 1) + 1 : sw] for v in range(kw)])
-        return contiguous(y), (x, y)
+        y = max_pool(x, self.windows)
+        return y, (x, y)
 
     def backward(self, dy: Array, saved: Any) -> tuple[Array, ParameterGradients]:
         x, y = saved
         return max_pool_gradient(dy, x, y, self.windows), {}
 
 
-@fused(kernels.max_pool_gradient)
+@fused(window_kernels.max_pool)
+def max_pool(x: Array, windows: Windows) -> Array:
+    """Return y, the largest number of each window of x̃."""
+    padded = windows.pad(x, -float("inf"))
+    (kh, kw), (sh, sw), (ho, wo) = windows.kernel, windows.stride, windows.output(x.shape[1:])
+    # The largest of each column of a window, then of each row of these: kh + kw - 2 comparisons, not kh·kw - 1.
+    columns = reduce(maximum, [padded[:, u : u + sh * (ho - 1) + 1 : sh] for u in range(kh)])
+    y = reduce(maximum, [columns[:, :, v : v + sw * (wo - 1) + 1 : sw] for v in range(kw)])
+    return contiguous(y)
+
+
+@fused(window_kernels.max_pool_gradient)
 def max_pool_gradient(dy: Array, x: Array, y: Array, windows: Windows) -> Array:
     """Return dx of a max-pool of finite numbers: each dy goes to the first pixel of its window where x̃ = y."""
     n, shape = len(x), x.shape[1:]

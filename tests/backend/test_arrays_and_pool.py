@@ -10,7 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sideways as sw
-from sideways.backend import column_sums, stable_hash, uniform, window_view
+from sideways.backend import (
+    add_to_rows,
+    column_sums,
+    maximum,
+    multiply,
+    multiply_rows,
+    stable_hash,
+    subtract,
+    uniform,
+    window_view,
+    windows_of,
+)
+from sideways.backend.arithmetic import in_long_rows
 from sideways.backend.pool import Pool
 
 
@@ -51,6 +63,29 @@ def test_the_pool_keeps_what_is_used_again_and_again_however_large_it_is():
 def test_column_sums_are_sums(rows, columns, seed):
     x = np.random.default_rng(seed).normal(size=(rows, 2, columns))
     assert np.allclose(column_sums(x), x.sum(axis=(0, 1)), rtol=1e-12, atol=1e-12)
+
+
+@given(st.integers(1, 40), st.sampled_from([1, 3, 1023, 1024, 1536, 4096]), st.sampled_from(["float32", "float64"]))
+def test_operations_on_the_rows_of_a_long_array_have_the_bits_of_the_plain_ones(columns, rows, dtype):
+    random = np.random.default_rng(columns + rows)
+    x, y = (random.normal(size=shape).astype(dtype) for shape in ((rows, 1, columns), (columns,)))
+    long_x, _ = in_long_rows(x, y)
+    assert (long_x.shape == x.shape) == (rows < 1024 or columns > 512 or rows % 2 == 1)
+    for function, expected in ((subtract, x - y), (multiply, x * y)):
+        assert np.array_equal(function(x, y), expected)
+    for change, expected in ((add_to_rows, x + y), (multiply_rows, x * y)):
+        changed = x.copy()
+        change(changed, y)
+        assert np.array_equal(changed, expected)
+    assert np.array_equal(maximum(x, 0), np.maximum(x, 0)) and np.array_equal(maximum(x, 0.5), np.maximum(x, 0.5))
+
+
+@given(st.integers(3, 6), st.integers(3, 6), st.sampled_from([1, 3, 70]), st.sampled_from(["float32", "float64"]))
+def test_copied_windows_are_windows_whether_their_rows_have_few_bytes_or_many(h, w, channels, dtype):
+    x = np.random.default_rng(h * w).normal(size=(2, h, w, channels)).astype(dtype)
+    for kernel, stride in (((2, 3), (1, 1)), ((3, 1), (2, 2))):
+        windows = windows_of(x, kernel, stride)
+        assert np.array_equal(windows, window_view(x, kernel, stride)) and windows.flags.c_contiguous
 
 
 @given(st.integers(3, 6), st.integers(3, 6), st.tuples(st.integers(1, 3), st.integers(1, 3)))

@@ -36,7 +36,9 @@ def test_each_algorithm_is_the_naive_loop_forward_and_backward(
     x = random.normal(size=(samples, *size, inputs))
     before, winograd.TILES_PER_BLOCK = winograd.TILES_PER_BLOCK, tiles_per_block  # makes several blocks of a batch
     try:
-        algorithm = kind(layer.windows)
+        widest = [k for k in range(1, 5) if layer.windows.output(x.shape[1:])[1] % k == 0]
+        options = {"together": data.draw(st.sampled_from(widest))} if kind is Im2col else {}
+        algorithm = kind(layer.windows, **options)
         x_there = sw.to_device(x)
         y, scratch = algorithm.forward(x_there, weight, sw.to_device(bias))
         dy = random.normal(size=y.shape)
@@ -81,14 +83,25 @@ def test_in_float32_winograd_errs_by_no_more_than_the_docstring_says():
 
 
 @given(st.integers(1, 80), st.integers(1, 80), st.integers(1, 16), st.integers(3, 40), st.integers(3, 40))
-def test_the_algorithm_depends_on_shapes_alone_and_winograd_is_for_wide_layers_with_many_tiles(c, o, n, h, w):
+def test_the_algorithm_depends_on_shapes_alone_and_winograd_is_for_wide_layers_with_many_pixels(c, o, n, h, w):
     layer = sw.Conv2D(c, o, kernel=3)
     algorithm = type(layer.algorithm((n, h, w, c)))
     assert algorithm is type(sw.Conv2D(c, o, kernel=3).algorithm((n, h, w, c)))
-    tiles = n * -(-h // 4) * -(-w // 4)
-    assert (algorithm is Winograd) == (min(c, o) >= 16 and c * o >= 512 and tiles >= 64)
+    pixels, half_full = n * h * w, 2 * h * w >= 16 * -(-h // 4) * -(-w // 4)
+    assert (algorithm is Winograd) == (min(c, o) >= 16 and pixels >= 512 and pixels * c * o >= 2**20 and half_full)
     for other in (sw.Conv2D(c, o, kernel=5), sw.Conv2D(c, o, kernel=(3, 1)), sw.Conv2D(c, o, kernel=3, stride=2)):
         assert type(other.algorithm((n, h, w, c))) is Im2col
+
+
+@given(st.integers(1, 80), st.integers(1, 80), st.integers(3, 40), st.sampled_from(["same", "valid"]))
+def test_two_windows_are_one_row_where_they_share_pixels_channels_are_few_and_their_number_is_even(c, o, w, padding):
+    layer = sw.Conv2D(c, o, 3, padding=padding)
+    windows = w if padding == "same" else w - 2
+    algorithm = layer.algorithm((2, 5, w, c))  # with too few pixels for Winograd's algorithm
+    assert isinstance(algorithm, Im2col)
+    assert algorithm.together == (2 if c * o <= 64 and windows % 2 == 0 else 1)
+    for apart in (sw.Conv2D(c, o, 1), sw.Conv2D(c, o, 3, stride=3, padding=padding)):
+        assert apart.algorithm((2, 5, w, c)).together == 1
 
 
 @pytest.mark.parametrize("shape", [(32, 32, 16), (33, 30, 32)])

@@ -5,6 +5,8 @@ import pytest
 import torch
 
 import sideways as sw
+from sideways.models import build_model
+from sideways.studies.bench.torch_network import Graph
 
 F = torch.nn.functional
 
@@ -202,3 +204,41 @@ def test_backprop_of_a_whole_skip_network():
     close(exact.loss, loss.item())
     for (unit, key), tensor in tensors.items():
         close(exact.gradients[unit][key], tensor.grad)
+
+
+@pytest.mark.parametrize("model", ["vgg5-skip", "vgg5-shortcut", "vgg8-skip", "mlp"])
+def test_the_network_that_benchmarks_compare_with_is_the_same_network(model):
+    network = build_model(model, (16, 16, 3), 10, dtype="float64")
+    peer = Graph(network).double()
+    parameters = dict(peer.named_parameters())
+    assert sum(p.numel() for p in parameters.values()) == sum(
+        array.size for unit in network.units.values() for array in unit.parameters.values()
+    )
+    own = [(unit.name, key, array) for unit in network.units.values() for key, array in unit.parameters.items()]
+    with torch.no_grad():
+        for (_, _, array), parameter in zip(own, in_order(peer, network), strict=True):
+            array += RANDOM.normal(0, 0.1, array.shape)
+            value = torch.tensor(array)
+            parameter[...] = value.permute(3, 2, 0, 1) if value.ndim == 4 else value.T if value.ndim == 2 else value
+    x = images(4, 16, 16, 3)
+    if model == "mlp":  # PyTorch's Flatten takes the numbers of an image in another order
+        x = np.broadcast_to(x[:, :1, :1, :1], x.shape).copy()
+    labels = np.arange(4)
+    exact = sw.backprop(network, sw.SoftmaxCrossEntropy(), x, labels)
+    output = peer(nchw(x))
+    F.cross_entropy(output, torch.tensor(labels)).backward()
+    close(exact.output, output.detach().numpy())
+    for (name, key, _), parameter in zip(own, in_order(peer, network), strict=True):
+        gradient = parameter.grad
+        gradient = (
+            gradient.permute(2, 3, 1, 0) if gradient.ndim == 4 else gradient.T if gradient.ndim == 2 else gradient
+        )
+        close(exact.gradients[name][key], gradient.numpy())
+
+
+def in_order(peer, network):
+    """PyTorch's parameters, in the order of the units' own."""
+    for name, unit in network.units.items():
+        yield from peer.bodies[f"of {name}"].parameters()
+        for j in unit.adapters:
+            yield from peer.adapters[f"{j}>{name}"].parameters()

@@ -10,7 +10,7 @@ import pytest
 from sideways import BPTT, Sideways, SoftmaxCrossEntropy
 from sideways.commands.main import main
 from sideways.models import build_model
-from sideways.studies.bench import growth
+from sideways.studies.bench import growth, sweep
 from sideways.studies.bench.step import in_turn
 from sideways.training.memory import of_clip, of_unit
 
@@ -44,6 +44,29 @@ def test_step_runs_whole_periods_of_each_rule_and_compares_the_frames_per_second
         assert milliseconds == pytest.approx(1e3 * np.median(times), abs=0.006)
         assert frames == pytest.approx(2 / np.median(times), abs=0.06)
         assert printed == pytest.approx(ratio, abs=0.006)
+
+
+def test_a_sweep_compares_each_cell_of_its_grid_with_the_fastest_of_pytorchs_steps(tmp_path, capsys, monkeypatch):
+    peers = {"PyTorch, slow": lambda: sum(range(200_000)), "PyTorch, fast": lambda: sum(range(20_000))}
+    monkeypatch.setattr(sweep, "pytorch", lambda network, *_: dict(peers))
+    for name, values in (("WIDTHS", (2, 4)), ("SIZES", (8,)), ("BATCHES", (1, 3)), ("SECONDS", 0.001)):
+        monkeypatch.setattr(sweep, name, values)
+    cells = bench(tmp_path, "step", "--model", "vgg5-skip", "--sweep", "--repeats", "3")["results"]
+    assert [(cell["width"], cell["size"], cell["batch"]) for cell in cells] == [
+        (w, 8, n) for w in (2, 4) for n in (1, 3)
+    ]
+    for cell in cells:
+        own, fast, slow = (cell["seconds"][name] for name in ("Sideways", "PyTorch, fast", "PyTorch, slow"))
+        assert cell["best"] == "PyTorch, fast" and np.median(fast) < np.median(slow)
+        assert cell["ratio"] == pytest.approx(np.median(np.array(own) / fast))
+    last = capsys.readouterr().out.split("Mean of the ratios: ")[1]
+    assert last.startswith(f"{np.mean([cell['ratio'] for cell in cells]):.2f}, largest: ")
+
+
+def test_a_sweep_without_pytorch_says_so_in_a_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sweep, "pytorch", lambda network, *_: {})
+    assert main(["bench", "step", "--model", "vgg5", "--sweep"]) == 2
+    assert "the sweep compares with PyTorch, which is not installed" in capsys.readouterr().err
 
 
 def test_what_runs_in_turn_runs_whole_periods_and_its_seconds_are_those_of_one_call():

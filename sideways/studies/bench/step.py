@@ -24,28 +24,32 @@ from sideways.rules import Delayed, Rule, Sideways
 from sideways.studies.bench.output import print_table, write_json
 from sideways.tables import aligned
 
-HEAD = ("", "forward ms", "backward ms", "update ms", "GFLOP/s", "of sgemm")
+HEAD = ("", "forward ms", "backward ms", "update ms", "fixed ms", "GFLOP/s", "of sgemm")
 STEP_HEAD = ("one step", "ms", "spread", "frames/s", "to Sideways'", "spread", "ms to PyTorch's better")
+PARTS = ("forward", "backward", "update")
 CLASSES = 101
 OPTIMIZER = SGD(1e-4, momentum=0.9)
 
 
-def step(model: str, size: int, batch: int, repeats: int, threads: int, path: str | None) -> None:
-    """Time forward, backward and update of each unit; then the ticks of each rule and PyTorch's steps, in turn."""
+def step(model: str, size: int, batch: int, repeats: int, threads: int, compiled: bool, path: str | None) -> None:
+    """Time forward, backward and update of each unit; then the ticks of each rule and PyTorch's steps, in turn.
+
+    compiled: whether PyTorch's network also runs through `torch.compile`.
+    """
     with threadpool_limits(threads, user_api="blas"):
         network = build_model(model, (size, size, 3), CLASSES)
         rate = sgemm_rate(next(iter(network.units.values())))
         units = [_of_unit(network, unit, batch, repeats) for unit in copy.deepcopy(network).units.values()]
-        peers = _pytorch(network, batch, threads)
+        peers = pytorch(network, batch, threads, compiled)
         period = 2 * network.depth - 1
         seconds = in_turn({**_ticks(network, batch), **peers}, period, repeats)
     whole = {name: statistics.median(times) for name, times in seconds.items()}
     flops = batch * sum(unit["flops"] for unit in units)
     rows = [_row(unit["unit"], unit, batch * unit["flops"], rate) for unit in units]
-    parts = {part: sum(unit[part] for unit in units) for part in ("forward", "backward", "update")}
+    parts = {part: sum(unit[part] for unit in units) for part in (*PARTS, "fixed")}
     rows.append(_row("units, one by one", parts, flops, rate))
     tick = f"{flops / whole['Sideways'] / 1e9:.1f}", f"{flops / whole['Sideways'] / rate:.0%}"
-    rows.append(("whole tick", "", f"{1e3 * whole['Sideways']:.1f}", "", *tick))
+    rows.append(("whole tick", "", f"{1e3 * whole['Sideways']:.1f}", "", "", *tick))
     print_table(HEAD, rows)
     best = min((whole[name] for name in peers), default=None)
     print(f"\n{_steps_table(seconds, batch, best)}")
@@ -55,17 +59,21 @@ def step(model: str, size: int, batch: int, repeats: int, threads: int, path: st
         f"\neach method ran in turn; they are medians of {repeats} such means. Delayed learns from the loss of one tick"
         "\nin n, and updates once for each of these ticks; the other methods update in every step."
         f"\nsgemm: {rate / 1e9:.1f} GFLOP/s, measured here. GFLOP/s count the multiply-adds of direct convolutions:"
-        "\nWinograd's algorithm needs fewer, and may pass 100 %."
+        "\nWinograd's algorithm needs fewer, and may pass 100 %. fixed: the part of the three that does not grow with"
+        "\nthe batch, that of Python and of the parameters, from batches of 1 and 2."
         + ("" if peers else "\nThere is no comparison with PyTorch, which is not installed or sees no such device.")
     )
     results = {"sgemm_flops_per_second": rate, "units": units, "seconds": seconds, "batch": batch, "threads": threads}
     write_json(path, results)
 
 
-def in_turn(runs: Mapping[str, Callable[[], None]], period: int, repeats: int) -> dict[str, list[float]]:
+def in_turn(
+    runs: Mapping[str, Callable[[], None]], period: int, repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
     """Run each function `period` times, then the next function, and all of this `repeats` times.
 
-    Returns name → the mean seconds of one call, for each repeat. The calls of one period need not be equal.
+    clock: returns seconds. Returns name → the mean seconds of one call, for each repeat. The calls of one period need
+    not be equal.
     """
     for run in runs.values():  # The network fills, and every buffer is allocated, before the clock starts.
         for _ in range(2 * period):
@@ -73,10 +81,10 @@ def in_turn(runs: Mapping[str, Callable[[], None]], period: int, repeats: int) -
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
         for name, run in runs.items():
-            start = time.perf_counter()
+            start = clock()
             for _ in range(period):
                 run()
-            seconds[name].append((time.perf_counter() - start) / period)
+            seconds[name].append((clock() - start) / period)
     return seconds
 
 
@@ -96,70 +104,60 @@ def sgemm_rate(unit: Unit) -> float:
 
 def _of_unit(network: Network, unit: Unit, batch: int, repeats: int) -> dict[str, Any]:
     """Median seconds of a unit's forward, backward and update, and its floating-point operations for one sample."""
-    timer = UnitTimer(network, unit, batch, OPTIMIZER)
-    for _ in range(repeats + 1):
-        timer.run()
-    times = {part: statistics.median(getattr(timer.times, part)[1:]) for part in ("forward", "backward", "update")}
+
+    def timed(samples: int) -> dict[str, float]:
+        timer = UnitTimer(network, unit, samples, OPTIMIZER)
+        for _ in range(repeats + 1):
+            timer.run()
+        return {part: statistics.median(getattr(timer.times, part)[1:]) for part in PARTS}
+
+    times, one, two = timed(batch), sum(timed(1).values()), sum(timed(2).values())
+    times["fixed"] = min(max(2 * one - two, 0.0), one)  # a line through both, at a batch of 0
     products = 2 if unit.inputs == (FRAME,) else 3  # forward and dW; and dx, unless the only input is the frame
     return {"unit": unit.name, **times, "flops": 2 * products * unit.multiply_adds}
 
 
 def _row(name: str, times: dict[str, Any], flops: float, rate: float) -> tuple[str, ...]:
-    parts = [times[part] for part in ("forward", "backward", "update")]
-    speed = flops / sum(parts)
-    return (name, *(f"{1e3 * seconds:.2f}" for seconds in parts), f"{speed / 1e9:.1f}", f"{speed / rate:.0%}")
+    speed = flops / sum(times[part] for part in PARTS)
+    milliseconds = (f"{1e3 * times[part]:.2f}" for part in (*PARTS, "fixed"))
+    return (name, *milliseconds, f"{speed / 1e9:.1f}", f"{speed / rate:.0%}")
 
 
 def _ticks(network: Network, batch: int) -> dict[str, Callable[[], None]]:
     """Functions that run one tick: of Sideways, and of Delayed with n = 1 and n = 2D - 1. Each has its own network."""
+    every = (1, 2 * network.depth - 1)
+    delayed = {f"Delayed, n = {n}": _ticking(partial(Delayed, learn_every=n), network, batch) for n in every}
+    return {"Sideways": tick_of_sideways(network, batch), **delayed}
+
+
+def tick_of_sideways(network: Network, batch: int) -> Callable[[], None]:
+    """A function that runs one tick of Sideways on a network of its own."""
+    return _ticking(Sideways, network, batch)
+
+
+def _ticking(kind: Callable[..., Rule], network: Network, batch: int) -> Callable[[], None]:
     random = numpy.random.default_rng(0)
     frames, labels = random.normal(size=(4, batch, *network.input_shape)).astype("float32"), numpy.arange(batch) % 10
+    rule = kind(copy.deepcopy(network), SoftmaxCrossEntropy(), OPTIMIZER, boundary="stream")
+    numbers = count()
 
-    def ticking(kind: Callable[..., Rule]) -> Callable[[], None]:
-        rule = kind(copy.deepcopy(network), SoftmaxCrossEntropy(), OPTIMIZER, boundary="stream")
-        numbers = count()
+    def run() -> None:
+        rule.tick(frames[next(numbers) % len(frames)], labels)
+        synchronise()
 
-        def run() -> None:
-            rule.tick(frames[next(numbers) % len(frames)], labels)
-            synchronise()
-
-        return run
-
-    every = (1, 2 * network.depth - 1)
-    delayed = {f"Delayed, n = {n}": ticking(partial(Delayed, learn_every=n)) for n in every}
-    return {"Sideways": ticking(Sideways), **delayed}
+    return run
 
 
-def _pytorch(network: Network, batch: int, threads: int) -> dict[str, Callable[[], None]]:
-    """Functions that run a step in PyTorch, one for each layout, on the device where the library computes.
-
-    None without PyTorch or where it does not see the device, nor for a network with merges.
-    """
-    if importlib.util.find_spec("torch") is None or any(len(unit.inputs) > 1 for unit in network.units.values()):
+def pytorch(network: Network, batch: int, threads: int, compiled: bool) -> dict[str, Callable[[], None]]:
+    """Functions that run a step in PyTorch, by name; none without PyTorch, or where it sees no such device."""
+    if importlib.util.find_spec("torch") is None:
         return {}
     import torch
 
-    from sideways.studies.bench.torch_network import chain, device_beside, wait_for
+    from sideways.studies.bench.torch_network import torch_steps
 
-    if (device := device_beside()) is None:
-        return {}
     torch.set_num_threads(threads)
-    height, width, channels = network.input_shape
-    labels = torch.arange(batch, device=device) % 10
-    steps: dict[str, Callable[[], None]] = {}
-    for name, layout in (("channels first", torch.contiguous_format), ("channels last", torch.channels_last)):
-        peer = chain(network).to(device, memory_format=layout)  # type: ignore[call-overload]
-        frame = torch.randn(batch, channels, height, width, device=device).contiguous(memory_format=layout)
-        optimizer = torch.optim.SGD(peer.parameters(), lr=1e-4, momentum=0.9)
-
-        def run(peer: Any = peer, frame: Any = frame, optimizer: Any = optimizer) -> None:
-            torch.nn.functional.cross_entropy(peer(frame), labels).backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            wait_for(device)
-
-        steps[f"PyTorch {torch.__version__}, {name}"] = run
-    return steps
+    return torch_steps(network, batch, OPTIMIZER, compiled)
 
 
 def _steps_table(seconds: Mapping[str, list[float]], batch: int, best: float | None) -> str:

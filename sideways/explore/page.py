@@ -14,7 +14,10 @@ from pathlib import Path
 from sideways.errors import InputError
 from sideways.explore.cells import FRAME_COLOURS, chain, exported
 
-PARTS = ("page.css", "schedule.js", "diagram.js", "words.js", "page.js")  # files that page.html includes as @@NAME@@
+PARTS = (  # files that page.html includes as @@NAME@@
+    "page.css", "schedule.js", "matrices.js", "network.js", "rules.js", "film.js", "diagram.js", "words.js", "signs.js",
+    "learn.js", "live.js", "chapters.js", "address.js", "state.js", "page.js",
+)  # fmt: skip
 FIRST_GRAPHS = ((5, ()), (5, ((1, 4),)))  # (depth, skip edges) of the graphs that the page opens with
 
 

@@ -33,7 +33,7 @@ def state(page):
     return page.execute_script("return state")
 
 
-def wait_until(condition, seconds=5):
+def wait_until(condition, seconds=60):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "nothing happened"

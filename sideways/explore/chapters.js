@@ -90,8 +90,9 @@ const CHAPTERS = [
     choices: ["Backpropagation: 8 of 9 frames are lost", "Sideways: its gradients mix frames", "Delayed: its gradients are 8 ticks late", "none: they learn the same"],
     right: 1,
     answer: `Sideways. Eight ticks are 16 pixels, a whole turn of the ball: below the top its gradients hardly point the right
-      way (see the bars). Now try: <b>speed 0</b> or ⅛, where Sideways learns as well as the others; <b>depth 2</b> at speed 1;
-      <b>which way</b> the ball rolls with the skip edge u1 → u4, which backpropagation of single frames can only guess.`,
+      way (see the bars). Now try: <b>speed 0</b>, where its gradients are exact, and ⅛; <b>depth 2</b>, where a gradient is
+      hardly late; <b>which way</b> the ball rolls with the skip edge u1 → u4, which backpropagation of single frames can
+      only guess. At speed 4 nobody can tell the way. Why? (Two frames are half a ring apart.)`,
     show: {},
   },
   {

@@ -1,7 +1,8 @@
-"""The explorer: one self-contained HTML page that steps the clock of backpropagation, (Skip-)Sideways and Delayed.
+"""The explorer: one self-contained HTML page on backpropagation, (Skip-)Sideways and Delayed, in chapters.
 
 The page carries the library's own schedule of the graphs that it opens with, and the cells of `Delayed` that learns
-from every loss; `schedule.js` computes both for graphs that a reader edits, and the cells for other marked losses.
+from every loss. `schedule.js` computes both for graphs that a reader edits, and the cells for other marked losses.
+`network.js` and `rules.js` let small networks learn in the page; `cases.py` exports numbers to compare them with.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from explorer_reader import LIVE, click, element, show, text, wait_until
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
@@ -21,7 +21,7 @@ REPLAY = Path(__file__).with_name("replay.js").read_text(encoding="utf-8") + "re
 
 @st.composite
 def cases(draw):
-    """Draw a case, and its optimizer in words: depth 1 to 7, some skip edges, both merges, two clips."""
+    """Draw the arguments of `exported_case`, and the optimizer in words: depth 1 to 7, skip edges, both merges."""
     depth = draw(st.integers(1, 7))
     possible = [(source, consumer) for consumer in range(2, depth + 1) for source in range(consumer - 1)]
     skips = draw(st.sets(st.sampled_from(possible), max_size=3)) if possible else set()
@@ -30,8 +30,9 @@ def cases(draw):
     widths = [width] * depth if merge == "add" else draw(st.lists(st.integers(1, 4), min_size=depth, max_size=depth))
     classes, batch = draw(st.integers(2, 4)), draw(st.integers(1, 3))
     activations = [draw(st.sampled_from(["none", "relu", "tanh", "tanh"])) for _ in range(depth - 1)] + ["none"]
-    merging = {consumer for _, consumer in skips}
-    activations = ["square" if i + 1 in merging and i + 1 < depth else name for i, name in enumerate(activations)]
+    merging = [consumer for _, consumer in skips if consumer < depth]
+    if merging:  # squares of squares would soon exceed every number
+        activations[min(merging) - 1] = "square"
     random = np.random.default_rng(draw(st.integers(0, 999)))
     network = small_network(random, [*widths, classes], sorted(skips), activations, merge)
     length = 2 * depth - 1 + draw(st.integers(0, 6))
@@ -41,7 +42,7 @@ def cases(draw):
     rate = draw(st.sampled_from([0.001, 0.01, 0.03]))
     words = {"name": draw(st.sampled_from(["sgd", "adam"])), "rate": rate, "momentum": draw(st.sampled_from([0, 0.5]))}
     optimizer = sw.SGD(rate, words["momentum"]) if words["name"] == "sgd" else sw.Adam(rate)
-    return exported_case(network, clips, optimizer, draw(st.integers(1, 2 * depth + 1))), words
+    return (network, clips, optimizer, draw(st.integers(1, 2 * depth + 1))), words
 
 
 def compare(mine, expected, where="case"):
@@ -63,7 +64,10 @@ def compare(mine, expected, where="case"):
 @settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(case=cases())
 def test_losses_outputs_gradients_parameters_and_cosines_of_every_rule_are_the_librarys(page, case):
-    exported, optimizer = case
+    arguments, optimizer = case
+    exported = exported_case(*arguments)
+    ticks = [tick for rule in ("sideways", "delayed", "backprop") for tick in exported[rule]["ticks"]]
+    assume(all(tick["loss"] is None or tick["loss"] < 100 for tick in ticks))  # where learning diverges, so does rounding
     computed = page.execute_script(REPLAY, {key: exported[key] for key in ("units", "clips", "learn_every")}, optimizer)
     compare(computed, {key: value for key, value in exported.items() if key in computed})
     assert len(computed) == 6
@@ -135,7 +139,7 @@ def test_it_learns_while_it_plays_and_stops_when_it_pauses(page):
     show(page, LIVE)
     Select(element(page, "#pace")).select_by_visible_text("fast")
     element(page, "body").send_keys(" ")
-    wait_until(lambda: int(text(page, "#now").split()[1]) > 100, seconds=30)
+    wait_until(lambda: int(text(page, "#now").split()[1]) > 100)
     element(page, "body").send_keys(" ")
     stopped = text(page, "#now")
     time.sleep(0.3)

@@ -156,6 +156,6 @@ function deviceBars(n, devices) {
   const bar = (name, part) => `<p><span>${name}</span><span><b>${whole(part)} %</b>, bubble ${100 - whole(part)} %</span></p>` +
     `<i><b style="width:${100 * part}%"></b></i>`;
   return bar("Backpropagation", used.blocked) + bar("GPipe, 8 micro-batches", used.gpipe) + bar("Sideways, with or without skips", used.sideways) +
-    `<p class="note">Work as part of the devices' time: ${plural(n, "equal unit")} in contiguous groups, the first ticks of
+    `<p class="note">Work as part of the devices' time: ${n === 1 ? "one unit" : `${n} equal units in contiguous groups`}, the first ticks of
     a clip left out. Skip edges change nothing: each unit still runs once per tick.</p>`;
 }

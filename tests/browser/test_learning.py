@@ -67,7 +67,8 @@ def test_losses_outputs_gradients_parameters_and_cosines_of_every_rule_are_the_l
     arguments, optimizer = case
     exported = exported_case(*arguments)
     ticks = [tick for rule in ("sideways", "delayed", "backprop") for tick in exported[rule]["ticks"]]
-    assume(all(tick["loss"] is None or tick["loss"] < 100 for tick in ticks))  # where learning diverges, so does rounding
+    # Where learning diverges, so does rounding.
+    assume(all(tick["loss"] is None or tick["loss"] < 100 for tick in ticks))
     computed = page.execute_script(REPLAY, {key: exported[key] for key in ("units", "clips", "learn_every")}, optimizer)
     compare(computed, {key: value for key, value in exported.items() if key in computed})
     assert len(computed) == 6

@@ -1,1 +1,1 @@
-"""Pictures of the schedule: the explorer, a page on which the clock can be stepped, and animated GIFs."""
+"""Pictures of the schedule: the explorer, a page of chapters whose frames move and whose networks learn, and GIFs."""

@@ -1,123 +1,133 @@
 // Drawing: space-time diagrams of cells as SVG, and the sketch of the graph, without the page's state.
+//
+// A cell is two strips of film, each with the numbers of its frames below. The upper strip is the unit's activation: the
+// ball where it is in each frame that is mixed in it. The lower strip is its gradient: full balls for the frames whose
+// loss it is the gradient of, rings for the other frames whose activations gave its Jacobians.
 
-// Frame n has the colour of entry n mod 7, [background, text on it]. Its number is always written too, so that the
-// diagrams can be read without the colours.
-const FRAME_COLOURS = JSON.parse(document.getElementById("colours").textContent);
-const colourOf = (frame) => FRAME_COLOURS[frame % FRAME_COLOURS.length];
-
-/** Make an SVG element. */
-function svg(name, attributes = {}, ...children) {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  element.append(...children);
-  return element;
-}
-
-const NAMES = 54; // the width of the column of names
-
-/** Draw a bar with a colour and a number for each frame; more than two frames share one label, `first–last`. */
-function band(frames, x, y, width, height) {
-  const group = svg("g"), share = width / frames.length;
-  const write = (text, middle, room, style) => group.append(svg("text", { x: middle, y: y + height / 2, "font-weight": 600,
-    "font-size": Math.min(height * 0.85, (1.55 * room) / Math.max(text.length, 2)), "text-anchor": "middle",
-    "dominant-baseline": "central", style }, text));
-  frames.forEach((frame, i) => {
-    const [colour, ink] = colourOf(frame), overlap = i < frames.length - 1 ? 0.5 : 0; // leaves no seam
-    group.append(svg("rect", { x: x + i * share, y, width: share + overlap, height, fill: colour }));
-    if (frames.length <= 2) write(String(frame), x + (i + 0.5) * share, share, `fill: ${ink}`);
-  });
-  if (frames.length > 2) {
-    write(`${frames[0]}–${frames.at(-1)}`, x + width / 2, width,
-      "fill: #000; stroke: #ffffffe0; stroke-width: 2.6; stroke-linejoin: round; paint-order: stroke");
-  }
-  return group;
-}
+const NAMES = 58; // the width of the column of names
+const STRIP = 18, NUMBERS = 13, HALF = STRIP + NUMBERS, TALL = 2 * HALF; // heights in a cell, in pixels
+const KEEPS = 16, FLAG = 13; // heights of the strip of kept inputs below a cell, and of the flag of a marked loss
 
 /** Draw a space-time diagram: a row for each unit, the top first, then the frames; a column for each tick.
  *
- * wide: pixels of a column.
+ * wide: pixels of a column; place: frame → the ball's pixel.
  * run: {units, cells, uses: frame → true if the network takes it, messages: tick → the messages that are read at it,
+ *   lossFrames: (unit, tick) → the frames whose loss the gradient is of,
  *   memory: under Delayed {most: the most inputs that a unit keeps, isMarked: tick → true if its loss is learnt from}}.
- * Returns the elements to show, and `turn({now, chosen})`, which sets the clock; chosen: {unit, tick} or null. */
-function diagram(run, wide) {
+ * Returns the elements to show, and `turn({now, chosen, moving})`, which sets the clock: ticks after `now` stay hidden.
+ *   chosen: {unit, tick} or null; moving: true to let the messages of this tick travel. */
+function diagram(run, wide, place) {
   const { units, cells, memory } = run, rows = units.length, top = units.at(-1).name;
-  const gap = { x: Math.round(wide * 0.2), y: 4 }; // arrows of messages are drawn in the gaps
-  const side = wide - gap.x, tall = 32, strip = memory?.most ? STRIP : 0, above = memory ? FLAG + 5 : 4;
-  const high = tall + strip + gap.y;
-  const width = cells.length * wide + 4, height = above + rows * high - strip + 52;
+  const gap = { x: Math.round(wide * 0.18), y: 5 }; // arrows of messages are drawn in the gaps
+  const side = wide - gap.x, keeps = memory?.most ? KEEPS : 0, above = memory ? FLAG + 5 : 4, high = TALL + keeps + gap.y;
+  const width = cells.length * wide + 4, height = above + rows * high - keeps + HALF + 24;
   const rowOf = Object.fromEntries([...units.map(({ name }, i) => [name, rows - 1 - i]), ["frame", rows]]);
-  const x = (t) => 2 + t * wide + gap.x / 2, y = (name) => above + rowOf[name] * high - (name === top ? 0 : strip);
-
-  const names = svg("svg", { class: "names", width: NAMES, height });
-  for (const name of Object.keys(rowOf)) {
-    names.append(svg("text", { class: name === "frame" ? "axis" : "label", x: 2, y: y(name) + tall / 2, "font-size": 14,
-      "dominant-baseline": "central" }, name));
-  }
-  const note = (text, height) => names.append(svg("text", { class: "axis", x: 2, y: height, "font-size": 12 }, text));
-  note("tick", height - 5);
-  if (memory) note("loss", above - 5);
-  if (strip) for (const { name } of units.slice(0, -1)) note("keeps", y(name) + tall + strip - 2);
+  const x = (t) => 2 + t * wide + gap.x / 2, y = (name) => above + rowOf[name] * high - (name === top ? 0 : keeps);
 
   const root = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}` });
-  const hand = svg("rect", { class: "hand", y: 0, width: wide, height, rx: 5 });
+  const hand = svg("rect", { class: "hand", y: 0, width: wide, height, rx: 6 });
   const columns = cells.map((row, t) => {
-    const frame = band([t], x(t), y("frame") + tall * 0.25, side, tall * 0.55);
-    if (!run.uses(t)) frame.setAttribute("class", "lost");
-    const column = svg("g", {}, frame, svg("text", { class: "axis", x: x(t) + side / 2, y: height - 5, "font-size": 12,
-      "text-anchor": "middle" }, t));
+    const frame = svg("g", { class: run.uses(t) ? "" : "lost" }, ...half([t], [t], place, x(t), y("frame"), side));
+    const shown = svg("g", { class: "shown" }, frame), column = svg("g", {}, shown);
     for (const { name } of units) {
-      const cell = cellShape(row[name], x(t), y(name), side, tall);
+      const cell = cellShape(row[name], run.lossFrames(name, t), place, x(t), y(name), side);
       cell.dataset.unit = name;
       cell.dataset.tick = t;
-      if (row[name].kept?.length) cell.append(keptShape(row[name].kept.length, memory.most, x(t), y(name) + tall, side));
-      column.append(cell);
+      if (row[name].kept?.length) cell.append(keptShape(row[name].kept.length, memory.most, x(t), y(name) + TALL, side));
+      column.append(svg("rect", { class: "place", x: x(t), y: y(name), width: side, height: TALL, rx: 5 }));
+      shown.append(cell);
     }
-    if (memory?.isMarked(t)) column.append(flag(x(t), y(top) - 3, side));
+    if (memory?.isMarked(t)) shown.append(flag(x(t), y(top) - 3, side));
+    column.append(shown, svg("text", { class: "axis", x: x(t) + side / 2, y: height - 5, "font-size": 13, "text-anchor": "middle" }, t));
     return column;
   });
-  const messages = svg("g");
-  root.append(hand, ...columns, messages);
+  const messages = svg("g"), travelling = svg("g", { class: "travelling" });
+  root.append(hand, ...columns, messages, travelling);
 
-  const middle = (name, part) => y(name) + tall * (name === "frame" ? 0.5 : part === "gradient" ? 0.75 : 0.25);
+  const middle = (name, part) => y(name) + STRIP / 2 + (part === "gradient" ? HALF : 0);
   const isShort = (edge) => !memory || edge.sent >= edge.read - 1; // under Delayed, only the chosen cell shows what waited
+  const ends = (edge) => [
+    [edge.from === "frame" ? x(edge.sent) - 1 : x(edge.sent) + side, middle(edge.from, edge.part)],
+    [x(edge.read), middle(edge.to, edge.kept ? "gradient" : edge.part)],
+  ];
   const drawn = (edges, strong) => edges.map((edge) => {
-    const end = [x(edge.read), middle(edge.to, edge.kept ? "gradient" : edge.part)];
-    const start = [edge.from === "frame" ? x(edge.sent) - 1 : x(edge.sent) + side, middle(edge.from, edge.part)];
+    const [start, end] = ends(edge);
     if (isShort(edge)) return arrow(start, end, edge, strong);
-    return waitingArrow(edge.kept ? [start[0] - 4, y(edge.to) + tall] : start, end, y(edge.to) + (edge.kept ? tall + 2 : -2), edge);
+    return waitingArrow(edge.kept ? [start[0] - 4, y(edge.to) + TALL] : start, end, y(edge.to) + (edge.kept ? TALL + 2 : -2), edge);
   });
 
-  function turn({ now, chosen }) {
+  function turn({ now, chosen, moving }) {
     hand.setAttribute("x", x(now) - gap.x / 2);
     columns.forEach((column, t) => column.setAttribute("class", t > now ? "later" : t === now ? "now" : ""));
     messages.replaceChildren(...drawn(run.messages(now).filter(isShort), false));
-    if (!chosen) return;
+    travelling.replaceChildren();
+    if (moving) travel(now);
+    if (!chosen || chosen.tick > now) return;
     messages.append(...drawn(run.messages(chosen.tick).filter((edge) => edge.to === chosen.unit), true),
-      svg("rect", { class: "chosen", x: x(chosen.tick) - 2, y: y(chosen.unit) - 2, width: side + 4, height: tall + 4, rx: 6 }));
+      svg("rect", { class: "chosen", x: x(chosen.tick) - 2, y: y(chosen.unit) - 2, width: side + 4, height: TALL + 4, rx: 6 }));
   }
-  return { elements: [names, root], turn };
+
+  /** Let each message of this tick travel: a strip with the frames that it carries glides from its sender to its reader. */
+  function travel(now) {
+    for (const edge of run.messages(now).filter((edge) => isShort(edge) && !edge.kept)) {
+      const { activation, gradient } = edge.from === "frame" ? { activation: [now] } : cells[edge.sent][edge.from];
+      const isUp = edge.part === "activation", frames = isUp ? activation : distinct(gradient.map(([frame]) => frame));
+      const solid = isUp ? frames : run.lossFrames(edge.from, edge.sent), [start, end] = ends(edge);
+      const from = edge.from === "frame" ? [x(now), y("frame")] : [x(edge.sent), start[1] - STRIP / 2];
+      const piece = strip(frames, solid, place, 0, 0, side, STRIP), group = svg("g", {}, piece);
+      travelling.append(group);
+      group.animate([{ transform: `translate(${from[0]}px, ${from[1]}px)`, opacity: 0.9 },
+        { transform: `translate(${end[0]}px, ${end[1] - STRIP / 2}px)`, opacity: 0.9 }],
+      { duration: TRAVEL, easing: "ease-in-out", fill: "both" }).onfinish = () => group.remove();
+    }
+    columns[now].querySelector(".shown").animate([{ opacity: 0 }, { opacity: 0, offset: 0.7 }, { opacity: 1 }], { duration: TRAVEL });
+  }
+  return { elements: [rowNames(rowOf, y, height, memory, units), root], turn };
 }
 
-function cellShape({ activation, gradient, waiting }, x, y, side, tall) {
-  const group = svg("g"), half = tall / 2;
-  group.append(svg("rect", { class: "empty", x, y, width: side, height: tall, rx: 4 }));
-  if (activation.length) group.append(band(activation, x, y, side, half - 0.75));
-  if (gradient.length) group.append(band(distinct(gradient.map(([frame]) => frame)), x, y + half + 0.75, side, half - 0.75));
+const TRAVEL = 450; // milliseconds that a message travels on the screen
+
+/** The column of names at the left, which stays in sight. */
+function rowNames(rowOf, y, height, memory, units) {
+  const names = svg("svg", { class: "names", width: NAMES, height });
+  const note = (text, at) => names.append(svg("text", { class: "axis", x: 2, y: at, "font-size": 12 }, text));
+  for (const name of Object.keys(rowOf)) {
+    names.append(svg("text", { class: name === "frame" ? "axis" : "label", x: 2, y: y(name) + (name === "frame" ? STRIP / 2 : STRIP),
+      "font-size": 15, "dominant-baseline": "central" }, name));
+  }
+  note("tick", height - 5);
+  if (memory) note("loss", FLAG);
+  if (memory?.most) for (const { name } of units.slice(0, -1)) note("keeps", y(name) + TALL + KEEPS - 2);
+  return names;
+}
+
+/** Half a cell: a strip, and the numbers of its frames below. */
+function half(frames, solid, place, x, y, side) {
+  const text = setLabel(frames), size = Math.min(12, (1.85 * side) / text.length);
+  return [strip(frames, solid, place, x, y, side, STRIP),
+    svg("text", { class: "frames", x: x + side / 2, y: y + STRIP + NUMBERS / 2 + 0.5, "font-size": size.toFixed(2),
+      "text-anchor": "middle", "dominant-baseline": "central" }, text)];
+}
+
+/** Draw a cell. solid: the frames whose loss its gradient is of. */
+function cellShape({ activation, gradient, waiting }, solid, place, x, y, side) {
+  const group = svg("g"), frames = distinct(gradient.map(([frame]) => frame));
+  group.append(svg("rect", { class: "empty", x, y, width: side, height: TALL, rx: 5 }));
+  if (activation.length) group.append(svg("g", { class: "activation" }, ...half(activation, activation, place, x, y, side)));
+  if (frames.length) group.append(svg("g", { class: "gradient" }, ...half(frames, solid, place, x, y + HALF, side)));
   if (waiting.length) {
-    group.append(svg("rect", { class: "waiting", x: x + 2, y: y + 2, width: side - 4, height: half - 3, rx: 3,
-      stroke: colourOf(waiting[0])[0] }));
+    group.append(svg("g", { class: "waiting" }, ...half(waiting, [], place, x, y, side)),
+      svg("rect", { class: "waiting-box", x: x + 1.5, y: y + 1.5, width: side - 3, height: HALF - 2, rx: 4 }));
   }
   return group;
 }
 
-const STRIP = 16, FLAG = 13; // the heights of the strip of kept inputs below a cell, and of the flag of a marked loss
-
 /** Draw how many inputs a unit keeps: the number, and a bar of as many pieces; the longest bar has `most`. */
 function keptShape(count, most, x, y, side) {
-  const group = svg("g", { class: "kept-inputs" }, svg("text", { x: x + 1, y: y + STRIP - 2, "font-size": 12 }, count));
+  const group = svg("g", { class: "kept-inputs" }, svg("text", { x: x + 1, y: y + KEEPS - 2, "font-size": 12 }, count));
   const start = 3 + 7.5 * String(count).length, piece = Math.min(7, (side - 3 - 7.5 * String(most).length) / most);
   for (let i = 0; i < count; i++) {
-    group.append(svg("rect", { x: x + start + i * piece, y: y + 5, width: piece * 0.72, height: STRIP - 7 }));
+    group.append(svg("rect", { x: x + start + i * piece, y: y + 5, width: piece * 0.72, height: KEEPS - 7 }));
   }
   return group;
 }
@@ -154,16 +164,16 @@ function sketch(units, skips) {
     "aria-label": `Chain of ${units.length} units; skip edges: ${skips.map(([a, b]) => `${names[a]} to ${names[b]}`).join(", ") || "none"}` });
   root.style.maxWidth = `${names.length * step}px`;
   const x = (i) => (i + 0.5) * step;
-  skips.forEach(([from, to], i) => {
-    const colour = colourOf(i + 3)[0], peak = base - r - (to - from) * 13;
+  skips.forEach(([from, to]) => {
+    const peak = base - r - (to - from) * 13;
     root.append(svg("path", { d: `M${x(from)},${base - r} Q${(x(from) + x(to)) / 2},${peak} ${x(to)},${base - r}`, fill: "none",
-      stroke: colour, "stroke-width": 2.5 }), svg("circle", { cx: x(to), cy: base - r, r: 4, fill: colour }));
+      stroke: "var(--skip)", "stroke-width": 2.5 }), svg("circle", { cx: x(to), cy: base - r, r: 4, fill: "var(--skip)" }));
   });
   names.forEach((name, i) => {
     if (i) root.append(svg("path", { d: `M${x(i - 1) + r},${base} H${x(i) - r}`, stroke: "var(--muted)", "stroke-width": 2 }));
     const shape = i ? svg("circle", { cx: x(i), cy: base, r }) : svg("rect", { x: x(0) - r, y: base - r * 0.8, width: 2 * r, height: 1.6 * r, rx: 3 });
     shape.setAttribute("style", "fill: var(--paper); stroke: var(--ink); stroke-width: 1.5");
-    root.append(shape, svg("text", { x: x(i), y: base, "font-size": i ? Math.min(13, r * 0.85) : r * 0.66, "text-anchor": "middle",
+    root.append(shape, svg("text", { x: x(i), y: base, "font-size": i ? Math.min(13, r * 0.85) : r * 0.58, "text-anchor": "middle",
       "dominant-baseline": "central" }, name));
   });
   return root;

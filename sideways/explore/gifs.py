@@ -38,17 +38,19 @@ def plot_cycle(out: Path, depth: int = 4) -> None:
     )
     images = []
     for now in range(ticks):
-        figure, axes_of_panels = _figure((10.4, 3.7), columns=2)
+        figure, axes_of_panels = _figure((11.6, 4.1), columns=2)
         for axes, (title, cells, period) in zip(axes_of_panels, panels, strict=True):
             _space_time(axes, network, cells, now, period)
             updates = sum(bool(cell.gradient) for row in cells[: now + 1] for cell in row.values())
             axes.set_title(title, fontsize=12, fontweight="bold", loc="left")
             axes.set_xlabel(f"tick {now}:  {updates} unit updates so far", fontsize=11)
         figure.supxlabel(
-            "upper half: frames in the activation     lower half: frames mixed in the gradient", fontsize=9, color=GREY
+            "upper half: the frames in the activation     lower half: the frames mixed in the gradient",
+            fontsize=11,
+            color=INK,
         )
         images.append(_image(figure))
-    _write(out, images, [900] * (ticks - 1) + [3500])
+    _write(out, images, [1200] * (ticks - 1) + [3500])
 
 
 def _space_time(axes: Axes, network: Network, cells: Cells, now: int, period: int) -> None:
@@ -84,27 +86,19 @@ def _draw_cell(axes: Axes, cell: Cell, x: float, y: float) -> None:
 
 
 def _band(axes: Axes, frames: Sequence[int], x: float, y: float, width: float, height: float, alpha: float = 1) -> None:
-    """Draw a bar with a colour and a number for each frame; more than two frames share one label, `first–last`."""
+    """Draw a bar with a colour and a number for each frame."""
     share = width / max(len(frames), 1)
     for i, frame in enumerate(frames):
         colour, ink = FRAME_COLOURS[frame % len(FRAME_COLOURS)]
         axes.add_patch(Rectangle((x + i * share, y), share, height, color=colour, alpha=alpha, linewidth=0))
-        text = str(frame)
-        if len(frames) > 2:
-            text, ink = "", "#000000"
         axes.text(
-            x + (i + 0.5) * share, y + height / 2, text, color=ink, ha="center", va="center_baseline", fontsize=10
-        )
-    if len(frames) > 2:
-        box = {"boxstyle": "round,pad=0.12", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
-        axes.text(
-            x + width / 2,
+            x + (i + 0.5) * share,
             y + height / 2,
-            f"{frames[0]}–{frames[-1]}",
+            str(frame),
+            color=ink,
             ha="center",
             va="center_baseline",
-            fontsize=9,
-            bbox=box,
+            fontsize=min(11, 34 * share),
         )
 
 
@@ -135,7 +129,7 @@ def plot_skip(out: Path, ticks: int = 8) -> None:
                     if frames_in[source] and cells[t + 1][consumer].activation:
                         _draw_message(axes, frames_in[source], source, consumer, step / (STEPS + 1))
             images.append(_image(figure))
-            durations.append(1100 if step == 0 else 90)
+            durations.append(1300 if step == 0 else 130)
             if t + 1 == ticks:
                 durations[-1] = 3000
                 break
@@ -201,8 +195,10 @@ def _dot(x: float, frame: int) -> tuple[float, float]:
 
 def _draw_message(axes: Axes, frames: Sequence[int], source: str, consumer: str, part: float) -> None:
     """Draw a message, a small band with the numbers of its frames, at the share `part` (0 to 1) of its edge."""
-    x = POSITIONS[source] + part * (POSITIONS[consumer] - POSITIONS[source])
-    y = 0.55 + 4 * part * (1 - part) * 0.92 if (source, consumer) == SKIP else 0.0
+    is_skip = (source, consumer) == SKIP
+    gap = 0.0 if is_skip else 0.7  # a message on a straight edge travels between the units, and covers no dot
+    x = POSITIONS[source] + gap + part * (POSITIONS[consumer] - POSITIONS[source] - 2 * gap)
+    y = 0.55 + 4 * part * (1 - part) * 0.92 if is_skip else 0.0
     width = 0.2 * len(frames) + 0.08
     share = width / len(frames)
     axes.add_patch(Rectangle((x - width / 2 - 0.02, y - 0.17), width + 0.04, 0.34, color=INK, zorder=5))

@@ -1,7 +1,8 @@
-"""The explorer: one self-contained HTML page that steps the clock of backpropagation, (Skip-)Sideways and Delayed.
+"""The explorer: one self-contained HTML page on backpropagation, (Skip-)Sideways and Delayed, in chapters.
 
 The page carries the library's own schedule of the graphs that it opens with, and the cells of `Delayed` that learns
-from every loss; `schedule.js` computes both for graphs that a reader edits, and the cells for other marked losses.
+from every loss. `schedule.js` computes both for graphs that a reader edits, and the cells for other marked losses.
+`network.js` and `rules.js` let small networks learn in the page; `cases.py` exports numbers to compare them with.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from pathlib import Path
 from sideways.errors import InputError
 from sideways.explore.cells import FRAME_COLOURS, chain, exported
 
-PARTS = ("page.css", "schedule.js", "diagram.js", "words.js", "page.js")  # files that page.html includes as @@NAME@@
+PARTS = (  # files that page.html includes as @@NAME@@
+    "page.css", "schedule.js", "matrices.js", "network.js", "rules.js", "film.js", "diagram.js", "words.js", "signs.js",
+    "learn.js", "live.js", "chapters.js", "address.js", "state.js", "page.js",
+)  # fmt: skip
 FIRST_GRAPHS = ((5, ()), (5, ((1, 4),)))  # (depth, skip edges) of the graphs that the page opens with
 
 

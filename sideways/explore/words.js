@@ -4,6 +4,7 @@ const chips = (frames) => frames.map((frame) => {
   const [colour, ink] = colourOf(frame);
   return `<span class="chip" style="background:${colour};color:${ink}">${frame}</span>`;
 }).join("");
+const input = (index, tick) => `input<sub>${index}</sub>[${tick}]`; // the maths writes uᵢ, but here u4 names a unit
 const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
 const whole = (part) => Math.round(100 * part);
 
@@ -38,15 +39,15 @@ function cellWords(run, rule, { unit, tick }) {
   const a = (name, t) => name === "frame" ? `<b>x</b>[${t}]` : `a<sub>${number(name)}</sub>[${t}]`;
   const sent = (name) => rule === "blocked" || name !== "frame" ? tick - (name !== "frame") : tick;
   const title = { blocked: "Backpropagation", chain: "Sideways", skip: "Skip-Sideways", delayed: `Delayed, n = ${run.learn_every}` }[rule];
-  const parts = [`<h2>${unit} at tick ${tick} <small>(${title})</small></h2>`];
+  const parts = [`<h3>${unit} at tick ${tick} <small>(${title})</small></h3><button type="button" class="close" aria-label="Close">×</button>`];
 
   if (activation.length) {
     const merged = inputs.map((j) => a(j, sent(j))).join(" ‖ ");
-    parts.push("<h3>Forward</h3>",
+    parts.push("<h4>Forward</h4>",
       ...inputs.map((j) => `<p>reads ${j === "frame" ? "the frame of this tick" : `what ${j} sent at tick ${sent(j)}`}: frame${
         (j === "frame" ? [tick] : run.cells[tick - 1][j].activation).length > 1 ? "s" : ""} ${
         chips(j === "frame" ? [tick] : run.cells[tick - 1][j].activation)}</p>`),
-      `<p class="formula">u<sub>${index}</sub>[${tick}] = ${merged}<br>a<sub>${index}</sub>[${tick}] = H<sub>${index}</sub>(u<sub>${index}</sub>[${tick}]; θ<sub>${index}</sub>)</p>`);
+      `<p class="formula">${input(index, tick)} = ${merged}<br>a<sub>${index}</sub>[${tick}] = H<sub>${index}</sub>(${input(index, tick)}; θ<sub>${index}</sub>)</p>`);
   }
   if (rule === "delayed") parts.push(...pullWords(run, unit, tick));
   else if (gradient.length) {
@@ -55,12 +56,12 @@ function cellWords(run, rule, { unit, tick }) {
       ? consumers.map((c) => `g<sub>${number(c)}→${index}</sub>[${tick - 1}]`).join(" + ")
       : `∂ℓ/∂a<sub>${index}</sub>[${tick}]`;
     const down = inputs.filter((j) => j !== "frame").map((j) => `g<sub>${index}→${number(j)}</sub>[${tick}]`);
-    parts.push("<h3>Backward</h3>",
+    parts.push("<h4>Backward</h4>",
       `<p>reads ${consumers.length ? consumers.map((c) => `what ${c} sent at tick ${tick - 1}`).join(" and ") : "the gradient of the loss on its own output"}</p>`,
       `<p class="formula">g<sub>${index}</sub>[${tick}] = ${incoming}<br>` +
-      `dθ<sub>${index}</sub>[${tick}] = (∂H<sub>${index}</sub>/∂θ<sub>${index}</sub>)<sup>⊤</sup> g<sub>${index}</sub>[${tick}] <small>at u<sub>${index}</sub>[${at}]</small>` +
-      (down.length ? `<br>${down.join(", ")} = (∂H<sub>${index}</sub>/∂u<sub>${index}</sub>)<sup>⊤</sup> g<sub>${index}</sub>[${tick}]` : "") + "</p>",
-      "<h3>Frames that its gradient pairs</h3>", pairTable(gradient, at), `<p class="verdict">${verdict(frames, rule)}</p>`);
+      `dθ<sub>${index}</sub>[${tick}] = (∂H<sub>${index}</sub>/∂θ<sub>${index}</sub>)<sup>⊤</sup> g<sub>${index}</sub>[${tick}] <small>at ${input(index, at)}</small>` +
+      (down.length ? `<br>${down.join(", ")} = (∂H<sub>${index}</sub>/∂input<sub>${index}</sub>)<sup>⊤</sup> g<sub>${index}</sub>[${tick}]` : "") + "</p>",
+      "<h4>Frames that its gradient pairs</h4>", pairTable(gradient, at), `<p class="verdict">${verdict(frames, rule)}</p>`);
   }
   if (waiting.length) parts.push(`<p>Idle. It keeps what it computed from frame ${chips(waiting)} until the gradient of that frame comes.</p>`);
   else if (!activation.length && !gradient.length) {
@@ -76,7 +77,7 @@ function pullWords(run, unit, tick) {
   const { activation, gradient, pulled: s, kept, learns } = run.cells[tick][unit], isTop = !run.consumers[unit].length;
   if (!activation.length) return [];
   const number = (name) => run.units.findIndex((u) => u.name === name) + 1, i = number(unit);
-  const parts = ["<h3>Backward</h3>"];
+  const parts = ["<h4>Backward</h4>"];
   if (s === null) {
     parts.push(`<p>${isTop ? "The loss of this tick is not marked: the frame is answered, and teaches nothing." : "No gradient is complete at this tick."}</p>`);
   } else {
@@ -88,15 +89,15 @@ function pullWords(run, unit, tick) {
     parts.push(`<p>reads ${isTop ? "the gradient of the loss on its own output: this loss is marked" : sent.join(" and ")}</p>`);
     if (!isTop) parts.push(`<p>runs again on the input of tick ${s}, which it kept for ${plural(tick - s, "tick")}</p>`);
     parts.push(`<p class="formula">g<sub>${i}</sub>[${s}] = ${incoming}<br>` +
-      `dθ<sub>${i}</sub>[${s}] = (∂H<sub>${i}</sub>/∂θ<sub>${i}</sub>)<sup>⊤</sup> g<sub>${i}</sub>[${s}] <small>at u<sub>${i}</sub>[${s}]</small>` +
-      (down.length ? `<br>${down.join(", ")} = (∂H<sub>${i}</sub>/∂u<sub>${i}</sub>)<sup>⊤</sup> g<sub>${i}</sub>[${s}]` : "") + "</p>",
+      `dθ<sub>${i}</sub>[${s}] = (∂H<sub>${i}</sub>/∂θ<sub>${i}</sub>)<sup>⊤</sup> g<sub>${i}</sub>[${s}] <small>at ${input(i, s)}</small>` +
+      (down.length ? `<br>${down.join(", ")} = (∂H<sub>${i}</sub>/∂input<sub>${i}</sub>)<sup>⊤</sup> g<sub>${i}</sub>[${s}]` : "") + "</p>",
     `<p>${!learns ? `does not update θ<sub>${i}</sub> yet: another part of its gradient of this loss is still to come`
       : `updates θ<sub>${i}</sub>${longestByRemainder(lengths, run.learn_every).length > 1 ? " from the sum of its gradients since the last update" : ""}`}</p>`,
-    "<h3>Frames that its gradient pairs</h3>", pairTable(gradient, s), `<p class="verdict">${exactness(losses, run)}</p>`);
+    "<h4>Frames that its gradient pairs</h4>", pairTable(gradient, s), `<p class="verdict">${exactness(losses, run)}</p>`);
   }
   if (isTop) return parts;
   const forgets = kept.includes(tick) ? "" : "No marked loss depends on its activation of this tick, so it forgets this input.";
-  return [...parts, `<h3>Inputs that it keeps</h3><p>${kept.length ? `${kept.length}, of tick${kept.length > 1 ? "s" : ""} ${listed(kept)}.` : "None."} ${forgets}</p>`];
+  return [...parts, `<h4>Inputs that it keeps</h4><p>${kept.length ? `${kept.length}, of tick${kept.length > 1 ? "s" : ""} ${listed(kept)}.` : "None."} ${forgets}</p>`];
 }
 
 function exactness(losses, { learn_every: n, depth }) {
@@ -133,13 +134,13 @@ function numberWords(all, now) {
   const plan = all.skip, n = plan.units.length, cycle = 2 * plan.depth - 1;
   const range = (lengths) => (lengths.length === 1 ? 2 * lengths[0] : `${2 * lengths[0]} … ${2 * lengths.at(-1)}`);
   const learnEvery = plan.learn_every;
-  return `<h2>What follows from the graph</h2>
+  return `<h3>What follows from the graph</h3>
     <dl><dt>depth <i>D</i>, units on the longest path</dt><dd id="is-depth">${plan.depth}</dd>
     <dt>latency <i>D</i> − 1: frame to output</dt><dd id="is-latency">${plural(plan.latency, "tick")}</dd>
     <dt>update cycle of backpropagation, 2<i>D</i> − 1</dt><dd id="is-cycle">${plural(cycle, "tick")}</dd></dl>
     <table><thead><tr><th>unit</th><th>first<br>forward</th><th>first<br>backward</th><th>out of step,<br>frames</th><th>Delayed<br>keeps</th></tr></thead>
     <tbody>${plan.units.toReversed().map(({ name }) => `<tr><td>${name}</td><td>tick ${plan.first_forward[name]}</td><td>tick ${plan.first_backward[name]}</td><td>${range(plan.path_lengths[name])}</td><td>${plan.most_kept[name]}</td></tr>`).join("")}</tbody></table>
-    <h3>Passes (forward or backward of a unit) per tick</h3>
+    <h4>Passes (forward or backward of a unit) per tick</h4>
     <table><thead><tr><th></th><th>at tick ${now}</th><th>in the long run</th></tr></thead><tbody>
     <tr><td>Backpropagation</td><td id="passes-blocked">${passes(all.blocked.cells[now], now)}</td><td>${(2 * n / cycle).toFixed(1)}</td></tr>
     <tr><td>Sideways</td><td id="passes-chain">${passes(all.chain.cells[now], now)}</td><td>${2 * n}</td></tr>
@@ -155,6 +156,6 @@ function deviceBars(n, devices) {
   const bar = (name, part) => `<p><span>${name}</span><span><b>${whole(part)} %</b>, bubble ${100 - whole(part)} %</span></p>` +
     `<i><b style="width:${100 * part}%"></b></i>`;
   return bar("Backpropagation", used.blocked) + bar("GPipe, 8 micro-batches", used.gpipe) + bar("Sideways, with or without skips", used.sideways) +
-    `<p class="note">Work as part of the devices' time: ${plural(n, "equal unit")} in contiguous groups, the first ticks of
+    `<p class="note">Work as part of the devices' time: ${n === 1 ? "one unit" : `${n} equal units in contiguous groups`}, the first ticks of
     a clip left out. Skip edges change nothing: each unit still runs once per tick.</p>`;
 }

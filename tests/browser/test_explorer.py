@@ -1,40 +1,27 @@
-"""The explorer in a real browser: over many graphs it shows the library's numbers, and it plays, steps and edits."""
+"""The explorer in a real browser: over many graphs its numbers, labels and pictures are the library's."""
 
 import json
-import time
 
 import numpy as np
 import pytest
+from explorer_reader import LABORATORY, cell, show
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from selenium.webdriver.common.by import By
-from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import Select
 
 import sideways as sw
 from sideways.balance import balanced, speed_up
 from sideways.explore.cells import chain, delayed_cells, exported, sideways_cells
 from sideways.explore.page import ticks_shown
+from sideways.studies.claims import sign_law
 
-pytestmark = pytest.mark.browser
 # All examples of a property share one page, which hypothesis warns of; each example sets everything that it reads.
 one_page = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
-
-def element(page, selector):
-    return page.find_element(By.CSS_SELECTOR, selector)
+pytestmark = pytest.mark.browser
 
 
-def text(page, selector):
-    return element(page, selector).text
-
-
-def click(page, selector):
-    element(page, selector).click()
-
-
-def cell(page, rule, unit, tick):
-    return element(page, f"figure[data-rule={rule}] [data-unit={unit}][data-tick='{tick}']")
+# The library's numbers ------------------------------------------------------------------------------------------------
 
 
 @st.composite
@@ -68,9 +55,11 @@ def test_schedule_and_cells_of_any_graph_are_the_librarys_for_any_marks(page, ne
     assert page.execute_script("return explored(...arguments)", expected["units"], ticks, n) == expected
 
 
-READ = """Object.assign(state, { now: 1000, learnEvery: arguments[2] }); edit(arguments[0], arguments[1]);
+READ = """open(8); edit(arguments[0], arguments[1]);
+Object.assign(state, { n: arguments[2], tick: 99 });
+render();
 const texts = (selector) => [...document.querySelectorAll(selector)].map((element) => element.textContent);
-return texts("#tick, #dial-words, #is-depth, #is-latency, #is-cycle, #numbers table:first-of-type tbody td, " +
+return texts("#now, #dial-words, #is-depth, #is-latency, #is-cycle, #numbers table:first-of-type tbody td, " +
   "#passes-skip, #passes-delayed, #long-run-delayed")"""
 
 
@@ -141,185 +130,91 @@ def test_the_graphs_that_the_library_exported_are_those_the_page_would_compute(p
     assert same == [True, True]
 
 
-def test_the_page_asks_nothing_of_the_network(page):
-    assert page.execute_script("return performance.getEntriesByType('resource').map(e => e.name)") == []
+@settings(one_page, max_examples=40)
+@given(edit=edits(), speed=st.sampled_from([0.5, 1.0, 1.5]))
+def test_the_moments_compared_below_a_merge_are_those_of_the_sign_law(page, edit, speed):
+    depth, skips = edit
+    network = chain(depth, skips[:1])
+    rows = page.execute_script("return comparisons(unitsOf(arguments[0], arguments[1]))", depth, skips[:1])
+    ratios = {}
+    for row in rows:
+        ratio = sign_law.opponent(speed * row["paired"]) / sign_law.opponent(speed * row["newer"])
+        ratios.setdefault(row["unit"], []).append(ratio)
+    merge = next((name for name, unit in network.units.items() if len(unit.inputs) == 2), None)
+    expected = sign_law.predictions(network, merge, speed) if merge else {}
+    assert {name: sorted(values) for name, values in ratios.items()} == {
+        name: pytest.approx(sorted(prediction.ratios)) for name, prediction in expected.items()
+    }
 
 
-def test_it_plays_pauses_and_stops_at_the_end(page):
-    click(page, "#first")
-    assert text(page, "#tick") == "tick 0 of 19"
-    Select(element(page, "#speed")).select_by_visible_text("fast")
-    click(page, "#play")
-    wait_until(lambda: int(text(page, "#tick").split()[1]) >= 2)
-    click(page, "#play")
-    stopped = text(page, "#tick")
-    time.sleep(0.5)
-    assert text(page, "#tick") == stopped
-    page.execute_script("go(18)")
-    click(page, "#play")
-    wait_until(lambda: text(page, "#play") == "Play")
-    assert text(page, "#tick") == "tick 19 of 19"
+@settings(one_page, max_examples=40)
+@given(edit=edits(), data=st.data())
+def test_a_gradients_full_balls_are_the_frames_of_the_losses_that_it_is_the_gradient_of(page, edit, data):
+    """Each loss is followed from the top down: a gradient carries the frames of its loss along every path."""
+    depth, skips = edit
+    n = data.draw(st.integers(1, 2 * depth + 1))
+    network, ticks = chain(depth, skips), ticks_shown(depth)
+    shown = page.execute_script(
+        "const runs = runsOf({depth: arguments[0], skips: arguments[1], n: arguments[2]});"
+        "return ['skip', 'delayed'].map(rule => runs[rule].cells.map((row, t) => Object.fromEntries("
+        "runs[rule].units.map(({name}) => [name, runs[rule].lossFrames(name, t)]))))",
+        depth, skips, n,
+    )  # fmt: skip
+    cells, top, marks = sideways_cells(network, ticks), network.top.name, network.marks(n)
+    carried = []
+    for t in range(ticks):
+        carried.append({})
+        for name in network.units:
+            runs = t >= network.first_backward[name]
+            own = cells[t][top].activation if name == top and runs else []
+            below = [carried[t - 1][c] for c in network.consumers[name]] if runs else []
+            carried[t][name] = sorted({*own, *(frame for frames in below for frame in frames)})
+    assert shown[0] == carried
+
+    def frames_of(name, s):
+        """The frames of the marked losses that depend on the activation of tick s."""
+        if name == top:
+            return set(cells[s][top].activation) if marks.is_marked(s) else set()
+        return set().union(*(frames_of(c, s + 1) for c in network.consumers[name]))
+
+    for t, row in enumerate(delayed_cells(network, n, ticks)):
+        expected = {name: [] if c.pulled is None else sorted(frames_of(name, c.pulled)) for name, c in row.items()}
+        assert shown[1][t] == expected
 
 
-def wait_until(condition, seconds=5):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "nothing happened"
-        time.sleep(0.05)
+# Labels ---------------------------------------------------------------------------------------------------------------
 
 
-def test_it_steps_and_scrubs(page):
-    click(page, "#step")
-    assert text(page, "#tick") == "tick 12 of 19"
-    click(page, "#back")
-    click(page, "#back")
-    assert text(page, "#tick") == "tick 10 of 19"
-    element(page, "#scrub").send_keys(Keys.ARROW_LEFT)
-    assert text(page, "#tick") == "tick 9 of 19"
+def meant(label):
+    """The frames that a label claims: `2 4 6`; `2 4 … 12` in equal steps; `5–9` for all from 5 to 9."""
+    frames, words = [], label.split()
+    while words:
+        word = words.pop(0)
+        if "–" in word:
+            first, last = map(int, word.split("–"))
+            frames += range(first, last + 1)
+        elif word == "…":
+            frames += range(2 * frames[-1] - frames[-2], int(words.pop(0)) + 1, frames[-1] - frames[-2])
+        else:
+            frames.append(int(word))
+    return frames
 
 
-def test_the_keyboard_alone_steps_plays_and_moves_from_cell_to_cell(page):
-    body = element(page, "body")
-    body.send_keys(".")
-    assert text(page, "#tick") == "tick 12 of 19"
-    body.send_keys(",", ",")
-    assert text(page, "#tick") == "tick 10 of 19"
-    body.send_keys(" ")
-    assert text(page, "#play") == "Pause"
-    body.send_keys(" ")
-    assert text(page, "#play") == "Play"
-    diagram = element(page, "figure[data-rule=chain] .scroll")
-    diagram.send_keys(Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.ARROW_LEFT)
-    assert text(page, "#cell h2") == "u2 at tick 9 (Sideways)"
-    assert page.switch_to.active_element == diagram
+@one_page
+@given(
+    frames=st.sets(st.integers(0, 40), min_size=1, max_size=12)
+    | st.builds(range, st.just(3), st.integers(9, 30), st.integers(2, 4))
+)
+def test_a_label_can_be_taken_at_its_word(page, frames):
+    frames = sorted(frames)
+    assert meant(page.execute_script("return setLabel(arguments[0])", frames)) == frames
 
 
-def test_a_clicked_cell_tells_its_messages_its_formula_and_the_frames_it_pairs(page):
-    cell(page, "skip", "u4", 10).click()
-    words = text(page, "#cell")
-    assert "u4 at tick 10 (Skip-Sideways)" in words
-    assert "reads what u3 sent at tick 9: frame 7" in words
-    assert "reads what u1 sent at tick 9: frame 9" in words
-    assert "u4[10] = a3[9] ‖ a1[9]" in words
-    assert "g4[10] = g5→4[9]" in words
-    chips = [chip.text for chip in page.find_elements(By.CSS_SELECTOR, "#cell .chip")]
-    assert chips == [
-        "7",
-        "9",
-        "5",
-        "7",
-        "7",
-        "9",
-    ]  # frames read from u3 and u1; frames of the Jacobians of u5, then of u4
-    assert "moments 4 frames apart" in words
-
-
-def test_a_clicked_cell_of_backpropagation_has_one_frame_throughout(page):
-    cell(page, "blocked", "u1", 8).click()
-    words = text(page, "#cell")
-    assert "the exact gradient of frame 0" in words
-    assert "at u1[0]" in words  # the activation waited for the gradient
-
-
-def test_a_clicked_cell_of_delayed_tells_what_waited_what_it_keeps_and_whose_gradient_it_is(page):
-    cell(page, "delayed", "u1", 15).click()
-    words = text(page, "#cell")
-    assert "u1 at tick 15 (Delayed, n = 1)" in words
-    assert "reads what u2 sent at tick 14 and what u4 sent at tick 10 (it has waited for 4 ticks)" in words
-    assert "runs again on the input of tick 7, which it kept for 8 ticks" in words
-    assert "g1[7] = g2→1[8] + g4→1[8]" in words
-    assert "exact gradient of the marked losses of ticks 9 and 11" in words
-    assert "9, of ticks 7 … 15." in words
-
-
-def test_the_dial_marks_fewer_losses_and_the_keyboard_turns_it(page):
-    def flags():
-        return page.execute_script("return document.querySelectorAll('figure[data-rule=delayed] .marked').length")
-
-    assert text(page, "#n-is") == "n = 1" and flags() == 16  # ticks 4 … 19
-    element(page, "#n").send_keys(Keys.ARROW_RIGHT)
-    assert text(page, "#n-is") == "n = 2" and flags() == 8
-    element(page, "#n").send_keys(Keys.END)
-    assert text(page, "#n-is") == "n = 11" and flags() == 2
-    element(page, "#n").send_keys(Keys.ARROW_LEFT, Keys.ARROW_LEFT)
-    assert text(page, "#n-is") == "n = 9"
-    assert text(page, "#dial-words") == (
-        "n = 9: one loss in 9 is learnt from, so each unit learns once in 9 frames (1/9 update per frame); "
-        "the units keep at most 5 inputs in total. As n ≥ 2D − 1 = 9, no parameters change under way: "
-        "this is gradient descent on the exact gradient of the marked losses."
-    )
-    for _ in range(3):
-        click(page, "#shallower")
-    assert text(page, "#n-is") == "n = 5"  # 2D+1 is the most
-    click(page, "#reset")
-    assert text(page, "#n-is") == "n = 1"
-
-
-SHOWN = """return [...document.querySelectorAll("figure[data-rule=delayed] [data-unit]")].map((cell) => [
-  cell.dataset.unit, Number(cell.dataset.tick), Number(cell.querySelector(".kept-inputs text")?.textContent ?? 0),
-  cell.querySelectorAll(".kept-inputs rect").length, cell.querySelectorAll(":scope > g:not(.kept-inputs)").length])"""
-
-
-def test_the_diagram_of_delayed_shows_how_many_inputs_each_unit_keeps_and_no_gradient_where_none_is_pulled(page):
-    for n in (1, 4, 9):
-        page.execute_script("state.learnEvery = arguments[0]; render()", n)
-        shown = page.execute_script(SHOWN)
-        cells = delayed_cells(chain(5, [(1, 4)]), n, 20)
-        assert len(shown) == 100
-        for unit, tick, number, pieces, bands in shown:
+def test_the_cells_on_the_page_carry_the_numbers_of_their_frames(page):
+    show(page, LABORATORY, tick=19)
+    for rule, cells in (("chain", sideways_cells(chain(5), 20)), ("skip", sideways_cells(chain(5, [(1, 4)]), 20))):
+        for unit, tick in (("u1", 11), ("u3", 9), ("u4", 6), ("u5", 19)):
+            labels = [e.text for e in cell(page, rule, unit, tick).find_elements(By.CSS_SELECTOR, "text")]
             expected = cells[tick][unit]
-            assert number == pieces == len(expected.kept)
-            assert bands == bool(expected.activation) + (expected.pulled is not None)
-
-
-def test_a_reader_deepens_the_network_adds_a_skip_edge_and_removes_another(page):
-    click(page, "#deeper")
-    assert text(page, "#is-latency") == "5 ticks"
-    Select(element(page, "#source")).select_by_visible_text("u3")
-    Select(element(page, "#consumer")).select_by_visible_text("u6")
-    click(page, "#add")
-    assert text(page, "#skips").replace("  ", " ").splitlines() == ["u1 → u4 ×", "u3 → u6 ×"]
-    click(page, "#skips li:first-child button")
-    cell(page, "skip", "u6", 11).click()
-    assert "u6[11] = a5[10] ‖ a3[10]" in text(page, "#cell")
-    click(page, "#reset")
-    assert text(page, "#is-latency") == "4 ticks"
-
-
-def test_on_a_phone_only_the_diagrams_scroll_sideways(page):
-    try:
-        page.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride", {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
-        )
-        page.execute_script("render()")
-        assert page.execute_script("return document.documentElement.scrollWidth") == 390
-        sizes = page.execute_script("return [...document.querySelectorAll('button')].map(b => b.offsetHeight)")
-        assert min(sizes) >= 38
-    finally:
-        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-
-
-def test_the_theme_follows_the_system_and_a_button_turns_it(page):
-    background = "return getComputedStyle(document.body).backgroundColor"
-    light = page.execute_script(background)
-    click(page, "#theme")
-    dark = page.execute_script(background)
-    assert light == "rgb(255, 255, 255)" and dark != light
-    dark_system = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
-    page.refresh()
-    page.execute_cdp_cmd("Emulation.setEmulatedMedia", dark_system)
-    assert page.execute_script(background) == dark
-    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
-
-
-def test_every_number_reads_on_the_colour_of_its_frame(page):
-    """WCAG 2, level AA, asks for a contrast of at least 4.5."""
-
-    def luminance(colour):
-        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
-        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-    for pair in page.execute_script("return FRAME_COLOURS"):
-        dark, light = sorted(map(luminance, pair))
-        assert (light + 0.05) / (dark + 0.05) >= 4.5
+            frames = sorted({frame for frame, _ in expected.gradient})
+            assert [meant(label) for label in labels] == [expected.activation, *([frames] if frames else [])]

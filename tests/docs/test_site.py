@@ -32,10 +32,24 @@ def test_every_link_leads_somewhere():
 def test_the_check_of_links_finds_missing_files_and_missing_anchors(tmp_path):
     (tmp_path / "a.html").write_text(
         '<h1 id="one">1</h1><a href="b.html#two">b</a><a href="#one">1</a><a href="b.html#three">no</a>'
-        '<img src="c.png"><a href="https://example.org/x#y">elsewhere</a>'
+        '<img src="c.png"><a href="https://example.org/x#y">elsewhere</a><a href="b.html#chapter=2&amp;tick=3">no</a>'
     )
     (tmp_path / "b.html").write_text('<h1 id="two">2</h1>')
-    assert broken(tmp_path) == ["a.html: b.html#three: no such anchor", "a.html: c.png: no such file"]
+    assert broken(tmp_path) == [
+        "a.html: b.html#chapter=2&tick=3: no such anchor",
+        "a.html: b.html#three: no such anchor",
+        "a.html: c.png: no such file",
+    ]
+    other = tmp_path / "other"  # pages are read once, so a changed page needs another address
+    other.mkdir()
+    (tmp_path / "a.html").rename(other / "a.html")
+    (other / "b.html").write_text('<h1 id="two">2</h1><h1 id="three">3</h1><ol id="chapters"></ol>')
+    assert broken(other) == ["a.html: c.png: no such file"]
+
+
+def test_the_explorer_follows_the_dark_mode_of_the_site_and_its_chapters_are_linked():
+    page = (SITE / "explorer.html").read_text(encoding="utf-8")
+    assert "mdColorScheme" in page and all(f"explorer/page.html#chapter={chapter}" in page for chapter in range(1, 9))
 
 
 @pytest.mark.parametrize("layer", [sw.Dense, sw.Conv2D, sw.MaxPool2D, sw.BatchNorm, sw.Sequential])

@@ -5,6 +5,7 @@ from PIL import Image
 
 from sideways.commands.main import main
 from sideways.explore import gifs
+from sideways.explore.cells import blocked_cells, chain, sideways_cells
 
 
 @pytest.fixture
@@ -28,6 +29,20 @@ def test_in_one_cycle_backpropagation_learns_once_per_unit_while_sideways_goes_o
     cycle_over = texts[6]  # after 2D-1 ticks
     assert "tick 6:  4 unit updates so far" in cycle_over  # backpropagation: each of the four units once
     assert "tick 6:  10 unit updates so far" in cycle_over  # Sideways: 4 + 3 + 2 + 1
+
+
+def test_every_frame_of_a_gradient_has_a_number_of_its_own_and_no_label_stands_for_a_range(texts, tmp_path):
+    gifs.plot_cycle(tmp_path / "cycle.gif", depth=4)
+    cells = sideways_cells(chain(4), 9)
+    held = [frame for row in cells for cell in row.values() for frame in cell.activation]
+    mixed = [frame for row in cells for cell in row.values() for frame in {frame for frame, _ in cell.gradient}]
+    blocked = blocked_cells(chain(4), 9)
+    held += [frame for row in blocked for cell in row.values() for frame in cell.activation]
+    mixed += [frame for row in blocked for cell in row.values() for frame in {frame for frame, _ in cell.gradient}]
+    arriving = [*range(9), *range(9)]
+    numbers = [text for text in texts[-1] if text.isdigit()]
+    assert not [text for text in texts[-1] if "–" in text]
+    assert sorted(map(int, numbers)) == sorted(held + mixed + arriving)
 
 
 def test_the_skip_edge_brings_frames_two_ticks_apart_to_u4(texts, tmp_path):

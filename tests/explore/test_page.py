@@ -1,6 +1,7 @@
 """The cells of the explorer, compared with runs of the rules, and the page as a file."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sideways as sw
+import sideways.explore as explore_package
 from sideways.commands.main import main
 from sideways.explore.cells import blocked_cells, chain, delayed_cells, exported, sideways_cells
-from sideways.explore.page import graphs, page
+from sideways.explore.page import PARTS, graphs, page
 
 
 @settings(max_examples=30)
@@ -121,6 +123,18 @@ def test_the_page_needs_no_other_file_and_no_network():
         "http://www.w3.org/2000/svg"
     }  # the name of SVG, which nobody fetches
     assert not re.findall(r"<link[^>]+stylesheet|<script[^>]+src|@import|fetch\(|<img", html)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_of_the_page_fits_in_one_sitting_and_opens_with_what_it_is(part):
+    source = (Path(explore_package.__file__).parent / part).read_text(encoding="utf-8")
+    assert len(source.splitlines()) <= 350
+    assert part.endswith(".css") or source.removeprefix('"use strict";\n').startswith("// ")
+
+
+def test_every_script_of_the_folder_is_a_part_of_the_page():
+    scripts = {path.name for path in Path(explore_package.__file__).parent.glob("*.js")}
+    assert scripts == {part for part in PARTS if part.endswith(".js")}
 
 
 def test_the_page_carries_the_schedule_of_the_library():

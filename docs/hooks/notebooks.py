@@ -91,4 +91,5 @@ def _lead(match: re.Match[str]) -> str:
 def _page_of(name: str) -> str:
     text = (ROOT / name).read_text(encoding="utf-8")
     code = f"```````{LANGUAGES[Path(name).suffix]}\n{text.rstrip()}\n```````"
-    return f"---\ntitle: {html.escape(Path(name).name)}\nsearch:\n  exclude: true\n---\n\n# `{name}`\n\n{code}\n"
+    settings = f"---\ntitle: {html.escape(Path(name).name)}\nhide: [toc]\nsearch:\n  exclude: true\n---"
+    return f"{settings}\n\n# `{name}`\n\n{code}\n"

@@ -1,9 +1,11 @@
 """Run a tutorial in a clean kernel, and compare its marked result cells with the saved ones.
 
-The first line of a result cell says how much its numbers may differ from the saved ones: `# result: exact`,
-`# result: within 0.02` or `# result: within 5 %` (of the saved number). Everything else in its output must be equal.
+The metadata of a result cell say under `result` how much its numbers may differ from the saved ones: `exact`,
+`within 0.02` or `within 5 %` (of the saved number). Everything else in its output must be equal. Authors write the mark
+as the first line of the cell, `# result: exact`; folding.py moves it, and folds away what answers a question.
 
 After you have changed a notebook, `.venv/bin/python tests/notebooks.py 05` runs it and saves it with its new outputs.
+With `--fold` before the numbers, the notebooks are not run: only their form is changed.
 """
 
 import copy
@@ -12,9 +14,11 @@ import re
 import sys
 from pathlib import Path
 
+from folding import fold, source
+
 TUTORIALS = Path(__file__).parent.parent / "tutorials"
 NOTEBOOKS = sorted(TUTORIALS.glob("*.ipynb"))
-MARK = re.compile(r"# result: (?:exact|within (?P<size>[0-9.e-]+)(?P<percent> %)?)$")
+MARK = re.compile(r"(?:exact|within (?P<size>[0-9.e-]+)(?P<percent> %)?)$")
 NUMBER = re.compile(
     r"(?<![\w.])[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf)(?!\w)"
 )  # but not the digit of a name such as conv1
@@ -25,18 +29,18 @@ def read(path):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def source(cell):
-    """The text of a cell."""
-    return "".join(cell["source"])
-
-
 def results(notebook):
     """The result cells, in order. Raises `ValueError` for a mark that cannot be read."""
-    marked = [cell for cell in notebook["cells"] if source(cell).startswith("# result")]
+    marked = [cell for cell in notebook["cells"] if "result" in cell["metadata"]]
     for cell in marked:
-        if cell["cell_type"] != "code" or not MARK.fullmatch(source(cell).splitlines()[0]):
-            raise ValueError(f"not a mark of a result cell: {source(cell).splitlines()[0]!r}")
+        if cell["cell_type"] != "code" or not MARK.fullmatch(mark_of(cell)):
+            raise ValueError(f"not a mark of a result cell: {mark_of(cell)!r}")
     return marked
+
+
+def mark_of(cell):
+    """How near the numbers of a result cell must come to the saved ones: `exact`, `within 0.02`, `within 5 %`."""
+    return cell["metadata"]["result"]
 
 
 def text(cell):
@@ -54,10 +58,10 @@ def differences(saved, fresh):
     """The differences between the result cells of two executions of a notebook, one line each."""
     lines = []
     saved_cells, fresh_cells = results(saved), results(fresh)
-    if [source(cell) for cell in saved_cells] != [source(cell) for cell in fresh_cells]:
+    if [(mark_of(cell), source(cell)) for cell in saved_cells] != [(mark_of(c), source(c)) for c in fresh_cells]:
         return ["the source of the result cells has changed"]
     for saved_cell, fresh_cell in zip(saved_cells, fresh_cells, strict=True):
-        mark = source(saved_cell).splitlines()[0]
+        mark = mark_of(saved_cell)
         old, new = text(saved_cell), text(fresh_cell)
         if _words(old) != _words(new):
             lines.append(f"{mark}: saved {old!r}, now {new!r}")
@@ -95,10 +99,12 @@ def execute(path):
 
 
 def main():
-    """Run the notebooks with the numbers on the command line, and save them with their new outputs."""
-    for number in sys.argv[1:]:
+    """Run the notebooks with the numbers on the command line, if they are to be run, and save them in their form."""
+    arguments = sys.argv[1:]
+    only_fold = "--fold" in arguments
+    for number in [argument for argument in arguments if argument != "--fold"]:
         (path,) = TUTORIALS.glob(f"{number}*.ipynb")
-        fresh = execute(path)
+        fresh = fold(read(path) if only_fold else execute(path))
         path.write_text(json.dumps(fresh, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         print(f"{path.name} saved")
 

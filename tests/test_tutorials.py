@@ -6,9 +6,10 @@ import resource
 import time
 
 import pytest
+from folding import fold, source, tags
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from notebooks import NOTEBOOKS, NUMBER, TUTORIALS, differences, execute, read, results, source, text
+from notebooks import NOTEBOOKS, NUMBER, TUTORIALS, differences, execute, read, results, text
 
 EACH = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 SECONDS = 60  # a notebook may take so long; of processor time, if the machine is busy with other work
@@ -59,13 +60,105 @@ def test_it_opens_with_what_it_teaches_has_folded_answers_and_ends_with_files_th
     assert [name for name in named if not (TUTORIALS.parent / name).exists()] == []
 
 
+# Predictions --------------------------------------------------------------------------------------------------------
+
+
+def hidden(cell):
+    """Whether no reader sees this cell before opening it."""
+    if cell["cell_type"] == "markdown":
+        return source(cell).startswith("<details><summary>") and source(cell).endswith("</details>")
+    return cell["metadata"].get("jupyter") == {"outputs_hidden": True, "source_hidden": True}
+
+
+@EACH
+def test_a_notebook_is_saved_in_the_form_that_hides_marks_and_answers(path):
+    assert fold(read(path)) == read(path)
+    assert not [cell for cell in read(path)["cells"] if "# result" in source(cell)]
+
+
+@EACH
+def test_no_saved_notebook_shows_an_answer_unasked(path):
+    cells = read(path)["cells"]
+    assert [cell["id"] for cell in cells if {"reveal", "answer"} & set(tags(cell)) and not hidden(cell)] == []
+    assert "<details open" not in "".join(map(source, cells))
+    questions = [k for k, cell in enumerate(cells) if "predict" in tags(cell)]
+    asked = "".join(source(cell) for cell in cells if cell["cell_type"] == "markdown").count("**Predict")
+    assert len(questions) == asked
+    for k, following in zip(questions, [*questions[1:], len(cells)], strict=True):
+        assert source(cells[k]).startswith("**Predict") and "guess" in tags(cells[k + 1])
+        answer = next(j for j in range(k + 2, following) if "reveal" in tags(cells[j]))
+        assert [cell["id"] for cell in cells[k:answer] if cell["cell_type"] == "code"] == []
+
+
+@EACH
+def test_every_link_of_a_notebook_leads_to_a_file(path):
+    words = "\n".join(source(cell) for cell in read(path)["cells"] if cell["cell_type"] == "markdown")
+    targets = re.findall(r"(?<=\]\()(?!https?:)[^)\s$]+(?=\))", words)
+    assert len(targets) >= 3
+    assert [target for target in targets if not (TUTORIALS / target).exists()] == []
+
+
+TEXTS = st.lists(
+    st.sampled_from(
+        ["**Predict.** How many?", "1. one", "# Heading", "Text.", "See `sideways/models.py`.", "Notebook 3."]
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@st.composite
+def drafts(draw):
+    """A notebook as an author may write it, of cells of text and of code that each print a text of their own."""
+    cells = [{"cell_type": "markdown", "id": "0", "metadata": {}, "source": ["# Title\n"]}]
+    for k in range(1, draw(st.integers(1, 9))):
+        cell = {"id": str(k), "metadata": {}}
+        if draw(st.booleans()):
+            cells.append(cell | {"cell_type": "markdown", "source": ["\n\n".join(draw(TEXTS))]})
+        else:
+            mark = draw(st.sampled_from(["", "# result: exact\n"]))
+            cells.append(cell | {"cell_type": "code", "source": [f"{mark}print({k})"], "outputs": [f"<{k}>"]})
+    return {"cells": cells}
+
+
+@given(drafts())
+def test_folding_hides_what_is_printed_between_a_question_and_the_first_heading_after_it(draft):
+    asked, answered, visible, hidden_outputs = False, False, set(), set()
+    for cell in draft["cells"]:
+        for paragraph in source(cell).split("\n\n") if cell["cell_type"] == "markdown" else ():
+            if paragraph.startswith("**Predict"):
+                asked, answered = True, False
+            elif paragraph.startswith("#") and answered:
+                asked = False
+        if cell["cell_type"] == "code":
+            answered = True
+            (hidden_outputs if asked else visible).add(cell["outputs"][0])
+    folded = [cell for cell in fold(draft)["cells"] if cell["cell_type"] == "code"]
+    assert {cell["outputs"][0] for cell in folded if hidden(cell)} == hidden_outputs
+    assert {cell["outputs"][0] for cell in folded if not hidden(cell)} == visible
+    assert not [cell for cell in folded if "# result" in source(cell)]
+
+
+@given(drafts())
+def test_folding_twice_is_folding_once_and_no_word_is_lost(draft):
+    once = fold(draft)
+    assert fold(once) == once
+    words = re.sub(r"\s|`|\[|\]\([^)]*\)", "", "".join(map(source, once["cells"])))
+    for cell in draft["cells"]:
+        for line in source(cell).replace("# result: exact\n", "").split("\n\n"):
+            assert re.sub(r"\s|`", "", line) in words
+    names = [cell["id"] for cell in once["cells"]]
+    assert len(set(names)) == len(names)
+
+
 # How results are compared ---------------------------------------------------------------------------------------------
 
 
 def notebook(mark, printed):
     """A notebook of one result cell with this mark and output."""
     output = {"output_type": "stream", "name": "stdout", "text": printed}
-    return {"cells": [{"cell_type": "code", "source": f"# result: {mark}\nprint(…)", "outputs": [output]}]}
+    cell = {"cell_type": "code", "metadata": {"result": mark}, "source": "print(…)", "outputs": [output]}
+    return {"cells": [cell]}
 
 
 @given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6), st.sampled_from([0.0, 1e-3, 0.5, 40.0]))

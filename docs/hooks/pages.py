@@ -1,7 +1,7 @@
 """Fill in what the site takes from the library, so that nothing is written twice: the command line from argparse, the
 recipes and models, the notebooks as they were saved, and the explorer.
 
-In a page, `<!-- take: recipes -->` is replaced by the list of recipes; `commands`, `models` and `mpi` work alike.
+In a page, `<!-- take: recipes -->` is replaced by the list of recipes, and so on for each name in `SOURCES`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from mkdocs.structure.files import File, Files
 from sideways.commands.main import command_line
 from sideways.explore.page import page as explorer
 from sideways.models import MODELS
+from sideways.studies.claims.check import CLAIMS
 from sideways.training.recipes import load_recipe, recipe_names
 
 ROOT = Path(__file__).parent.parent.parent
@@ -118,4 +119,62 @@ def _escape(text: str) -> str:
     return f"{head}:\n\n" + "\n".join(f"    {example.strip().rstrip('.')}" for example in rest.split("; "))
 
 
-SOURCES = {"recipes": recipes, "models": models, "commands": commands, "mpi": mpi_help}
+def tutorials() -> str:
+    """A card for each notebook: picture, title, minutes, and the sentence that says what one can do after it."""
+    return '<div class="cards" markdown>\n' + "\n".join(map(_card, _notebooks())) + "\n</div>"
+
+
+def _card(path: Path) -> str:
+    text = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
+    able, minutes = (
+        re.search(words, text) for words in (r"\*\*You will be able to\*\* (.+)", r"[Ss]ome (\d+) minutes")
+    )
+    if able is None or minutes is None:
+        raise PluginError(f"{path.name} does not open with **You will be able to** … Some … minutes")
+    pictures = sorted((ROOT / "docs" / "tutorials" / "pictures").glob("*.svg"))
+    picture = next((file.name for file in pictures if file.stem in path.stem), "lesson.svg")
+    parts = [
+        f"[![](pictures/{picture})]({path.name}){{ .card-picture tabindex=-1 }}",
+        f"**[{_title(path)}]({path.name})**{{ .card-title }}",
+        f'<span class="card-time">{minutes[1]} minutes</span>',
+        f"Afterwards you can {able[1]}",
+    ]
+    return '<div class="card" markdown>\n\n' + "\n\n".join(parts) + "\n\n</div>"
+
+
+def claims() -> str:
+    """The page of the claims: first the table of verdicts, with the words of each claim and the paper that makes it."""
+    text = (ROOT / "sideways" / "studies" / "claims" / "README.md").read_text(encoding="utf-8")
+    before, table, after = re.split(r"(?<=\n\n)(\| claim \| verdict \|.*?\n)(?=\n)", text, maxsplit=1, flags=re.DOTALL)
+    title, *commands, measured = before.strip().split("\n\n")
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ", 2)] for line in table.splitlines()[2:]]
+    kinds = [_kind(words) for _, words, _ in rows]
+    yes, part, no = (kinds.count(kind) for kind in ("yes", "part", "no"))
+    tally = f"**{yes} claims hold, {part} hold in part, {no} do not hold here.**"
+    shown = [f"| {_claim(name)} | {_verdict(words)} | {number} |" for name, words, number in rows]
+    results = "\n".join(["| claim | verdict | number |", "|---|---|---|", *shown])
+    return "\n\n".join([title, tally, measured, results, after.strip(), "## How they are checked", *commands])
+
+
+def _claim(name: str) -> str:
+    return f"`{name}`<br>{CLAIMS[name].words} *({CLAIMS[name].source})*"
+
+
+def _verdict(words: str) -> str:
+    word, _, rest = words.partition(";")
+    return f'<span class="verdict {_kind(words)}">{word}</span> {rest}'
+
+
+def _kind(verdict: str) -> str:
+    words = {"holds in part": "part", "holds": "yes", "does not hold here": "no"}
+    return next(kind for word, kind in words.items() if verdict.startswith(word))
+
+
+SOURCES = {
+    "tutorials": tutorials,
+    "claims": claims,
+    "recipes": recipes,
+    "models": models,
+    "commands": commands,
+    "mpi": mpi_help,
+}

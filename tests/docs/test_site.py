@@ -6,16 +6,21 @@ import importlib
 import inspect
 import re
 import runpy
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from folding import source, tags
+from notebooks import NOTEBOOKS, read, text
 
 import sideways as sw
 from sideways.commands.main import command_line
+from sideways.studies.claims.check import CLAIMS
 
 pytestmark = pytest.mark.docs
 ROOT = Path(__file__).parent.parent.parent
 SITE = ROOT / "site"
+NOTEBOOK = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 broken = runpy.run_path(str(ROOT / "docs" / "hooks" / "check_links.py"))["broken"]
 
 
@@ -120,6 +125,81 @@ def test_a_page_that_is_written_elsewhere_has_all_headings_of_its_source(page, s
     shown = {re.sub(r"<[^>]+>|¶", "", heading).strip() for heading in re.findall(r"<h\d.*?</h\d>", text, re.DOTALL)}
     plain = {re.sub(r"[`*]", "", heading).strip() for heading in headings}
     assert headings and plain - {heading.replace("’", "'") for heading in shown} == set()
+
+
+class VisibleText(HTMLParser):
+    """The lines of a page that a reader sees before opening anything, and the number of its text boxes."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.closed, self.unseen, self.text, self.boxes = [], 0, [], 0
+        self.feed((SITE / page).read_text(encoding="utf-8"))
+
+    @property
+    def lines(self):
+        return {" ".join(line.split()) for line in "".join(self.text).splitlines()}
+
+    def handle_starttag(self, tag, attrs):
+        self.boxes += tag == "textarea"
+        self.unseen += tag in ("script", "style")
+        if tag == "details":
+            self.closed.append("open" not in dict(attrs))
+
+    def handle_endtag(self, tag):
+        self.unseen -= tag in ("script", "style")
+        if tag == "details":
+            self.closed.pop()
+
+    def handle_data(self, data):
+        if not self.unseen and not any(self.closed):
+            self.text.append(data)
+
+
+@NOTEBOOK
+def test_no_page_of_a_notebook_shows_an_answer_unasked_and_each_question_has_a_box_for_a_guess(path):
+    cells = read(path)["cells"]
+    folded = [{"reveal", "answer"} & set(tags(cell)) != set() for cell in cells]
+    printed = [
+        {" ".join(line.split()) for line in f"{source(cell)}\n{text(cell)}".splitlines()}
+        if cell["cell_type"] == "code"
+        else set()
+        for cell in cells
+    ]
+    shown = set().union(*(lines for lines, hidden in zip(printed, folded, strict=True) if not hidden))
+    answers = set().union(*(lines for lines, hidden in zip(printed, folded, strict=True) if hidden)) - shown
+    page = VisibleText(f"tutorials/{path.stem}.html")
+    long = {line for line in answers if len(line) > 20}
+    assert long
+    assert long & page.lines == set()
+    assert {line for line in shown if len(line) > 20} <= page.lines
+    assert page.boxes == sum("predict" in tags(cell) for cell in cells) > 0
+
+
+@NOTEBOOK
+def test_no_page_of_a_notebook_shows_the_marks_of_the_tests(path):
+    page = (SITE / "tutorials" / f"{path.stem}.html").read_text(encoding="utf-8")
+    assert "# result:" not in html.unescape(re.sub(r"<[^>]+>", "", page))
+
+
+def test_the_page_of_the_tutorials_has_a_card_for_each_notebook():
+    page = (SITE / "tutorials" / "index.html").read_text(encoding="utf-8")
+    cards = re.findall(r'<div class="card">.*?</div>', page, re.DOTALL)
+    assert len(cards) == len(NOTEBOOKS)
+    for path, card in zip(NOTEBOOKS, cards, strict=True):
+        assert f'href="{path.stem}.html"' in card and '<img alt="" src="pictures/' in card
+        assert re.search(r"\d+ minutes", card) and "Afterwards you can" in card
+
+
+def test_the_page_of_the_claims_has_every_claim_with_its_words_and_the_verdict_of_the_list():
+    text = (ROOT / "sideways" / "studies" / "claims" / "README.md").read_text(encoding="utf-8")
+    verdicts = dict(re.findall(r"^\| (\w+) \| ([^|;]+?)(?:;[^|]*)? \|", text, re.MULTILINE))
+    rows = re.findall(r"<tr>.*?</tr>", (SITE / "claims.html").read_text(encoding="utf-8"), re.DOTALL)
+    assert set(CLAIMS) <= set(verdicts)
+    for name, claim in CLAIMS.items():
+        (row,) = [row for row in rows if f"<code>{name}</code><br" in row]
+        words = html.unescape(re.sub(r"<[^>]+>", "", row))
+        assert claim.words.replace("`", "") in words
+        assert f">{verdicts[name]}</span>" in row
 
 
 def test_every_notebook_is_a_page():

@@ -97,7 +97,7 @@ def execute(path):
 def main():
     """Run the notebooks with the numbers on the command line, and save them with their new outputs."""
     for number in sys.argv[1:]:
-        (path,) = TUTORIALS.glob(f"{number}*.ipynb")
+        (path,) = TUTORIALS.glob(f"{number}_*.ipynb")
         fresh = execute(path)
         path.write_text(json.dumps(fresh, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         print(f"{path.name} saved")

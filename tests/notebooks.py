@@ -103,7 +103,7 @@ def main():
     arguments = sys.argv[1:]
     only_fold = "--fold" in arguments
     for number in [argument for argument in arguments if argument != "--fold"]:
-        (path,) = TUTORIALS.glob(f"{number}*.ipynb")
+        (path,) = TUTORIALS.glob(f"{number}_*.ipynb")
         fresh = fold(read(path) if only_fold else execute(path))
         path.write_text(json.dumps(fresh, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         print(f"{path.name} saved")

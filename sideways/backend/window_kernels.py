@@ -128,7 +128,7 @@ _max_pool = Kernel(
     int c = j % C; j /= C;
     int q = j % Q; j /= Q;
     int p = j % P; j /= P;
-    y = T(-INFINITY);  // of a window in which there is no pixel
+    y = T(-1) / T(0);  // of a window in which there is no pixel; no header that defines INFINITY is at hand
     for (int h = max(p * sh - top, 0); h < min(p * sh - top + kh, H); h++) {
         for (int w = max(q * sw - left, 0); w < min(q * sw - left + kw, W); w++) {
             T pixel = x[(((ptrdiff_t)j * H + h) * W + w) * C + c];

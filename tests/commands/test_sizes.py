@@ -88,7 +88,7 @@ def test_huge_sizes_end_with_exit_code_2_and_a_line_without_a_traceback(answers)
 
 def test_the_refusal_names_the_largest_part_and_the_memory_there_is(answers):
     words = answers["train", "--batch", str(10**9)][1]
-    assert "the activations need 61.4 TB" in words
+    assert "the frames of a clip need 110 TB" in words
     assert "(ulimit -v): choose a smaller --batch" in words
     assert "the memory of the optimizer needs" in answers["train", "--set", f"model_options.width={10**6}"][1]
     of_bptt = answers["train", "--rule", "bptt", "--set", f"task_options.length={10**6}", "--batch", "4"][1]
@@ -104,7 +104,7 @@ def test_the_command_line_itself_is_refused_under_ulimit(tmp_path):
         timeout=120,
         preexec_fn=limit_memory,
     )
-    refused((finished.returncode, finished.stdout, finished.stderr), "61.4 TB")
+    refused((finished.returncode, finished.stdout, finished.stderr), "110 TB")
 
 
 # The estimate --------------------------------------------------------------------------------------------------------

@@ -117,7 +117,7 @@ def test_directions_are_named_clockwise_from_the_right_and_have_one_speed(direct
         ("pan", {"videos": []}, "at least one path"),
         ("pan", {"videos": "film.mp4"}, "videos must be a list, each entry a string or a path, not 'film.mp4'"),
         ("pan", {"videos": 3}, "videos must be a list, each entry a string or a path, not 3"),
-        ("which-clip", {"speed": 1}, "task 'which-clip' has no option 'speed'"),
+        ("which-clip", {"directions": 4}, "task 'which-clip' has no option 'directions'"),
     ],
 )
 def test_options_that_make_no_task_are_refused(name, options, words):

@@ -303,14 +303,23 @@ def test_a_stopped_online_goes_on_after_its_last_run_and_side_by_side_runs_are_t
 def test_the_trial_measures_every_rate_and_window_in_the_film_alone(tmp_path, monkeypatch):
     monkeypatch.setitem(online_runs.STREAMS, "Doom", no_game)
     monkeypatch.setattr(online_runs, "RATES", {(SIDEWAYS, ADAM): 1e-3, (BLOCKED, ADAM): 1e-3})
-    rows = online_runs.trial(Lab(tmp_path), 40)
+    rows = online_runs.trial(Lab(tmp_path), 160)
     assert [(row["rule"], row["window"]) for row in rows] == [
         (SIDEWAYS, ""), *((BLOCKED, f"{n} D") for n in (1, 2, 4))
     ]  # fmt: skip
     one = Settings(SIDEWAYS, ADAM, 1e-2, online_runs.TRIAL_SEED)
-    course = learn(one, stream(40, online_runs.TRIAL_SEED), lambda done, line: None)
-    assert rows[0]["rate 0.01"] == f"{np.mean(course.inside[2:]):+.2f}"
-    assert len({row["rate 0.01"] for row in rows[1:]}) == 3
+    course = learn(one, stream(160, online_runs.TRIAL_SEED), lambda done, line: None)
+    assert rows[0]["rate 0.01"] == f"{np.mean(course.inside[8:]):+.2f}"
+    courses = [
+        learn(
+            Settings(BLOCKED, ADAM, 1e-2, online_runs.TRIAL_SEED, n),
+            stream(160, online_runs.TRIAL_SEED),
+            lambda done, line: None,
+        )
+        for n in (1, 2, 4)
+    ]
+    assert len({course.inside[-1] for course in courses}) == 3
+    assert [row["rate 0.01"] for row in rows[1:]] == [f"{np.mean(course.inside[8:]):+.2f}" for course in courses]
 
 
 # The streams

@@ -25,7 +25,7 @@ QUESTION = re.compile(r"^\*\*Predict", re.MULTILINE)
 HEADING = re.compile(r"^#+ ", re.MULTILINE)
 LIST = re.compile(r"\s*([-*|]|\d+\.) ?")
 PATH = re.compile(r"(?<!\[)`((?:sideways|tests|docs|tutorials)/[\w./-]+?/?)`(?!\])")
-LINKED = r"(?:\d+|\[\d+\]\([^)]*\))"
+LINKED = r"(?:\d+b?|\[\d+b?\]\([^)]*\)b?)"
 NUMBERS = re.compile(rf"(?i:\bnotebooks?) {LINKED}(?:,? and {LINKED})?")
 GUESS = "*Your guess (double-click to write):*"
 OPENING = "<details><summary>What it shows</summary>\n\n"
@@ -127,11 +127,15 @@ def _link_path(match):
 
 def _link_numbers(match):
     """Link each number of "notebook 3" or "notebooks 4 and 5", also where it was a link to another notebook before."""
-    return re.sub(r"\[(\d+)\]\([^)]*\)|\d+", lambda number: _notebook(number[1] or number[0]), match[0])
+    return re.sub(
+        r"\[(\d+b?)\]\([^)]*\)(b?)|\d+b?",
+        lambda number: _notebook((number[1] or number[0]) + (number[2] or "")),
+        match[0],
+    )
 
 
 def _notebook(number):
-    paths = [path.name for path in (ROOT / "tutorials").glob(f"{int(number):02}_*.ipynb")]
+    paths = [path.name for path in (ROOT / "tutorials").glob(f"{number.zfill(2 + number.endswith('b'))}_*.ipynb")]
     return f"[{number}]({paths[0]})" if paths else number
 
 

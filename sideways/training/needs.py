@@ -99,11 +99,11 @@ def _windows(unit: Unit, shapes: dict[str, Shape], batch: int) -> int:
     """Count the numbers of the matrices of windows that the convolutions of a unit keep until the backward pass."""
     chains = [(unit.body, unit.merged_shape), *((layers, shapes[j]) for j, layers in unit.adapters.items())]
     return sum(
-        batch * math.prod(layer.windows.output(shape)) * layer.kernel[0] * layer.kernel[1] * layer.inputs
+        batch * math.prod(algorithm.joined.output(shape)) * math.prod(algorithm.joined.kernel) * layer.inputs
         for chain, merged_shape in chains
         for layer, shape in _layers(chain, merged_shape)
         if isinstance(layer, Conv2D) and layer.kernel != (1, 1)
-        if isinstance(layer.algorithm((batch, *shape)), Im2col)
+        if isinstance(algorithm := layer.algorithm((batch, *shape)), Im2col)
     )
 
 

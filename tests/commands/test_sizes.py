@@ -178,7 +178,7 @@ def test_on_a_gpu_frames_count_on_the_host_and_all_else_on_the_device(monkeypatc
     monkeypatch.setattr(needs_of_runs, "on_device", lambda: True)
     free = {True: 10**15, False: 10**6}
     monkeypatch.setattr(sizes, "memory", lambda on_host: (free[on_host], "a test"))
-    with pytest.raises(InputError, match=r"the arrays of this run need .* of which the windows of a convolution need"):
+    with pytest.raises(InputError, match=r"the arrays of this run need .* of which the activations need"):
         check_memory(config, task)
     free |= {True: 10**6, False: 10**15}
     with pytest.raises(InputError, match="the frames of this run need"):

@@ -30,7 +30,6 @@ class DoomClips(Task):
     places, held_out_places: the places of each map at which clips are made. Each place is shown in all seven classes.
     maps, held_out_maps: the maps to learn from, and those of the test split; none may be in both.
     cache: a folder in which clips are kept for other runs, about size² × length bytes for each clip in grey.
-
     augment: whether to show each training clip as it is, in a mirror, backwards, or both, with the class that it then
         has, each equally likely.
 

@@ -91,7 +91,7 @@ Outcomes = dict[Key, Outcome]
 
 
 def differences(gains: Gains, others: Gains) -> Gains:
-    """How far some gains are above others, on the same samples with the same seed."""
+    """Subtract others from the gains, sample by sample; both have the same seeds and samples."""
     return [[a - b for a, b in zip(*of_seed, strict=True)] for of_seed in zip(gains, others, strict=True)]
 
 

@@ -29,12 +29,7 @@ ON_DOOM = {  # arm → variant of the recipe
     MARKED: "marked",
     BPTT: "bptt",
 }
-ON_VIDEOS = {
-    CHAIN: ("chain", "sideways"),
-    SKIP: ("skip", "sideways"),
-    DELAYED: ("skip", "delayed"),
-    BPTT: ("skip", "bptt"),
-}
+ON_VIDEOS = {arm: ON_DOOM[arm] for arm in (CHAIN, SKIP, DELAYED, BPTT)}
 STAND_IN = "ucf101"  # layout of the made set
 Accuracies = Mapping[str, Mapping[str, list[float]]]  # data set → arm → held-out accuracy of each seed
 
@@ -61,8 +56,7 @@ def recognition(lab: Lab) -> Finding:
             }
             for arm, results in runs.items()
         ]
-        title = f"{words_for(data)}"
-        draw_points(panel, accuracies[data], "held-out accuracy", title, {"chance": chance}, ON_DOOM)
+        draw_points(panel, accuracies[data], "held-out accuracy", words_for(data), {"chance": chance}, ON_DOOM)
         panel.set_xlim(0, 1.02)
     real = [data for data in lab.data if is_real(data)]
     return Finding(
@@ -127,13 +121,9 @@ def _on_doom(lab: Lab) -> dict[str, Config]:
 
 def _on_videos(lab: Lab, data: str) -> dict[str, Config]:
     """The arms on a data set of videos."""
-    options: dict[str, Any] = {"data": data} | ({"length": 16} if lab.effort == "quick" else {})
     chosen = (CHAIN, SKIP) if lab.effort == "quick" else tuple(ON_VIDEOS)
     clips = lab.pick(40, 80, 240)
-    return {
-        arm: recipe(f"videos-small-{ON_VIDEOS[arm][0]}", rule=ON_VIDEOS[arm][1], clips=clips, task_options=options)
-        for arm in chosen
-    }
+    return {arm: recipe(f"videos-small-{ON_VIDEOS[arm]}", clips=clips, task_options={"data": data}) for arm in chosen}
 
 
 def words_for(data: str) -> str:

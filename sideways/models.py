@@ -147,8 +147,8 @@ def gated_predictor(
 ) -> list[Stage]:
     """The newest frame plus a learnt change of it, gated by the steadiness of the motion.
 
-    Three moments of the raw frame reach the top, a `GatedChange`: the frame, and what two units without layers, hold1
-    and hold2, delay by a tick each. An encoder-decoder as in `predictor` adds features.
+    Four moments of the raw frame reach the top, a `GatedChange`: the frame, and what three units without layers, hold1
+    to hold3, delay by a tick each. An encoder-decoder as in `predictor` adds features.
 
     width: channels of encode and decode; bottleneck and the hidden layer of the top have twice as many.
     stages: units from encode to decode, with stages - 2 bottlenecks between them; 0 for the top alone.
@@ -168,8 +168,9 @@ def gated_predictor(
     return [
         Stage("hold1", lambda shape: [], (FRAME,)),
         Stage("hold2", lambda shape: []),
+        Stage("hold3", lambda shape: []),
         *(deep if stages else []),
-        Stage("predict", predict, (*(("decode",) if stages else ()), "hold2", "hold1", FRAME)),
+        Stage("predict", predict, (*(("decode",) if stages else ()), "hold3", "hold2", "hold1", FRAME)),
     ]
 
 

@@ -89,23 +89,23 @@ def test_every_model_ticks_and_every_parameter_of_it_is_trained(name, rule):
 
 
 @pytest.mark.parametrize("stages", [0, 2, 3, 5])
-def test_three_moments_of_the_raw_frame_meet_at_the_top_of_a_gated_predictor_which_repeats_the_newest(stages):
+def test_four_moments_of_the_raw_frame_meet_at_the_top_of_a_gated_predictor_which_repeats_the_newest(stages):
     network = build_model("predictor-gated", (16, 16, 2), None, dtype="float64", stages=stages)
-    assert network.depth == max(3, stages + 1)
-    assert network.top.inputs == (*(["decode"] if stages else []), "hold2", "hold1", "frame")
+    assert network.depth == max(4, stages + 1)
+    assert network.top.inputs == (*(["decode"] if stages else []), "hold3", "hold2", "hold1", "frame")
     rule = Sideways(network, MeanSquaredError())
     frames = numpy.random.default_rng(0).normal(size=(network.depth + 3, 4, 16, 16, 2)).cumsum(axis=0)
     seen, forward = [], network.top.forward
 
     def watched(inputs, train=True):
-        seen.append({name: to_host(inputs[name]).copy() for name in ("hold2", "hold1", "frame")})
+        seen.append({name: to_host(inputs[name]).copy() for name in ("hold3", "hold2", "hold1", "frame")})
         return forward(inputs, train)
 
     network.top.forward = watched
     for frame in frames:
         tick = rule.tick(frame, frame)
     assert numpy.array_equal(to_host(tick.output), frames[-1])
-    for age, name in enumerate(("frame", "hold1", "hold2")):
+    for age, name in enumerate(("frame", "hold1", "hold2", "hold3")):
         assert numpy.array_equal(seen[-1][name], frames[-1 - age])
 
 

@@ -39,7 +39,7 @@ def layers(draw):
     pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
     padding = draw(st.sampled_from(["same", "valid"]))
     gate = sw.GatedChange(
-        [sw.Conv2D(3 * out + c, 2, kernel=3), sw.Tanh(), sw.Conv2D(2, out, kernel=1)], out, draw(st.integers(1, 7))
+        [sw.Conv2D(4 * out + c, 2, kernel=3), sw.Tanh(), sw.Conv2D(2, out, kernel=1)], out, draw(st.integers(1, 7))
     )
     kinds = {
         "conv": lambda: (sw.Conv2D(c, out, draw(pair), draw(pair), padding), image),
@@ -60,8 +60,8 @@ def layers(draw):
         "changes": lambda: (sw.Changes(out + 1), (h, w, (out + 1) * c)),
         "changes of vectors": lambda: (sw.Changes(2), (2 * c,)),
         "changes alone": lambda: (sw.Changes(out + 1, newest=False), (h, w, (out + 1) * c)),
-        "gate": lambda: (gate, (h, w, 3 * out + c)),
-        "gate of a steady change": lambda: (sw.layers.Sequential([Steadily(out), gate]), (h, w, 3 * out + c)),
+        "gate": lambda: (gate, (h, w, 4 * out + c)),
+        "gate of a steady change": lambda: (sw.layers.Sequential([Steadily(out), gate]), (h, w, 4 * out + c)),
         "shortcut": lambda: (
             sw.Shortcut(
                 [sw.Conv2D(c, out, kernel=3), sw.BatchNorm(out), sw.Tanh()],

@@ -99,39 +99,41 @@ def test_a_dropout_mask_depends_on_seed_unit_layer_tick_and_place_in_the_whole_b
 
 
 @given(images, st.integers(1, 2), st.integers(1, 9), st.integers(0, 99))
-def test_the_gate_is_the_size_of_the_change_times_its_squared_correlation_in_each_window(shape, channels, window, seed):
+def test_the_gate_is_the_size_of_the_change_times_two_correlations_in_each_window(shape, channels, window, seed):
     h, w, features = shape
     random = np.random.default_rng(seed)
-    x = random.normal(size=(2, h, w, features + 3 * channels))
-    x[..., features + channels :] += random.normal(size=(2, 1, 1, 1)) * np.arange(2 * channels)  # some samples move
-    layer = ready(sw.GatedChange([sw.Conv2D(features + 3 * channels, channels, 1)], channels, window), seed=seed)
+    x = random.normal(size=(2, h, w, features + 4 * channels))
+    x[..., features + channels :] += random.normal(size=(2, 1, 1, 1)) * np.arange(3 * channels)  # some samples move
+    layer = ready(sw.GatedChange([sw.Conv2D(features + 4 * channels, channels, 1)], channels, window), seed=seed)
     y, _ = forward(layer, x)
     weight = host(layer.layers[0].weight)[0, 0]
-    older, old, new = np.split(x[..., features:], 3, axis=-1)
-    d1, d2 = new - old, old - older
+    moments = np.split(x[..., features:], 4, axis=-1)
+    changes = np.diff(moments, axis=0)  # the oldest first
     first = [np.clip(np.arange(n) - min(window, n) // 2, 0, n - min(window, n)) for n in (h, w)]
     for i, j in np.ndindex(h, w):
         rows, columns = (slice(start[k], start[k] + window) for start, k in zip(first, (i, j), strict=True))
         for n in range(2):
-            a, b = d1[n, rows, columns].ravel(), d2[n, rows, columns].ravel()
-            rho1, rho2 = ((d @ d / d.size + 1e-6) ** 0.5 for d in (a, b))
-            gate = rho1 * max(a @ b / a.size / (rho1 * rho2), 0) ** 2
-            z = np.concatenate([x[n, i, j, :features], d2[n, i, j] / rho1, d1[n, i, j] / rho1, new[n, i, j]])
-            assert np.allclose(y[n, i, j], new[n, i, j] + gate * (z @ weight), rtol=1e-9, atol=1e-9)
+            older, old, new = (change[n, rows, columns].ravel() for change in changes)
+            rho3, rho2, rho1 = ((d @ d / d.size + 1e-6) ** 0.5 for d in (older, old, new))
+            now, before = new @ old / new.size / (rho1 * rho2), old @ older / new.size / (rho2 * rho3)
+            gate = rho1 * max(now, 0) * max(before, 0)
+            z = np.concatenate([x[n, i, j, :features], *changes[:, n, i, j] / rho1, moments[-1][n, i, j]])
+            assert np.allclose(y[n, i, j], moments[-1][n, i, j] + gate * (z @ weight), rtol=1e-9, atol=1e-9)
 
 
 def test_a_gate_of_noise_repeats_the_newest_frame_and_one_of_a_steady_change_extrapolates():
-    def goes_on(change):  # H gives d₁ / ρ₁
-        layer = ready(sw.GatedChange([sw.Conv2D(3, 1, 1)], 1))
-        layer.layers[0].weight[...] = sw.to_device(np.array([0.0, 1.0, 0.0]).reshape(1, 1, 3, 1))
-        frames = np.cumsum(np.stack([change[0], change[1], change[2]], axis=-1), axis=-1)
-        return forward(layer, frames)[0][..., 0] - frames[..., 2]
+    def goes_on(*changes):  # H gives d₁ / ρ₁
+        layer = ready(sw.GatedChange([sw.Conv2D(4, 1, 1)], 1))
+        layer.layers[0].weight[...] = sw.to_device(np.array([0.0, 0.0, 1.0, 0.0]).reshape(1, 1, 4, 1))
+        frames = np.cumsum(np.stack([changes[0], *changes], axis=-1), axis=-1)
+        return forward(layer, frames)[0][..., 0] - frames[..., 3]
 
-    d1, d2 = np.random.default_rng(0).normal(size=(2, 3, 16, 16))
-    steady, opposite = goes_on([d1, d1, d1]), goes_on([d1, -d1, d1])
-    assert np.allclose(steady, d1, rtol=1e-5) and np.array_equal(opposite, np.zeros_like(d1))
-    uncorrelated = goes_on([d1, d2, d1])
-    assert (uncorrelated**2).mean() < 0.02 * (d1**2).mean()
+    d1, d2, d3 = np.random.default_rng(0).normal(size=(3, 3, 16, 16))
+    assert np.allclose(goes_on(d1, d1, d1), d1, rtol=1e-5)
+    for turned in ((d1, d1, -d1), (-d1, d1, d1), (d1, -d1, d1)):
+        assert np.array_equal(goes_on(*turned), np.zeros_like(d1))
+    for noise in ((d3, d2, d1), (d2, d1, d1), (d1, d1, d2)):
+        assert (goes_on(*noise) ** 2).mean() < 0.02 * (d1**2).mean()
 
 
 @given(st.integers(2, 5), st.integers(1, 3), st.integers(0, 99))
@@ -177,8 +179,8 @@ def test_upsampling_repeats_pixels_and_flatten_and_shortcut_do_what_they_say():
         (lambda: sw.Changes(2).output_shape((4, 4, 3)), "are not 2 moments of equal size"),
         (lambda: sw.GatedChange([], 0), "at least one channel and a window of one pixel"),
         (lambda: sw.GatedChange([], 1, window=0), "at least one channel and a window of one pixel"),
-        (lambda: sw.GatedChange([], 2).output_shape((4, 4, 5)), "three moments of 2 channels each"),
-        (lambda: sw.GatedChange([], 1).output_shape((4, 4, 3)), "not a change of each pixel"),
+        (lambda: sw.GatedChange([], 2).output_shape((4, 4, 7)), "four moments of 2 channels each"),
+        (lambda: sw.GatedChange([], 1).output_shape((4, 4, 4)), "not a change of each pixel"),
         (lambda: sw.Dropout(1.0), r"\[0, 1\)"),
         (lambda: sw.LeakyReLU(2), "slope"),
         (lambda: sw.Sequential([sw.ReLU]), "expected a sideways.Layer"),

@@ -82,25 +82,26 @@ def test_layers_without_parameters(layer, function):
 
 @pytest.mark.parametrize(("channels", "window"), [(1, 9), (3, 9)])  # one window: the whole image
 def test_the_gated_change(channels, window):
-    features = 2 + 3 * channels
+    features = 2 + 4 * channels
     layer = sw.GatedChange([sw.Conv2D(features, channels, 3)], channels, window)
     layer.initialise(RANDOM, "float64")
     x = RANDOM.normal(size=(4, 8, 8, features))
-    x[..., 2:] += np.repeat([0.0, 1.0, 2.0], channels) * RANDOM.normal(size=(4, 8, 8, 1))
+    x[..., 2:] += np.repeat([0.0, 2.0, 4.0, 6.0], channels) * RANDOM.normal(size=(4, 8, 8, 1))
     y, saved = layer.forward(x)
     r = RANDOM.normal(size=y.shape)
     dx, gradients = layer.backward(r, saved)
     tx, weight, bias = leaves(x, layer.layers[0].weight, layer.layers[0].bias)
-    older, old, new = (tx[..., 2 + k * channels : 2 + (k + 1) * channels] for k in range(3))
-    d1, d2 = new - old, old - older
-    rho1, rho2 = ((d**2).mean(dim=(1, 2, 3), keepdim=True).add(1e-6).sqrt() for d in (d1, d2))
-    gate = rho1 * ((d1 * d2).mean(dim=(1, 2, 3), keepdim=True) / (rho1 * rho2)).clamp(min=0) ** 2
-    z = torch.cat([tx[..., :2], d2 / rho1, d1 / rho1, new], dim=-1)
-    h = F.conv2d(z.permute(0, 3, 1, 2), weight.permute(3, 2, 0, 1), bias, padding=1).permute(0, 2, 3, 1)
-    ty = new + gate * h
+    x3, x2, x1, x0 = (tx[..., 2 + k * channels : 2 + (k + 1) * channels] for k in range(4))
+    d1, d2, d3 = x0 - x1, x1 - x2, x2 - x3
+    rho1, rho2, rho3 = ((d**2).mean(dim=(1, 2, 3), keepdim=True).add(1e-6).sqrt() for d in (d1, d2, d3))
+    now, before = ((a * b).mean(dim=(1, 2, 3), keepdim=True).clamp(min=0) for a, b in ((d1, d2), (d2, d3)))
+    gate = rho1 * now / (rho1 * rho2) * before / (rho2 * rho3)
+    z = torch.cat([tx[..., :2], d3 / rho1, d2 / rho1, d1 / rho1, x0], dim=-1)
+    h = F.conv2d(z.permute(0, 3, 1, 2), weight.permute(3, 2, 0, 1).contiguous(), bias, padding=1).permute(0, 2, 3, 1)
+    ty = x0 + gate * h
     (ty * torch.tensor(r)).sum().backward()
     assert (gate > 0).all()
-    close(y, ty)
+    close(y, ty.detach())
     close(dx, tx.grad)
     close(gradients["0.weight"], weight.grad)
     close(gradients["0.bias"], bias.grad)

@@ -146,11 +146,12 @@ def _side_by_side(calls: Sequence[Callable[..., T]], processes: int, show: ShowP
 
 def _stop(executor: ProcessPoolExecutor, workers: set[BaseProcess], futures: list[Future[T]]) -> None:
     """Begin no further run, and let the runs under way write their checkpoints. A second Ctrl-C ends them at once."""
-    executor.shutdown(wait=False, cancel_futures=True)
+    begun = [future for future in futures if not future.cancel()]  # waiting for a cancelled one would never end
+    executor.shutdown(wait=False)
     for worker in workers:
         worker.terminate()  # `RunLog` takes SIGTERM as a request to stop
     try:
-        wait(futures, timeout=60)
+        wait(begun, timeout=60)
     finally:
         for worker in workers:
             worker.kill()

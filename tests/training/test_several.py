@@ -56,7 +56,7 @@ def _zombie(pid):
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM", "SIGKILL"])
 def test_runs_side_by_side_stop_with_checkpoints_none_is_begun_and_no_process_is_left(tmp_path, how):
-    job = started(tmp_path, *SEEDS, "--clips", "100000")
+    job = started(tmp_path, *SMALL, "--seeds", "9", "--name", "runs", "--clips", "100000")  # most wait
     workers = children(job.pid)
     assert len(workers) >= 2
     if how == "Ctrl-C":

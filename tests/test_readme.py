@@ -40,20 +40,47 @@ def test_the_code_of_the_page_is_the_code_of_the_tutorial(page):
     assert python_block(page).strip() == tutorial.strip()
 
 
-@given(depth=st.integers(1, 5), width=st.integers(1, 6), batch=st.integers(1, 3), seed=st.integers(0, 99))
-def test_the_code_of_the_readme_gives_the_pseudo_gradients_of_the_library_to_the_last_bit(depth, width, batch, seed):
+def tick_of_the_readme(network, rate):
+    """The README's tick on copies of the network's weights, and these copies."""
     namespace = {"np": np}
     exec(compile(python_block("README.md"), str(README), "exec"), namespace)
+    weights = [unit.parameters["0.weight"].copy() for unit in network.units.values()]
+    return namespace["make_tick"](weights, rate), weights
+
+
+SIZES = given(depth=st.integers(1, 5), width=st.integers(1, 6), batch=st.integers(1, 3), seed=st.integers(0, 99))
+
+
+@SIZES
+def test_the_code_of_the_readme_gives_the_pseudo_gradients_of_the_library_to_the_last_bit(depth, width, batch, seed):
     network = chain(depth, width, seed)
-    tick = namespace["make_tick"]([unit.parameters["0.weight"] for unit in network.units.values()])
+    tick, _ = tick_of_the_readme(network, rate=0.0)
     rule = sw.Sideways(network, sw.MeanSquaredError())
     frames, targets = np.random.default_rng(seed).normal(size=(2, 2 * depth + 2, batch, width))
     for t, (frame, target) in enumerate(zip(frames, targets, strict=True)):
-        pseudo_gradients, expected = tick(frame, target), rule.tick(frame, target).gradients
-        assert {f"unit{i + 1}" for i in pseudo_gradients} == set(expected)
-        assert len(expected) == min(max(t + 2 - depth, 0), depth)
+        (loss, pseudo_gradients), expected = tick(frame, target), rule.tick(frame, target)
+        assert {f"unit{i + 1}" for i in pseudo_gradients} == set(expected.gradients)
+        assert len(expected.gradients) == min(max(t + 2 - depth, 0), depth)
+        assert (loss is None) == (expected.loss is None) == (t < depth - 1)
+        assert loss is None or np.isclose(loss, expected.loss, rtol=1e-12)
         for i, gradient in pseudo_gradients.items():
-            assert np.array_equal(gradient, expected[f"unit{i + 1}"]["0.weight"])
+            assert np.array_equal(gradient, expected.gradients[f"unit{i + 1}"]["0.weight"])
+
+
+@SIZES
+def test_the_code_of_the_readme_learns_the_weights_of_the_library_to_the_last_bit(depth, width, batch, seed):
+    network = chain(depth, width, seed)
+    tick, weights = tick_of_the_readme(network, rate=0.3)
+    before = [weight.copy() for weight in weights]
+    rule = sw.Sideways(network, sw.MeanSquaredError(), sw.SGD(0.3))
+    for frame, target in np.random.default_rng(seed).normal(size=(2 * depth + 4, 2, batch, width)):
+        tick(frame, target)
+        rule.tick(frame, target)
+        for unit in network.units.values():
+            unit.parameters["0.bias"][...] = 0  # the README's units have no bias
+    for weight, old, unit in zip(weights, before, network.units.values(), strict=True):
+        assert np.array_equal(weight, unit.parameters["0.weight"])
+        assert not np.array_equal(weight, old)
 
 
 def test_every_link_and_picture_of_the_readme_leads_to_a_file():

@@ -93,7 +93,7 @@ def test_the_start_page_shows_the_idea_the_result_the_papers_and_the_tick():
     page = (SITE / "index.html").read_text(encoding="utf-8")
     assert all(picture in page for picture in ('src="cycle.gif"', 'src="demo.png"'))
     assert all(f"https://arxiv.org/abs/{number}" in page for number in ("2001.06232", "2106.08318"))
-    assert any(block.startswith("def make_tick(weights):") for block in blocks("index.html"))
+    assert any(block.startswith("def make_tick(weights, rate):") for block in blocks("index.html"))
 
 
 @pytest.mark.parametrize(

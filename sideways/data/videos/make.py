@@ -100,9 +100,7 @@ def appearance(label: int, generator: numpy.random.Generator, rate: float) -> It
         yield (colours[0] * (1 - mix) + colours[1] * mix).astype(numpy.uint8)
 
 
-def motion(
-    label: int, generator: numpy.random.Generator, rate: float, seconds: float = SECONDS
-) -> Iterator[numpy.ndarray]:
+def motion(label: int, generator: numpy.random.Generator, rate: float) -> Iterator[numpy.ndarray]:
     """Yield grey frames of sixteen random waves that glide together, √(2/16) Σ cos(k·p - k·v t + φ).
 
     Wavelengths are 12 to 24 pixels. Scaled to 32 lines, they are 6 to 13 pixels, and the speed is about one pixel per
@@ -114,7 +112,7 @@ def motion(
     k_x, k_y = wavenumbers * numpy.cos(angles), wavenumbers * numpy.sin(angles)
     velocity = velocities(numpy.array(label), len(DIRECTIONS), 25 * LINES / 32 / rate)  # pixels per frame
     phases_at_start = k_x[:, None, None] * columns + k_y[:, None, None] * rows + phases[:, None, None]
-    for t in range(round(seconds * rate)):
+    for t in range(round(SECONDS * rate)):
         shift = t * (k_x * velocity[0] + k_y * velocity[1])
         texture = numpy.sqrt(2 / 16) * numpy.cos(phases_at_start - shift[:, None, None]).sum(axis=0)
         grey = numpy.clip(128 + 40 * texture, 0, 255).astype(numpy.uint8)

@@ -12,7 +12,7 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,8 @@ import numpy
 
 from sideways.backend import synchronise
 from sideways.data import Source, write_video
-from sideways.data.motion import DIRECTIONS
+from sideways.data.motion import DIRECTIONS, velocities
 from sideways.data.videos.clips import VideoClips
-from sideways.data.videos.make import motion
 from sideways.errors import InputError
 from sideways.studies.bench.output import print_table, write_json
 from sideways.training.build import build_network, build_rule, option
@@ -35,7 +34,8 @@ HEAD = ("", "workers", "frames/s", "of what training takes", "processor time per
 HEAD_OF_RUNS = ("sideways train", "workers", "waiting for frames", "wall time per frame, ms")
 SMALL, LARGE = "videos-small-skip", "ucf101-vgg8-skip"  # the recipes for frames up to, and above, so many pixels:
 BORDER = 64
-FILMS, HELD_OUT, SECONDS, RATE = 12, 2, 8.0, 25.0  # of each class: videos, and those of them held out; s, frames/s
+WIDTH, HEIGHT = 320, 240  # pixels of the videos that are written
+FILMS, HELD_OUT, SECONDS, RATE = 6, 1, 8.0, 25.0  # of each class: videos, and those of them held out; s, frames/s
 OPTIONS = ("length", "size", "short_side")  # of the task, which a recipe may leave out
 CACHES = {"": "no cache", "empty": "the cache is empty", "filled": "the cache is filled"}
 
@@ -68,7 +68,7 @@ def decode(
         ]
         print_table(HEAD, rows)
         options, length = config.task_options, config.task_options["length"]
-        size, own = options["size"], f"{4 * FILMS} H.264 videos of 320×240 pixels and {SECONDS:g} s"
+        size, own = options["size"], f"{4 * FILMS} H.264 videos of {WIDTH}×{HEIGHT} pixels and {SECONDS:g} s"
         print(
             f"\n{config.model}, rule {config.rule}, batches of {config.batch} frames of {size}×{size}: a tick takes "
             f"{1e3 * config.batch / alone:.2f} ms. {data or own}."
@@ -205,14 +205,27 @@ def _runs(config: Config, folder: Path) -> list[dict[str, Any]]:
 def write_films(folder: Path) -> str:
     """Write videos of 320×240 pixels, H.264 with a little noise, which have to be decoded in full. Returns KIND:PATH.
 
-    Four classes, which tell in which direction waves move.
+    A window moves over a picture of random waves, by half a pixel per frame; the direction is the class.
     """
+    rows, columns = numpy.mgrid[: 2 * HEIGHT, : 2 * WIDTH]
     for label, name in enumerate(DIRECTIONS):
+        step = velocities(numpy.array(label), len(DIRECTIONS), 1.0)
         for number in range(FILMS):
+            generator = numpy.random.default_rng([label, number])
+            waves = generator.uniform(
+                [-0.2, -0.2, 0], [0.2, 0.2, 7], (8, 3)
+            )  # radians per pixel, across and down; phase
+            picture = 128 + 14 * sum(numpy.sin(k_x * columns + k_y * rows + phase) for k_x, k_y, phase in waves)
+            picture = numpy.repeat(picture.astype(numpy.uint8)[..., None], 3, axis=-1)
             path = folder / ("test" if number < HELD_OUT else "train") / name / f"{number}.mp4"
             path.parent.mkdir(parents=True, exist_ok=True)
-            frames = motion(label, numpy.random.default_rng([label, number]), RATE, SECONDS)
-            filters = "scale=320:240:flags=bicubic,noise=alls=8:allf=t"
-            options = ["-crf", "23", "-vf", filters, "-threads", "1"]
-            write_video(path, frames, RATE, codec="libx264", quality=None, output_params=options)
+            options = ["-crf", "23", "-preset", "veryfast", "-vf", "noise=alls=8:allf=t", "-threads", "1"]
+            write_video(path, _windows(picture, step), RATE, codec="libx264", quality=None, output_params=options)
     return f"folder:{folder}"
+
+
+def _windows(picture: numpy.ndarray, step: numpy.ndarray) -> Iterator[numpy.ndarray]:
+    """Yield the frames of a video: windows of 320×240 pixels of a picture twice as large, which start in its middle."""
+    for t in range(round(SECONDS * RATE)):
+        left, top = WIDTH // 2 + round(t * step[0] / 2), HEIGHT // 2 + round(t * step[1] / 2)
+        yield picture[top : top + HEIGHT, left : left + WIDTH]

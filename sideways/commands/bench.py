@@ -17,7 +17,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Add one command for each measurement."""
     benches = parser.add_subparsers(title="measurements", metavar="BENCH", required=True)
     for name, add_options, run, words in (
-        ("decode", _add_decode, run_decode, "frames decoded per second, beside what a training step takes"),
+        (
+            "decode",
+            _add_decode,
+            run_decode,
+            "frames decoded per second beside training, and how long runs wait for frames",
+        ),
         ("step", _add_step, run_step, "the time of a step, unit by unit; Sideways and Delayed beside PyTorch"),
         ("layers", _add_layers, run_layers, "each layer of a model by itself; convolutions by both algorithms"),
         ("growth", _add_growth, run_growth, "the time of a tick against batch, frame size, width, depth and units"),
@@ -51,19 +56,33 @@ def _in_this_process(run: Callable[[argparse.Namespace], None], options: argpars
 
 
 def _add_decode(bench: argparse.ArgumentParser) -> None:
-    bench.add_argument("data", metavar="KIND:PATH", help="such as ucf101:/data/ucf101")
+    bench.description = (
+        "Measures whether workers decode as fast as a network learns, and which share of a run of sideways train is "
+        "spent waiting for frames, with and without --cache."
+    )
+    bench.add_argument(
+        "data", nargs="?", metavar="KIND:PATH", help="such as ucf101:/data/ucf101 (default: videos written for this)"
+    )
     bench.add_argument(
         "--workers", type=count, nargs="+", default=[0, 1, 2], metavar="N", help="decoding processes (default: 0 1 2)"
     )
-    _add_network(bench)
-    bench.add_argument("--clips", type=positive, default=2, help="clips of each measurement (default: 2)")
+    bench.add_argument("--size", type=positive, default=112, help="height and width of a frame (default: 112)")
+    words = "whose network learns (default: videos-small-skip up to 64 pixels, ucf101-vgg8-skip above)"
+    bench.add_argument("--recipe", metavar="NAME", help=words)
+    bench.add_argument("--model", help="a network instead of the recipe's (see: sideways models)")
+    bench.add_argument("--batch", type=positive, help="samples in a batch (default: the recipe's)")
+    bench.add_argument("--clips", type=positive, default=2, help="clips of each measurement of speed (default: 2)")
+    words = "a run of sideways train takes so long, if it never waits (default: 60)"
+    bench.add_argument("--seconds", type=above_zero, default=60.0, help=words)
 
 
 def run_decode(options: argparse.Namespace) -> None:
-    """Measure decoding, training, and both at once."""
-    from sideways.studies.bench.decode import decode
+    """Measure decoding, training, both at once, and whole runs."""
+    from sideways.studies.bench.decode import config_of, decode
 
-    decode(options.data, options.workers, options.model, options.size, options.batch, options.clips, options.json)
+    network = options.recipe, options.model, options.size, options.batch
+    config = config_of(*network, options.backend, options.precision)
+    decode(options.data, options.workers, config, options.clips, options.seconds, options.json)
 
 
 def _add_step(bench: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ targets that the units of that rank read.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import cast
@@ -41,12 +42,20 @@ class Source:
         self.limits = limits or {"train": 0, "test": 0}
         self.broken_before: dict[str, str] = {}  # unusable files found before the run was resumed, with reasons
         self.loader = None
+        self.waited = 0.0  # seconds spent in `clip`: until the clip was decoded or made
         task.base.workers = workers
         if self.decodes and task.base.stored:
             self.loader = Loader(cast(VideoClips, task.base), batch, part, workers, self.limits)
 
     def clip(self, split: str, index: int) -> tuple[Frames, Frames]:
         """Return (frames, targets) of clip number `index`, each with one entry per tick; None for those not needed."""
+        start = time.perf_counter()
+        try:
+            return self._clip(split, index)
+        finally:
+            self.waited += time.perf_counter() - start
+
+    def _clip(self, split: str, index: int) -> tuple[Frames, Frames]:
         none = [None] * self.task.length
         if not self.decodes:
             return none, self.task.targets(split, index, self.batch, self.part) if self.targets else none

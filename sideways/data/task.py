@@ -43,6 +43,7 @@ class Task:
 
     # Kinds of tasks that other code has to tell apart.
     live = False  # True if each frame is used up as it arrives: no clip can be made twice, and nothing is held out
+    waits = False  # True if clips are decoded or played by other programs, so that training may have to wait for them
     stored = False  # True if this task itself decodes its clips from files, so that a `Loader` can decode them ahead
 
     # Numbers that matter to a few tasks only; the defaults suit all other tasks.

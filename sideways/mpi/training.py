@@ -156,6 +156,8 @@ def _run_and_finish(trainer: RankTrainer, rank: Rank, log: RankLog, bar: tqdm) -
     gather_parameters(trainer.rule.network, rank.ranks, set(trainer.rule.owned))
     with ALL:
         trainer.progress.seconds = WORLD.allreduce(trainer.progress.seconds, MPI.MAX)  # of the slowest rank
+        if trainer.waiting is not None:
+            trainer.waiting = WORLD.allreduce(trainer.waiting, MPI.MAX)
         parts = WORLD.gather((scores, trainer.source.skipped))  # pickled, once at the end
     if parts is not None:
         print(_finish_on_rank_0(trainer, parts))

@@ -37,6 +37,7 @@ class Trainer:
         self.rule, self.source, self.config = rule, source, config
         self.log, self.checkpoints, self.progress = log, checkpoints, progress
         self.prefetch = Prefetch(rule, ahead=not source.task.live)
+        self.waiting: float | None = None  # after `run`: the share of its time spent waiting for clips
 
     def run(self) -> Scores | None:
         """Train on all clips that are left, and evaluate. Returns the last scores, None in a process without the top.
@@ -45,6 +46,7 @@ class Trainer:
         stop was asked for, after a checkpoint.
         """
         rule, config, progress = self.rule, self.config, self.progress
+        start = time.perf_counter()
         for index in range(progress.clip, config.clips):
             if progress.evaluate:
                 self.evaluate()
@@ -71,6 +73,8 @@ class Trainer:
             self._between_ticks()
         self.save()
         scores = self.evaluate()
+        if self.source.task.base.waits:
+            self.waiting = self.source.waited / (time.perf_counter() - start)
         if scores and scores.metrics:
             self._stop_if_diverged(scores.metrics["loss"], config.clips)
         return scores

@@ -11,13 +11,14 @@ from typing import Any
 
 from sideways.backend import BACKENDS
 from sideways.data.registry import TASKS
+from sideways.data.store import GIGABYTES
 from sideways.errors import InputError
 from sideways.models import MODELS
 from sideways.training.build import OPTIMIZERS, RULES
 from sideways.training.checkpoint import RESUME, find, is_run, read_meta, run_of
 from sideways.training.config import Config
 from sideways.training.recipes import load_recipe
-from sideways.validation import is_text, shown, whole_number
+from sideways.validation import above_zero, is_text, shown, whole_number
 
 # The recipes that are used if none is named: without --data, with files, and with a live stream.
 DEFAULT, FOR_VIDEOS, FOR_STREAMS = "waves-skip", "videos-small-skip", "stream-predictor-gated"
@@ -55,6 +56,7 @@ SETTINGS: dict[str, dict[str, Setting]] = {  # group → setting of a recipe tha
     },
 }
 NAMES = [name for group in SETTINGS.values() for name in group]
+CACHE = ("cache", "cache_gb")  # options of tasks whose frames are decoded or played
 METAVARS = {int: "N", str: "NAME"}
 
 
@@ -78,7 +80,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
             default = "" if defaults[name] in (None, "") else f" [{defaults[name]}]"
             reader = whole_number if kind is int else kind
             group.add_argument(option, type=reader, help=words + default, metavar=METAVARS[kind])
-    what, how = list(groups.values())[:2]
+    what, how, _, machine = groups.values()
     what.add_argument(
         "--data",
         help="ucf101:DIR, hmdb51:DIR, kinetics600:DIR or folder:DIR; stream:VIDEO, stream:/dev/video0 or stream:doom",
@@ -86,6 +88,14 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument(
         "--split", help="official split of the data set: 1, 2 or 3; all: one run for each split [1]", metavar="N"
+    )
+    machine.add_argument(
+        "--cache",
+        help="keep decoded videos, or clips of Doom, in this folder for other runs; it changes only the speed",
+        metavar="DIR",
+    )
+    machine.add_argument(
+        "--cache-gb", type=above_zero, help=f"gigabytes that the folder may take [{GIGABYTES:g}]", metavar="GB"
     )
     how.add_argument("--lr", type=float, help="learning rate [0.002]", metavar="RATE")
     how.add_argument("--optimizer", help=f"optimizer: {', '.join(OPTIMIZERS)} [adam]", metavar="NAME")
@@ -104,8 +114,8 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--runs", default="runs", help="the folder of all run directories [runs]", metavar="DIR")
     run.add_argument(
         "--resume",
-        help="go on from the newest checkpoint of a run, or from one of its checkpoints; only --workers, --backend "
-        "and --data may be given too",
+        help="go on from the newest checkpoint of a run, or from one of its checkpoints; only --workers, --cache, "
+        "--cache-gb, --backend and --data may be given too",
         metavar="RUN",
     )
 
@@ -124,6 +134,8 @@ def config_of(options: argparse.Namespace) -> Config:
         _set_data(tables, options.recipe, options.data)
     if options.split is not None:
         tables.setdefault("task_options", {})["split"] = split_number(options.split)
+    if cache := _cache_options(options):
+        tables["task_options"] = tables.get("task_options", {}) | cache
     for assignment in options.set:
         assign(tables, assignment)
     _set_optimizer(tables, options.lr, options.optimizer)
@@ -150,6 +162,11 @@ def _set_data(tables: dict[str, Any], recipe: str, data: str) -> None:
     options["data"] = data
 
 
+def _cache_options(options: argparse.Namespace) -> dict[str, Any]:
+    """The options of a task that `--cache` and `--cache-gb` stand for."""
+    return {name: value for name in CACHE if (value := getattr(options, name)) is not None}
+
+
 def _set_optimizer(tables: dict[str, Any], learning_rate: float | None, name: str | None) -> None:
     options = {"learning_rate": learning_rate, "name": name}
     if changes := {key: value for key, value in options.items() if value is not None}:
@@ -165,8 +182,8 @@ def _resumed(options: argparse.Namespace) -> Config:
         fixed.remove(name)
     if changed := [name for name in fixed if getattr(options, name) not in (None, [])]:
         raise InputError(
-            f"--resume keeps the settings of the run: leave out {changed[0].replace('_', '-')}; only --workers and "
-            "--backend may change, and --data if the same data now lies elsewhere"
+            f"--resume keeps the settings of the run: leave out {changed[0].replace('_', '-')}; only --workers, "
+            "--cache and --backend may change, and --data if the same data now lies elsewhere"
         )
     options.resume = find(options.resume, RESUME)
     run_of(options.resume)
@@ -179,6 +196,8 @@ def _resumed(options: argparse.Namespace) -> Config:
         config = replace(config, task_options=config.task_options | {"data": options.data})
     if options.workers is not None:
         config = replace(config, workers=options.workers)
+    if cache := _cache_options(options):
+        config = replace(config, task_options=config.task_options | cache)
     return config if options.backend is None else config.on(options.backend)
 
 

@@ -124,6 +124,7 @@ def _result(trainer: Trainer, scores: Scores, skipped_files: int, memory: int | 
         milliseconds_per_frame=1e3 * progress.seconds / (max(progress.clip, 1) * task.length * config.batch),
         activation_megabytes=None if memory is None else memory / 1e6,
         skipped_files=skipped_files,
+        waiting=trainer.waiting,
         directory=str(trainer.checkpoints.directory),
     )
 

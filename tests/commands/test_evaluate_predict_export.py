@@ -156,16 +156,22 @@ def test_all_splits_are_runs_of_their_own_and_compare_puts_them_side_by_side(mad
     assert main(["compare", str(tmp_path / "none")]) == 2 and "no such run" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_bench_decode_compares_decoding_with_training(made, tmp_path, capsys):
     options = ["--workers", "0", "1", "--model", "vgg5", "--size", "32", "--batch", "2", "--clips", "1"]
+    options += ["--seconds", "0.01"]
     assert main(["bench", "decode", f"ucf101:{made}", *options, "--json", str(tmp_path / "d.json")]) == 0
-    results = json.loads((tmp_path / "d.json").read_text())["results"]
+    report = json.loads((tmp_path / "d.json").read_text())
+    results, runs = report["results"], report["runs"]
     assert [(r["what"], r["workers"]) for r in results] == [
         ("training alone", 0),
         *[("decoding alone", n) for n in (0, 1)],
         *[("training while decoding", n) for n in (0, 1)],
     ]
     assert all(r["frames_per_second"] > 0 for r in results) and "100%" in capsys.readouterr().out
+    assert all(r["processor_milliseconds"] > 0 for r in results)
+    assert [(r["workers"], r["cache"]) for r in runs] == [(n, c) for n in (0, 1) for c in ("", "empty", "filled")]
+    assert all(0 < r["waiting"] < 1 for r in runs)
 
 
 @pytest.fixture

@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -21,6 +19,7 @@ import numpy
 
 from sideways.data.doom.process import GameEndedError, GameProcess, check_installed
 from sideways.data.doom.scene import Settings
+from sideways.data.store import GIGABYTES, Store
 from sideways.errors import InputError, printable
 
 ATTEMPTS = 2  # processes that may end or hang over a block
@@ -46,41 +45,40 @@ class Block:
 
 
 class Cache:
-    """A folder of blocks. It holds one byte for each value of a frame; nothing is ever removed from it.
+    """Blocks in a `Store`: one byte for each value of a frame, and a little more.
 
-    Each block is one file, published by an atomic rename: a SHA-256, then an .npz file. The name of its folder stands
-    for the settings, the version of ViZDoom and the code that makes a block. A file that does not match its checksum
-    counts as missing.
+    Each block is one file: a SHA-256, then an .npz file. The name of its folder stands for the settings, the version of
+    ViZDoom and the code that makes a block. A file that does not match its checksum counts as missing.
     """
 
-    def __init__(self, folder: str | Path, settings: Settings):
+    def __init__(self, folder: str | Path, settings: Settings, gigabytes: float = GIGABYTES):
         code = [Path(__file__).with_name(name).read_text(encoding="utf-8") for name in SOURCES]
         key = json.dumps([asdict(settings), check_installed(), code])
-        self.folder = Path(folder).expanduser() / f"doom-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"cache {printable(folder)}: the folder cannot be made: {error.strerror}") from None
+        self.store = Store(folder, gigabytes)
+        self.folder = self.store.path(f"doom-{hashlib.sha256(key.encode()).hexdigest()[:16]}")
 
-    def path(self, request: Request) -> Path:
-        """The file of a block."""
-        return self.folder / f"{request.map}-{request.number}-seed{request.seed}-places{request.places}.block"
+    def name(self, request: Request) -> str:
+        """The file of a block, below the folder of the store."""
+        block = f"{request.map}-{request.number}-seed{request.seed}-places{request.places}.block"
+        return f"{self.folder.name}/{block}"
 
     def read(self, request: Request) -> bytes | None:
-        """The content of a block; None if there is no such file, or if it is damaged."""
+        """The content of a block; None if there is no such file, or if it is damaged, in which case it is removed."""
+        name = self.name(request)
         try:
-            content = self.path(request).read_bytes()
+            content = self.store.path(name).read_bytes()
         except OSError:
             return None
-        return content[32:] if hashlib.sha256(content[32:]).digest() == content[:32] else None
+        if hashlib.sha256(content[32:]).digest() != content[:32]:
+            self.store.drop(name)
+            return None
+        self.store.use(name)
+        return content[32:]
 
     def write(self, request: Request, content: bytes) -> None:
-        """Keep a block. Raises `InputError` if the file cannot be written."""
+        """Keep a block, if there is room. Raises `InputError` if the file cannot be written."""
         try:
-            handle, draft = tempfile.mkstemp(dir=self.folder, suffix=".draft")
-            with os.fdopen(handle, "wb") as file:
-                file.write(hashlib.sha256(content).digest() + content)
-            os.replace(draft, self.path(request))
+            self.store.keep(self.name(request), [hashlib.sha256(content).digest(), content])
         except OSError as error:
             raise InputError(f"cache {printable(self.folder)}: a block cannot be written: {error.strerror}") from None
 

@@ -12,6 +12,7 @@ from sideways.data.doom.blocks import Block, Cache, Maker, Request
 from sideways.data.doom.process import check_installed, check_maps, version
 from sideways.data.doom.scene import CLASSES, HELD_OUT, LEARNT_FROM, LINES, Settings
 from sideways.data.motion import FAINT, standardised
+from sideways.data.store import GIGABYTES
 from sideways.data.task import SPLITS, Clip, Task
 from sideways.errors import InputError
 
@@ -29,7 +30,8 @@ class DoomClips(Task):
         most 120; it shows the square in the middle of the screen. grey: whether to make frames of one channel.
     places, held_out_places: the places of each map at which clips are made. Each place is shown in all seven classes.
     maps, held_out_maps: the maps to learn from, and those of the test split; none may be in both.
-    cache: a folder in which clips are kept for other runs, about size² × length bytes for each clip in grey.
+    cache: a folder in which clips are kept for other runs, about size² × length bytes for each clip in grey. cache_gb:
+        the gigabytes that the folder may take; clips that were not used for longest are removed first.
     augment: whether to show each training clip as it is, in a mirror, backwards, or both, with the class that it then
         has, each equally likely.
 
@@ -40,6 +42,8 @@ class DoomClips(Task):
     that are made first. Evaluations go through all held-out clips in one random order. Sample n of a run depends on
     (seed, n) alone. Clips are made in `workers` processes, ahead of the training.
     """
+
+    waits = True
 
     def __init__(
         self,
@@ -53,6 +57,7 @@ class DoomClips(Task):
         maps: Sequence[str] = LEARNT_FROM,
         held_out_maps: Sequence[str] = HELD_OUT,
         cache: str = "",
+        cache_gb: float = GIGABYTES,
         augment: bool = True,
     ):
         super().__init__(seed, length)
@@ -70,7 +75,7 @@ class DoomClips(Task):
             raise InputError("doom: maps and held_out_maps need at least one map each")
         self.settings = Settings(length, size, grey, tics)
         self.frame_shape, self.classes = (size, size, self.settings.channels), CLASSES
-        self.cache, self.augment = cache, augment
+        self.cache, self.cache_gb, self.augment = cache, cache_gb, augment
         self.fingerprint = crc32(version().encode())  # another version may make other clips
         self.requests = {
             split: _requests(seed, self.maps[split], count)
@@ -94,7 +99,7 @@ class DoomClips(Task):
         if self.maker is None:
             check_installed()
             check_maps([*self.maps["train"], *self.maps["test"]])
-            cache = Cache(self.cache, self.settings) if self.cache else None
+            cache = Cache(self.cache, self.settings, self.cache_gb) if self.cache else None
             self.maker = Maker(self.settings, self.workers, cache)
         for split in splits:
             self.maker.expect(self.requests[split])

@@ -8,6 +8,7 @@ from math import inf
 import numpy
 
 from sideways.data.motion import FAINT, standardised
+from sideways.data.store import GIGABYTES, Store
 from sideways.data.task import SPLITS, Clip, Task
 from sideways.data.videos.datasets import Video, VideoSet, open_set
 from sideways.data.videos.decoder import Augmentation, Decoder, Order, Sample
@@ -59,6 +60,8 @@ class VideoClips(Task):
     tempo: the largest relative change of the speed at which a training clip is played.
     keep: whether each process keeps the decoded videos in memory, which is many times as fast for short videos. Clips
         then begin at a whole frame, and another tempo leaves out frames or repeats them.
+    cache: a folder in which decoded frames are kept for other runs: with `keep` those of whole videos, which then need
+        no memory, else the clips of evaluations. It changes no clip. cache_gb: the gigabytes that it may take.
 
     Training goes through the videos in a new random order in each epoch; if it is balanced, each class has epochs of
     its own, and one video of each class follows the other. Sample n of a run depends on (seed, n) alone.
@@ -68,7 +71,7 @@ class VideoClips(Task):
     fair sample of all classes.
     """
 
-    stored = True
+    stored = waits = True
     bytes_to_keep, bytes_to_make = 1, 2  # uint8
 
     def __init__(
@@ -91,6 +94,8 @@ class VideoClips(Task):
         balanced: bool = False,
         tempo: float = 0.0,
         keep: bool = False,
+        cache: str = "",
+        cache_gb: float = GIGABYTES,
     ):
         super().__init__(seed, length)
         if not 1 <= size <= short_side:
@@ -113,7 +118,9 @@ class VideoClips(Task):
         self.of_class: dict[int, list[Video]] = {}  # label → training videos, which can replace each other
         for video in self.listed["train"]:
             self.of_class.setdefault(video.label, []).append(video)
-        self.decoder = Decoder(length, fps / stride, size, short_side, grey, keep)
+        if cache:
+            Store(cache, cache_gb)  # refuses a folder that cannot be made
+        self.decoder = Decoder(length, fps / stride, size, short_side, grey, keep, cache, cache_gb)
         self.frame_shape = self.decoder.shape[1:]
         self.flip, self.jitter, self.views, self.balanced, self.tempo = flip, jitter, views, balanced, tempo
         self.mean, self.deviation, self.standardise = mean, deviation, standardise
@@ -183,7 +190,7 @@ class VideoClips(Task):
         video, view = self.video(split, n)
         path = str(video.path)
         if split == "test":
-            return Order((path,), (view + 0.5) / self.views)
+            return Order((path,), (view + 0.5) / self.views, recurs=True)
         generator = numpy.random.default_rng([self.seed, SPLITS.index(split), n])
         moment, augmentation = generator.random(), Augmentation.drawn(generator, self.flip, self.jitter)
         others = [str(other.path) for other in self.of_class[video.label] if str(other.path) != path]

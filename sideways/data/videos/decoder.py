@@ -9,7 +9,9 @@ from functools import lru_cache, partial
 
 import numpy
 
+from sideways.data.store import GIGABYTES
 from sideways.data.videos.ffmpeg import probe, read_frames
+from sideways.data.videos.kept import kept_frames
 from sideways.errors import InputError, printable
 
 GREY = 128  # the pixel value of a clip whose videos cannot be read
@@ -62,6 +64,7 @@ class Order:
     moment: float = 0.5  # start of the clip: 0 at the video's start, 1 as late as the clip just fits
     augmentation: Augmentation = Augmentation()
     speed: float = 1.0  # 2: the clip shows twice the time
+    recurs: bool = False  # True if the clip will be asked for again, as the clips of an evaluation are
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,9 @@ class Decoder:
     """Decodes samples of `length` frames, `rate` per second, scaled to `short_side` and cut to `size` pixels.
 
     keep: each video is decoded as a whole, and stays in the memory of the process, where clips are cut from it.
+    cache, gigabytes: a folder in which decoded frames stay instead (see `KeptFrames`), and the most that it may take:
+        whole videos if they are kept, else the clips that recur. The empty text stands for no folder. A folder changes
+        no sample.
     """
 
     length: int
@@ -86,6 +92,8 @@ class Decoder:
     short_side: int
     grey: bool
     keep: bool = False
+    cache: str = ""
+    gigabytes: float = GIGABYTES
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -97,7 +105,7 @@ class Decoder:
         skipped: dict[str, str] = {}
         for path in order.paths:
             try:
-                decode = self.cut if self.keep else self.decode
+                decode = self.cut if self.keep else self.recall if self.cache and order.recurs else self.decode
                 frames = decode(path, order.moment, order.speed)
             except (InputError, OSError, RuntimeError, ValueError) as error:
                 skipped[printable(path)] = printable(str(error).removeprefix(f"{path}: "))
@@ -107,11 +115,25 @@ class Decoder:
 
     def cut(self, path: str, moment: float, speed: float) -> numpy.ndarray:
         """Cut (T, h, w, C) uint8 out of a video that is kept, as `decode` would decode it."""
-        frames = _whole(path, self.rate, self.short_side, self.grey)
-        span = (self.length - 1) * speed + 1
-        start = round(moment * max(len(frames) - span, 0.0))
-        numbers = start + numpy.floor(numpy.arange(self.length) * speed).astype(int)
-        return frames[numbers % len(frames)]
+
+        def numbers(count: int) -> numpy.ndarray:
+            span = (self.length - 1) * speed + 1
+            start = round(moment * max(count - span, 0.0))
+            return (start + numpy.floor(numpy.arange(self.length) * speed).astype(int)) % count
+
+        settings = (path, self.rate, self.short_side, self.grey)
+        if not self.cache:
+            frames = _whole(*settings)
+            return frames[numbers(len(frames))]
+        kept = kept_frames(self.cache, self.gigabytes)
+        whole = _whole if kept.is_full else _whole.__wrapped__  # memory takes the videos that find no room
+        return kept.frames(path, ("whole", *settings[1:]), numbers, partial(whole, *settings))
+
+    def recall(self, path: str, moment: float, speed: float) -> numpy.ndarray:
+        """Return the frames that `decode` returns, from the folder of the cache if they are there."""
+        kept = kept_frames(self.cache, self.gigabytes)
+        settings = ("clip", self.length, self.rate, self.short_side, self.grey, moment, speed)
+        return kept.frames(path, settings, numpy.arange, partial(self.decode, path, moment, speed))
 
     def decode(self, path: str, moment: float, speed: float) -> numpy.ndarray:
         """Decode (T, h, w, C) uint8, looping a video that is too short. Raises the errors of `read_frames`."""

@@ -21,6 +21,7 @@ from collections import deque
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from typing import IO, Any
+from zlib import crc32
 
 import numpy
 
@@ -88,8 +89,12 @@ class Loader:
             self._assign(job)
 
     def _assign(self, job: Job) -> None:
-        worker = min(self.workers, key=lambda worker: len(worker.jobs))
-        worker.assign(job, self.task.order(*job), self.slots[job])
+        order, decoder = self.task.order(*job), self.task.decoder
+        if decoder.keep and not decoder.cache:  # one worker decodes a video and keeps it, not each of them
+            worker = self.workers[crc32(os.fsencode(order.paths[0])) % len(self.workers)]
+        else:
+            worker = min(self.workers, key=lambda worker: len(worker.jobs))
+        worker.assign(job, order, self.slots[job])
 
     def _take(self, job: Job) -> numpy.ndarray:
         """Return the frames of a sample, copied so that its slot can be used again."""

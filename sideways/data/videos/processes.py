@@ -35,19 +35,26 @@ def ffmpeg() -> str:
     if program is None:
         place = f"IMAGEIO_FFMPEG_EXE names {chosen}, which is no program" if chosen else "there is none"
         raise InputError(f"videos need the program ffmpeg, and {place}: pip install imageio-ffmpeg, or install ffmpeg")
-    _check_answers(program)
+    _version(program)
     return program
 
 
+def version() -> str:
+    """The words by which the ffmpeg program states its version and its build. Raises the errors of `ffmpeg`."""
+    return _version(ffmpeg())
+
+
 @functools.cache
-def _check_answers(program: str) -> None:
-    """Raise `InputError` unless the program states its version within a while."""
+def _version(program: str) -> str:
+    """The version of an ffmpeg program. Raises `InputError` unless the program states it within a while."""
+    command = [program, "-version"]
     try:
-        subprocess.run(
-            [program, "-version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=SILENCE, check=True
+        answer = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=SILENCE, check=True, errors="replace"
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise InputError(f"the program {program} does not work as ffmpeg: {error}") from None
+    return answer.stdout
 
 
 def end_with_parent() -> None:

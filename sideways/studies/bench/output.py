@@ -18,7 +18,7 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     print(f"{here['cpu']}, {here['cores']} cores; NumPy {here['numpy']}, {here['blas']}{gpu}\n\n{aligned(head, rows)}")
 
 
-def write_json(path: str | None, results: Any) -> None:
-    """Write the machine and the results to a JSON file, if a path is given."""
+def write_json(path: str | None, results: Any, **more: Any) -> None:
+    """Write the machine, the results and more by their names to a JSON file, if a path is given."""
     if path:
-        Path(path).write_text(json.dumps({"machine": machine(), "results": results}, indent=2) + "\n")
+        Path(path).write_text(json.dumps({"machine": machine(), "results": results, **more}, indent=2) + "\n")

@@ -91,6 +91,8 @@ def _results(config: Config, result: Result, predictions: FrameScores | None) ->
     rows["training time per frame of one sample"] = f"{result.milliseconds_per_frame:.3f} ms"
     if result.activation_megabytes is not None:
         rows["peak of activations, scratch and messages"] = f"{result.activation_megabytes:.1f} MB"
+    if result.waiting is not None:
+        rows["share of the time spent waiting for frames"] = f"{result.waiting:.1%}"
     text = "## Results\n\n" + markdown([{"": key, " ": value} for key, value in rows.items()])
     if predictions is None:
         return text

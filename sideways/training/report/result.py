@@ -24,6 +24,8 @@ class Result:
     activation_megabytes: float | None  # 10⁶ bytes: the peak of a training clip above the memory in use between clips
     skipped_files: int
     directory: str
+    waiting: float | None = None  # share of the time, since the start or the resumption, spent waiting for clips that
+    # are decoded or played; None for a task that makes its clips, and for a live stream
 
 
 def read_result(path: Path) -> Result:
@@ -46,6 +48,8 @@ def in_words(result: Result) -> str:
     if result.accuracy is not None:
         score = f"held-out accuracy {result.accuracy:.3f} ± {result.accuracy_error:.3f} on {evaluated(result)} clips "
         score += f"(chance {result.chance:.2f})"
-    return f"{score}, {result.milliseconds_per_frame:.3f} ms per frame" + (
-        f", {memory:.1f} MB of activations" if memory is not None else ""
+    return (
+        f"{score}, {result.milliseconds_per_frame:.3f} ms per frame"
+        + (f", {memory:.1f} MB of activations" if memory is not None else "")
+        + (f", {result.waiting:.1%} of the time waiting for frames" if result.waiting is not None else "")
     )

@@ -92,18 +92,23 @@ def graph(count, batch=2, loss="squared", dtype="float64", seed=0, images=False,
     return Case(f"a graph ({', '.join(words)})", units, shape, seed, dtype, LOSSES[loss](), made, **learning)
 
 
-def wired(wiring, merge="concat", batch=3, loss="cross-entropy", dtype="float64", seed=0, width=4, clips=1, **learning):
-    """A graph whose wiring is written out: the names of the inputs of unit1, of unit2, and so on, apart by spaces."""
-    random = np.random.default_rng(seed)
+def wired(wiring, merge="concat", norm=False, batch=3, loss="cross-entropy", seed=0, width=4, clips=1, **learning):
+    """A graph whose wiring is written out: the names of the inputs of unit1, of unit2, and so on, apart by spaces.
+
+    norm: give every unit batch normalisation.
+    """
+    random, dtype = np.random.default_rng(seed), learning.pop("dtype", "float64")
     units = []
     for k, names in enumerate(wiring):
         inputs = names.split()
-        layers = [sw.Dense(width * len(inputs) if merge == "concat" else width, width, init="glorot"), sw.Tanh()]
+        layers = [sw.Dense(width * len(inputs) if merge == "concat" else width, width, init="glorot")]
+        layers += [sw.BatchNorm(width), sw.Tanh()] if norm else [sw.Tanh()]
         units.append(sw.Unit(f"unit{k + 1}", layers, inputs, merge))
     words = ", ".join(f"unit{k + 1} reads {' and '.join(names.split())}" for k, names in enumerate(wiring))
     ticks = 2 * sw.Network(units, (width,)).depth + 3
     made = clips_of(random, clips, ticks, batch, (width,), width, loss, dtype)
-    return Case(f"a graph ({words}; {merge})", units, (width,), seed, dtype, LOSSES[loss](), made, **learning)
+    words = f"a graph ({words}; {merge}{', batch normalisation' if norm else ''})"
+    return Case(words, units, (width,), seed, dtype, LOSSES[loss](), made, **learning)
 
 
 def dense(width, out, images):

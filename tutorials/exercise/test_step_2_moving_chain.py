@@ -3,7 +3,7 @@
 import pytest
 from cases import OPTIMIZERS, chain, history
 from comparison import check
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import sideways as sw
@@ -26,6 +26,8 @@ def test_on_moving_frames(mine, learning):
     check(mine.ChainSideways, case, history(sw.Sideways, case))
 
 
+@example(depth=1, batch=1, loss="squared", dtype="float32", seed=0, clips=2, optimizer="SGD", update_every=1)
+@example(depth=9, batch=2, loss="squared", dtype="float32", seed=1, clips=2, optimizer="SGD", update_every="clip")
 @given(
     depth=st.integers(1, 6),
     batch=st.integers(1, 4),

@@ -3,7 +3,7 @@
 import pytest
 from cases import OPTIMIZERS, chain, graph, history, wired
 from comparison import check
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import sideways as sw
@@ -17,20 +17,32 @@ def test_a_chain_is_a_graph_too(mine):
 
 
 @pytest.mark.parametrize(
-    ("wiring", "merge"),
+    ("wiring", "merge", "norm"),
     [
-        (["frame", "unit1", "unit2", "unit3 unit1"], "concat"),
-        (["frame", "unit1", "unit2", "unit3 unit1 frame"], "add"),
-        (["frame", "unit1", "unit2 unit1", "unit3 unit2 unit1", "unit4 unit3 unit2 unit1"], "add"),
-        (["frame", "frame", "unit1 unit2", "unit2", "unit3 unit4"], "concat"),
+        (["frame", "unit1", "unit2", "unit3 unit1"], "concat", False),
+        (["frame", "unit1", "unit2", "unit3 unit1 frame"], "add", False),
+        (["frame", "unit1", "unit2 unit1", "unit3 unit2 unit1", "unit4 unit3 unit2 unit1"], "add", False),
+        (["frame", "frame", "unit1 unit2", "unit2", "unit3 unit4"], "concat", False),
+        (["frame", "frame", "unit1 unit2", "unit3 unit1"], "add", False),
+        (["frame", "unit1", "unit2", "unit3 unit1"], "concat", True),
     ],
-    ids=["one-skip-edge", "a-skip-of-the-frame-too", "four-consumers", "branches-of-different-length"],
+    ids=[
+        "one-skip-edge",
+        "a-skip-of-the-frame-too",
+        "four-consumers",
+        "branches-of-different-length",
+        "one-array-for-two-readers",
+        "batch-normalisation",
+    ],
 )
-def test_on_frozen_weights(mine, wiring, merge):
-    case = wired(wiring, merge)
+def test_on_frozen_weights(mine, wiring, merge, norm):
+    case = wired(wiring, merge, norm)
     check(mine.SkipSideways, case, history(sw.Sideways, case))
 
 
+@example(
+    count=12, batch=2, images=True, loss="squared", dtype="float32", seed=1, clips=2, optimizer="SGD", update_every=1
+)
 @given(
     count=st.integers(1, 7),
     batch=st.integers(1, 4),

@@ -1,5 +1,6 @@
 # make demo        Sideways, Delayed and exact gradients on moving waves, then on real video
 # make tutorials   the notebooks, in JupyterLab
+# make exercise    the tests of what you have written of tutorials/exercise/; STEP=2 for one step
 # make test        all tests that need nothing special; test-* runs the others
 # make lint        ruff and mypy; make format repairs what ruff can repair
 # make docs        the documentation site, in site/
@@ -9,13 +10,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo tutorials test test-double test-cupy test-gpu test-openmpi test-alone test-hosts test-tutorials test-browser test-wheel docs lint format clean
+.PHONY: demo tutorials exercise test test-double test-cupy test-gpu test-openmpi test-alone test-hosts test-tutorials test-browser test-wheel docs lint format clean
 
 demo: .venv/ready
 	$(BIN)/sideways demo $(DEMO)
 
 tutorials: .venv/ready-tutorials
 	cd tutorials && OPENBLAS_NUM_THREADS=1 ../$(BIN)/jupyter lab $(LAB)
+
+# The exercise of tutorials/exercise/: a student's code, which fails its tests until it is right.
+exercise: .venv/ready-test
+	@$(BIN)/python -m pytest tutorials/exercise $(if $(STEP),-k step_$(STEP)) $(TEST)
 
 # Two tests at a time; then those of several ranks, one by one: ranks wait by spinning, and would take the cores of others.
 test: .venv/ready-test

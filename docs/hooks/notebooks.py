@@ -24,7 +24,10 @@ CELL = re.compile(
 )  # the outer element of a cell
 UNFOLD = re.compile(r"<details><summary>What it shows</summary>|</details>")
 LINK = re.compile(r'href="(?:\.\./)?([\w./-]+\.(?:py|toml|md|ipynb))"')
-FILES = re.compile(r"\]\((?:\.\./)*((?:sideways|tests)/[\w./-]+\.(?:py|toml))\)")
+FILES = re.compile(r"\]\((?:\.\./)*((?:sideways|tests|tutorials)/[\w./-]+\.(?:py|toml))\)")
+EXERCISE = "tutorials/exercise"  # its pages link to files beside them, and to docs/
+BESIDE = re.compile(r"\]\(((?:solution/)?\w+\.(?:py|toml))\)")
+DOCS = re.compile(r"\]\(\.\./\.\./docs/([\w/]+\.md)")
 LANGUAGES = {".py": "python", ".toml": "toml"}
 GUESS = (
     '<div class="guess"><label>Your guess'
@@ -38,6 +41,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add a page for each source file that a notebook or a page links to."""
     texts = [path.read_text(encoding="utf-8") for path in (ROOT / "tutorials").glob("*.ipynb")]
     texts += [path.read_text(encoding="utf-8") for path in (ROOT / "docs").rglob("*.md")]
+    texts += [_from_root(path.read_text(encoding="utf-8")) for path in (ROOT / EXERCISE).glob("*.md")]
     for name in sorted({name for text in texts for name in FILES.findall(text)}):
         files.append(File.generated(config, f"{SHOWN}/{name}.md", content=_page_of(name)))
     return files
@@ -46,7 +50,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Any, **kwargs: Any) -> str:
     """Let the links of a page to source files lead to the pages that show them."""
     up = "../" * page.file.src_uri.count("/")
+    if page.file.src_uri.startswith(EXERCISE):
+        markdown = DOCS.sub(r"](../../\1", _from_root(markdown))
     return FILES.sub(rf"]({up}{SHOWN}/\1.md)", markdown)
+
+
+def _from_root(markdown: str) -> str:
+    """Write the links of the exercise to the files beside it as paths from the folder of the project."""
+    return BESIDE.sub(rf"]({EXERCISE}/\1)", markdown)
 
 
 @event_priority(50)  # before formulas.py

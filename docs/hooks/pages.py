@@ -1,5 +1,5 @@
 """Fill in what the site takes from the library, so that nothing is written twice: the command line from argparse, the
-recipes and models, the notebooks as they were saved, and the explorer.
+recipes and models, the notebooks as they were saved, the exercise, and the explorer.
 
 In a page, `<!-- take: recipes -->` is replaced by the list of recipes, and so on for each name in `SOURCES`.
 """
@@ -28,20 +28,22 @@ from sideways.studies.claims.check import CLAIMS
 from sideways.training.recipes import load_recipe, recipe_names
 
 ROOT = Path(__file__).parent.parent.parent
+EXERCISE = {"README.md": "Exercise: write Sideways", "capstone.md": "Capstone: your rule, your video"}
 TAKE = re.compile(r"<!-- take: (\w+) -->")
 
 
 def on_config(config: MkDocsConfig) -> None:
-    """List the notebooks of tutorials/ after the page that introduces them."""
+    """List the notebooks of tutorials/ after the page that introduces them, and then the exercise."""
     (tutorials,) = (entry["Tutorials"] for entry in config.nav or [] if "Tutorials" in entry)
     tutorials.extend({_title(path): f"tutorials/{path.name}"} for path in _notebooks())
+    tutorials.extend({title: f"tutorials/exercise/{name}"} for name, title in EXERCISE.items())
 
 
 @event_priority(100)  # before the plugin that renders notebooks looks for them
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the notebooks, and the explorer's page."""
-    for path in _notebooks():
-        files.append(File(f"tutorials/{path.name}", str(ROOT), config.site_dir, config.use_directory_urls))
+    """Add the notebooks, the pages of the exercise, and the explorer's page."""
+    for name in [*(path.name for path in _notebooks()), *(f"exercise/{name}" for name in EXERCISE)]:
+        files.append(File(f"tutorials/{name}", str(ROOT), config.site_dir, config.use_directory_urls))
     files.append(File.generated(config, "explorer/page.html", content=explorer()))
     return files
 

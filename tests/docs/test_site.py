@@ -190,6 +190,18 @@ def test_the_page_of_the_tutorials_has_a_card_for_each_notebook():
         assert re.search(r"\d+ minutes", card) and "Afterwards you can" in card
 
 
+def test_the_exercise_has_a_page_with_folded_hints_and_pages_of_its_scaffold_and_its_solution():
+    lines = VisibleText("tutorials/exercise/index.html").lines
+    assert "Hint" not in " ".join(lines) and "remember the target" not in " ".join(lines)
+    assert any("Before you write," in line for line in lines)
+    page = (SITE / "tutorials" / "exercise" / "index.html").read_text(encoding="utf-8")
+    assert page.count("<details") == page.count("<summary>") >= 15 and "remember the target" in page
+    for name in ("my_sideways.py", "solution/my_sideways.py"):
+        assert f'href="../../source/tutorials/exercise/{name}.html"' in page
+    assert 'href="exercise/index.html"' in (SITE / "tutorials" / "index.html").read_text(encoding="utf-8")
+    assert "film.py my_film.mp4" in "\n".join(blocks("tutorials/exercise/capstone.html"))
+
+
 def test_the_page_of_the_claims_has_every_claim_with_its_words_and_the_verdict_of_the_list():
     text = (ROOT / "sideways" / "studies" / "claims" / "README.md").read_text(encoding="utf-8")
     verdicts = dict(re.findall(r"^\| (\w+) \| ([^|;]+?)(?:;[^|]*)? \|", text, re.MULTILINE))

@@ -1,6 +1,8 @@
 """Tutorials: run from a clean kernel, each still prints its saved results. `pytest -m tutorials` runs them."""
 
+import base64
 import copy
+import io
 import re
 import resource
 import time
@@ -10,6 +12,7 @@ from folding import fold, source, tags
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from notebooks import NOTEBOOKS, NUMBER, TUTORIALS, differences, execute, read, results, text
+from PIL import Image
 
 EACH = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 SECONDS = 60  # a notebook may take so long; of processor time, if the machine is busy with other work
@@ -58,6 +61,20 @@ def test_it_opens_with_what_it_teaches_has_folded_answers_and_ends_with_files_th
     named = re.findall(r"`((?:sideways|mpi|tests|tutorials)/[\w./]+)`", last)
     assert named
     assert [name for name in named if not (TUTORIALS.parent / name).exists()] == []
+
+
+@EACH
+def test_figures_are_sharp_and_have_no_ground_so_that_they_suit_a_dark_page(path):
+    cells = read(path)["cells"]
+    if not any("style_figures(" in source(cell) for cell in cells):
+        pytest.skip("its figures have a style of their own")
+    outputs = [output for cell in cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
+    assert outputs
+    for output in outputs:
+        with Image.open(io.BytesIO(base64.b64decode("".join(output["data"]["image/png"])))) as picture:
+            assert picture.convert("RGBA").getpixel((0, 0))[3] == 0
+            assert picture.width // 2 == output["metadata"]["image/png"]["width"]
+    assert path.stat().st_size < 450_000
 
 
 # Predictions --------------------------------------------------------------------------------------------------------

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import re
 from pathlib import Path
 
 from sideways.errors import InputError
-from sideways.tables import listed
+from sideways.tables import aligned, listed
 
+PUBLISHED = Path(__file__).parents[1] / "studies" / "claims" / "README.md"
 HELP = "check the papers' claims, each by an experiment with a verdict"
 
 
@@ -16,7 +19,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Add the claims to check, and the effort to spend."""
     parser.description = (
         "Check claims, each by an experiment that ends with a verdict: holds, holds in part, does not hold here. "
-        "Without a name the claims are listed, with the verdict and the minutes of their last check in this folder."
+        "Without a name the claims are listed in full, with the verdict and the minutes of their last check in this "
+        "folder."
     )
     parser.epilog = (
         "Examples: sideways claims temporal stable; sideways claims all --resume; "
@@ -50,6 +54,27 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", metavar="DIR", help="the folder to write (default: runs/claims)")
     parser.set_defaults(run=run, effort="normal")
+    usual = parser.format_help
+    parser.format_help = lambda: f"{usual()}\n{verdicts()}\n"  # type: ignore[method-assign]
+
+
+def verdicts(directory: Path = Path("runs/claims")) -> str:
+    """List the claims: the project's verdict on each, and the verdict and the minutes of the last check in a folder."""
+    table = re.findall(
+        r"^\| (\w+) \| ((?:holds|does not hold).*?) \|", PUBLISHED.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    rows = [(name, *_last_check(directory / name / "finding.json"), verdict) for name, verdict in table]
+    return aligned(("claim", f"last check in {directory}", "minutes", "the project's verdict"), rows, right=False)
+
+
+def _last_check(path: Path) -> tuple[str, str]:
+    """The verdict in a finding's file, and how long the check took; dashes if there is no file, or none to read."""
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        minutes = entries.get("minutes")
+        return str(entries["verdict"]["word"]), "–" if minutes is None else f"{minutes:.0f}"
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return "–", "–"
 
 
 def run(options: argparse.Namespace) -> None:

@@ -220,7 +220,7 @@ def _check(out: Path) -> None:
 
 def _figure(size: tuple[float, float], columns: int = 1) -> tuple[Figure, Any]:
     """A figure, and its axes: one, or an array of several columns."""
-    figure = Figure(figsize=size, layout="constrained", dpi=100)
+    figure = Figure(figsize=size, layout="constrained", dpi=144)
     FigureCanvasAgg(figure)
     return figure, figure.subplots(1, columns)
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from sideways.commands.claims import verdicts
 from sideways.commands.main import main
 from sideways.data.videos.make import make
 from sideways.errors import Interrupted
@@ -174,3 +175,26 @@ def test_a_made_set_is_not_real_even_if_the_user_names_it(tmp_path):
     assert not recognition.is_real(data)
     (tmp_path / "made" / "made.txt").unlink()
     assert recognition.is_real(data)
+
+
+def test_the_help_lists_every_claim_with_its_verdict_and_the_minutes_of_its_last_check(tmp_path, monkeypatch, capsys):
+    clock = iter([0.0, 150.0])
+    monkeypatch.setattr("sideways.studies.claims.check.time.monotonic", lambda: next(clock, 150.0))
+    monkeypatch.setitem(CLAIMS, "stable", Claim("It holds.", OURS, holds))
+    monkeypatch.chdir(tmp_path)
+    check_claims(["stable"], tmp_path / "runs" / "claims")
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["claims", "--help"])
+    table = capsys.readouterr().out.partition("\nclaim ")[2].splitlines()[1:]
+    rows = {line.split()[0]: line for line in table}
+    assert sorted(rows) == sorted(CLAIMS)
+    assert rows["stable"].split("  ", 1)[1].split() == [HOLDS, "2", "does", "not", "hold", "here"]
+    assert all(row.split()[1:3] == ["–", "–"] for name, row in rows.items() if name != "stable")
+    assert "holds in part; exact rule: holds" in rows["converges"]
+
+
+def test_a_finding_that_cannot_be_read_does_not_stop_the_help(tmp_path):
+    (tmp_path / "stable").mkdir()
+    (tmp_path / "stable" / "finding.json").write_text("[1")
+    assert [line.split()[1] for line in verdicts(tmp_path).splitlines() if line.startswith("stable")] == ["–"]

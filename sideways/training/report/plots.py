@@ -133,7 +133,7 @@ def plot_comparison(runs: Mapping[str, Mapping[str, Sequence[Path]]], chance: Ma
             for directory in directories:
                 draw_curve(axes, directory, "accuracy", colour, rule if directory == directories[0] else None, style)
         _finish(axes, "accuracy", chance[task])
-        axes.set_title(task)
+        axes.set(title=task, ylabel="accuracy on training clips")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     _save(figure, path)
 
@@ -179,7 +179,7 @@ def _finish(axes: Axes, metric: str, chance: float | None) -> None:
     if metric == "accuracy" and chance is not None:
         axes.axhline(chance, color="grey", linestyle=":", label=f"chance ({chance:.2f})")
         axes.set_ylim(0, 1.02)
-        axes.set_ylabel("accuracy of a clip (part of 1)")
+        axes.set_ylabel("accuracy")
     else:
         axes.set_ylabel("mean squared error per tick" if chance is None else "cross-entropy per tick (nats)")
     axes.grid(alpha=0.3)
@@ -206,4 +206,4 @@ def _figure(columns: int = 1, height: float = 4.2) -> tuple[Figure, Any]:
 
 def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=144)

@@ -35,7 +35,7 @@ def test_the_untouched_scaffold_fails_every_test_with_the_method_that_is_to_be_w
 @pytest.mark.parametrize("step", [1, 2, 3])
 def test_every_well_known_mistake_is_caught_by_an_example_of_its_step_and_named(tmp_path, step):
     files = written(tmp_path, step)
-    caught = outcomes(tmp_path, files, "-k", f"step_{step} and not any")
+    caught = outcomes(tmp_path, files, "-k", f"step_{step} and not any_chain and not any_graph")
     assert len(files) >= 10
     for file, mistake in files.items():
         messages = [message for message in caught[file.stem].values() if message]

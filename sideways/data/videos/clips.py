@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import inf
 
 import numpy
@@ -16,6 +17,12 @@ from sideways.data.videos.processes import ffmpeg
 from sideways.errors import InputError, printable
 
 ATTEMPTS = 5  # videos of a class to try for a training clip; if none can be read, the clip is grey
+
+
+@lru_cache(256)
+def _permutation(seed: tuple[int, ...], count: int) -> numpy.ndarray:
+    """A random order of `count` things, remembered: the training asks twice for each sample, and shares most orders."""
+    return numpy.random.default_rng(list(seed)).permutation(count)
 
 
 class Normalised(Sequence):
@@ -126,7 +133,6 @@ class VideoClips(Task):
         self.mean, self.deviation, self.standardise = mean, deviation, standardise
         if not standardise:
             self.span = (-mean / deviation, (1 - mean) / deviation)
-        self._epoch, self._permutation = -1, numpy.empty(0, int)  # the last epoch asked for, and its order of videos
 
     def open(self, splits: Sequence[str] = SPLITS) -> None:
         """Decode videos of each of these splits until one can be read.
@@ -171,19 +177,16 @@ class VideoClips(Task):
         if self.balanced:
             return self._balanced(n), 0
         epoch, position = divmod(n, len(videos))
-        if epoch != self._epoch:
-            self._epoch = epoch
-            self._permutation = numpy.random.default_rng([self.seed, epoch]).permutation(len(videos))
-        return videos[self._permutation[position]], 0
+        return videos[_permutation((self.seed, epoch), len(videos))[position]], 0
 
     def _balanced(self, n: int) -> Video:
         """The video of training sample n, if every class is shown equally often."""
         labels = sorted(self.of_class)
         round_, position = divmod(n, len(labels))  # a round shows one video of each class
-        label = labels[numpy.random.default_rng([self.seed, 0, round_]).permutation(len(labels))[position]]
+        label = labels[_permutation((self.seed, 0, round_), len(labels))[position]]
         videos = self.of_class[label]
         epoch, place = divmod(round_, len(videos))
-        return videos[numpy.random.default_rng([self.seed, 1 + label, epoch]).permutation(len(videos))[place]]
+        return videos[_permutation((self.seed, 1 + label, epoch), len(videos))[place]]
 
     def order(self, split: str, n: int) -> Order:
         """Describe sample n for the decoder."""

@@ -53,16 +53,19 @@ const panel = window.jupyterapp && jupyterapp.shell.currentWidget
 const session = panel && panel.context && panel.context.isReady && panel.sessionContext.session
 return session && session.kernel ? session.kernel.status : null
 """
-RUN_ALL = "const done = arguments[0]; jupyterapp.commands.execute('notebook:run-all-cells').then(done, done)"
+RUN = """
+window.ran = null
+const running = jupyterapp.commands.execute(arguments[0])
+running.then(result => { window.ran = result }, error => { window.ran = String(error) })
+"""
 NOTEBOOK = "return JSON.stringify(jupyterapp.shell.currentWidget.context.model.toJSON())"
 FIRST_CELL = """
 const cells = jupyterapp.shell.currentWidget.context.model.sharedModel.cells
 cells.find(cell => cell.cell_type === 'code').setSource(arguments[0])
 """
-RUN_FIRST = """
-const done = arguments[0], notebook = jupyterapp.shell.currentWidget.content
+SELECT_FIRST = """
+const notebook = jupyterapp.shell.currentWidget.content
 notebook.activeCellIndex = notebook.widgets.findIndex(cell => cell.model.type === 'code')
-jupyterapp.commands.execute('notebook:run-cell').then(done, done)
 """
 
 
@@ -97,42 +100,47 @@ def chromium(tmp_path_factory):
     for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
         options.add_argument(flag)
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
-    driver.set_script_timeout(SECONDS)
-    driver.command_executor._client_config.timeout = SECONDS
     yield driver
     driver.quit()
+
+
+def wait_for(wanted, chromium, script):
+    """Wait until a script in the page returns a value."""
+    end = time.monotonic() + SECONDS
+    while (value := chromium.execute_script(script)) != wanted:
+        assert value is None or isinstance(value, str), value
+        assert time.monotonic() < end, value
+        time.sleep(1)
 
 
 def opened(chromium, address, path):
     """Open a notebook, and wait until its Python answers."""
     chromium.get(f"{address}/lab/index.html?path={path.name}&reset")
-    end = time.monotonic() + SECONDS
-    while (status := chromium.execute_script(STATUS)) != "idle":
-        assert time.monotonic() < end, status
-        time.sleep(1)
+    wait_for("idle", chromium, STATUS)
+
+
+def run(chromium, command):
+    """Run a command of JupyterLab that runs cells. Returns the notebook with its outputs."""
+    chromium.execute_script(RUN, command)
+    wait_for(True, chromium, "return window.ran")
+    return json.loads(chromium.execute_script(NOTEBOOK))
 
 
 def test_python_starts_in_the_browser_and_runs_a_cell(chromium, address):
-    path = next(TUTORIALS.glob("01_*.ipynb"))
-    opened(chromium, address, path)
+    opened(chromium, address, next(TUTORIALS.glob("01_*.ipynb")))
     chromium.execute_script(FIRST_CELL, "import sys\nprint(sys.platform, sum(k**2 for k in range(10)))")
-    assert chromium.execute_async_script(RUN_FIRST) is True
-    cell = next(c for c in json.loads(chromium.execute_script(NOTEBOOK))["cells"] if c["cell_type"] == "code")
+    chromium.execute_script(SELECT_FIRST)
+    fresh = run(chromium, "notebook:run-cell")
+    cell = next(cell for cell in fresh["cells"] if cell["cell_type"] == "code")
     assert "".join("".join(output["text"]) for output in cell["outputs"]) == "emscripten 285\n"
-
-
-def run_all(chromium, address, path):
-    """Run a notebook from top to bottom. Returns it with its outputs."""
-    opened(chromium, address, path)
-    assert chromium.execute_async_script(RUN_ALL) is True
-    return json.loads(chromium.execute_script(NOTEBOOK))
 
 
 if WHEELS:
 
     @pytest.mark.parametrize("path", sorted(TUTORIALS.glob("0[1-6]*.ipynb")), ids=lambda path: path.stem)
     def test_a_notebook_gives_its_saved_results_in_the_browser(chromium, address, path):
-        fresh = run_all(chromium, address, path)
+        opened(chromium, address, path)
+        fresh = run(chromium, "notebook:run-all-cells")
         outputs = [output for cell in fresh["cells"] if cell["cell_type"] == "code" for output in cell["outputs"]]
         assert not [output for output in outputs if output["output_type"] == "error"]
         assert differences(read(path), fresh) == []

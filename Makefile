@@ -4,13 +4,14 @@
 # make test        all tests that need nothing special; test-* runs the others
 # make lint        ruff and mypy; make format repairs what ruff can repair
 # make docs        the documentation site, in site/
+# make lite        the tutorials that run in a browser, in site/lite
 #
 # Each target sets up .venv when that is needed.
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo tutorials exercise test test-double test-cupy test-gpu test-openmpi test-alone test-hosts test-tutorials test-browser test-wheel docs lint format clean
+.PHONY: demo tutorials exercise test test-double test-cupy test-gpu test-openmpi test-alone test-hosts test-tutorials test-browser test-wheel test-lite docs lite lint format clean
 
 demo: .venv/ready
 	$(BIN)/sideways demo $(DEMO)
@@ -76,6 +77,15 @@ docs: .venv/ready-docs
 	$(BIN)/python -m pytest -q -m docs tests/docs
 	@echo "site/index.html; with its search: $(BIN)/python -m http.server -d site"
 
+# Build the tutorials that run in a browser into site/lite, after `make docs`, which empties site/. This needs npm.
+# LITE="--wheels FOLDER" takes the packages of notebooks from a folder instead of from Pyodide's server.
+lite: .venv/ready-lite
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python tutorials/lite/build.py $(LITE)
+
+# Those tutorials in a real browser. This needs Debian's chromium and chromium-driver, too.
+test-lite: .venv/ready-lite
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -m lite tests/lite $(TEST)
+
 # Run every tutorial from a clean kernel, and compare its results with the saved ones.
 test-tutorials: .venv/ready-test .venv/ready-tutorials
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -m tutorials tests/test_tutorials.py $(TEST)
@@ -107,6 +117,10 @@ clean:
 
 .venv/ready-docs: .venv/ready-test
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $@
+
+.venv/ready-lite: .venv/ready-test
+	$(BIN)/python -m pip install --quiet --editable '.[lite,browser]'
 	touch $@
 
 .venv/ready-tutorials: .venv/ready

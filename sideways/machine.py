@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +29,7 @@ def machine() -> dict[str, Any]:
     blas: dict[str, Any] = next((library for library in libraries if "numpy" in library["filepath"]), {})  # not SciPy's
     return {
         "cpu": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "numpy": numpy.__version__,
         "blas": " ".join(str(blas.get(key, "?")) for key in ("internal_api", "version", "architecture")),
         "gpu": gpu(),
@@ -130,6 +129,10 @@ def _control_groups() -> Iterator[Limit]:
 
 
 def _process_limits() -> Iterator[Limit]:
+    try:
+        import resource  # a browser and Windows do not have it
+    except ImportError:
+        return
     status = _table(Path("/proc/self/status"))
     for kind, used, name in (
         (resource.RLIMIT_AS, "VmSize", "ulimit -v"),

@@ -30,6 +30,7 @@ from sideways.training.run import train
 
 Job = tuple[Config, Path]
 T = TypeVar("T")
+IN_A_BROWSER = sys.platform == "emscripten"  # Pyodide: no process can be started there
 
 
 def train_many(
@@ -62,16 +63,19 @@ def _run_all(work: Callable[..., T], jobs: list[Job], processes: int, title: str
 def run_calls(calls: Sequence[Callable[..., T]], total: int, unit: str, processes: int, title: str) -> list[T]:
     """Make all calls in several processes, under one progress bar, and return the results in order. An error ends all.
 
-    Each call gets the argument `show`, a function to be called with the progress so far: (new units of work, a line of
-    text). total: units of work in all calls; unit: the name of one.
+    In a browser, which can start no process, the calls are made one after the other. Each call gets the argument
+    `show`, a function to be called with the progress so far: (new units of work, a line of text). total: units of work
+    in all calls; unit: the name of one.
     """
+    if IN_A_BROWSER:
+        tqdm.monitor_interval = 0  # tqdm would warn that it can start no thread
     with tqdm(total=total, unit=unit, desc=title, dynamic_ncols=True, disable=None) as bar:
 
         def show(done: int, line: str) -> None:
             bar.update(done)
             bar.set_postfix_str(line)
 
-        if len(calls) == 1 or processes == 1:
+        if len(calls) == 1 or processes == 1 or IN_A_BROWSER:
             return [call(show=show) for call in calls]
         return _side_by_side(calls, processes, show)
 

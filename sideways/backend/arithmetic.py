@@ -18,6 +18,9 @@ from sideways.backend.arrays import Array, Shape, copied, device_of, empty, name
 from sideways.backend.blas import is_recording, recorder
 
 F = TypeVar("F", bound=Callable[..., Any])
+NUMBER = (int, float)
+BOOLEAN = numpy.dtype(bool)
+FEW_BYTES = 4096  # smaller results come from NumPy's own allocator, as in the pool
 
 
 def constant(make: F) -> F:
@@ -58,7 +61,7 @@ def dot(x: Array, y: Array) -> Array:
 
 def add(x: Array, y: Array) -> Array:
     """x + y; y has the shape of x or is repeated along the axes of x."""
-    return namespace(x).add(x, y, out=empty(x))
+    return namespace(x).add(x, y, out=_result(x))
 
 
 def add_to_rows(x: Array, y: Array) -> None:
@@ -75,51 +78,56 @@ def multiply_rows(x: Array, y: Array) -> None:
 
 def subtract(x: Array | float, y: Array) -> Array:
     """x - y, where x is an array or one number; y has the shape of the array x or is repeated along its axes."""
-    if isinstance(x, int | float):
-        return namespace(y).subtract(x, y, out=empty(y))
+    if isinstance(x, NUMBER):
+        return namespace(y).subtract(x, y, out=_result(y))
+    if x.size < MANY:
+        return namespace(x).subtract(x, y, out=_result(x))
     return _of_rows(namespace(x).subtract, x, y)
 
 
 def multiply(x: Array, y: Array | float) -> Array:
     """x · y, element by element; y is one number, has the shape of x or is repeated along the axes of x."""
-    if isinstance(y, int | float):
-        return namespace(x).multiply(x, y, out=empty(x))
+    if isinstance(y, NUMBER) or x.size < MANY:
+        return namespace(x).multiply(x, y, out=_result(x))
     return _of_rows(namespace(x).multiply, x, y)
 
 
 def divide(x: Array, y: Array) -> Array:
     """x / y, element by element; y has the shape of x or is repeated along the axes of x."""
-    return namespace(x).divide(x, y, out=empty(x))
+    return namespace(x).divide(x, y, out=_result(x))
 
 
 def maximum(x: Array, y: Array | float) -> Array:
     """The larger of x and y, element by element; y is one number or has the shape of x."""
-    if x.size >= MANY and isinstance(y, int | float) and isinstance(x, numpy.ndarray) and x.flags.c_contiguous:
-        # NumPy compares with an array of equal numbers twice as fast as with one number.
-        out, numbers = empty(x), _equal_numbers(y, _row_length(x.size, 1), x.dtype)
-        numpy.maximum(x.reshape(-1, len(numbers)), numbers, out=out.reshape(-1, len(numbers)))
-        return out
-    return namespace(x).maximum(x, y, out=empty(x))
+    if isinstance(y, NUMBER) and isinstance(x, numpy.ndarray) and x.flags.c_contiguous:
+        if x.size >= MANY:  # NumPy compares with an array of equal numbers twice as fast as with one number
+            out, numbers = empty(x), _equal_numbers(y, (_row_length(x.size, 1),), x.dtype)
+            numpy.maximum(x.reshape(-1, len(numbers)), numbers, out=out.reshape(-1, len(numbers)))
+            return out
+        y = _equal_numbers(y, (), x.dtype)  # half a microsecond less than a number of Python's
+    return namespace(x).maximum(x, y, out=_result(x))
 
 
 def sqrt(x: Array) -> Array:
     """√x, element by element."""
-    return namespace(x).sqrt(x, out=empty(x))
+    return namespace(x).sqrt(x, out=_result(x))
 
 
 def tanh(x: Array) -> Array:
     """tanh x, element by element."""
-    return namespace(x).tanh(x, out=empty(x))
+    return namespace(x).tanh(x, out=_result(x))
 
 
 def equal(x: Array, y: Any) -> Array:
     """[x = y], element by element; y is one number or has the shape of x: an array of booleans."""
-    return namespace(x).equal(x, y, out=empty(x, dtype=bool))
+    return namespace(x).equal(x, y, out=_result(x, BOOLEAN))
 
 
 def greater(x: Array, y: Any) -> Array:
     """[x > y], element by element; y is one number or has the shape of x: an array of booleans."""
-    return namespace(x).greater(x, y, out=empty(x, dtype=bool))
+    if isinstance(y, NUMBER) and isinstance(x, numpy.ndarray):
+        y = _equal_numbers(y, (), x.dtype)  # half a microsecond less than a number of Python's
+    return namespace(x).greater(x, y, out=_result(x, BOOLEAN))
 
 
 def where(condition: Array, x: Array, y: Array) -> Array:
@@ -129,10 +137,18 @@ def where(condition: Array, x: Array, y: Array) -> Array:
     return chosen
 
 
+def _result(x: Array, dtype: Any = None) -> Array | None:
+    """Memory for a result of x's shape, or None: then NumPy allocates the result itself.
+
+    For small arrays this takes half a microsecond less. The price of a unit (`sideways bench growth`) falls by a tenth.
+    """
+    if x.nbytes < FEW_BYTES and x.ndim and isinstance(x, numpy.ndarray) and x.flags.c_contiguous:
+        return None
+    return empty(x, dtype=dtype)
+
+
 def _of_rows(function: Callable[..., Array], x: Array, y: Array) -> Array:
     """The array function(x, y), where y has the shape of x or is repeated along the axes of x."""
-    if x.size < MANY:
-        return function(x, y, out=empty(x))
     out = empty(x)
     x, y = in_long_rows(x, y)
     function(x, y, out=out.reshape(x.shape))
@@ -167,8 +183,8 @@ def _row_length(rows: int, channels: int) -> int:
 
 
 @constant
-def _equal_numbers(value: float, count: int, dtype: Any) -> Array:
-    return numpy.full(count, value, dtype)
+def _equal_numbers(value: float, shape: Shape, dtype: Any) -> Array:
+    return numpy.full(shape, value, dtype)
 
 
 def column_sums(x: Array) -> Array:

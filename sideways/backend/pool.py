@@ -103,16 +103,12 @@ class Pool:
                 self.blocks[size] = [block for block in blocks if not is_free(block)]
 
 
-def references(block: Block) -> int:
-    """The number of references to the memory of a block, as this version of Python counts them."""
-    return sys.getrefcount(block.memory)
-
-
 def is_free(block: Block) -> bool:
     """True if no array lies in the block."""
-    return references(block) == REFERENCES_OF_A_FREE_BLOCK
+    return sys.getrefcount(block.memory) == REFERENCES_OF_A_FREE_BLOCK
 
 
-REFERENCES_OF_A_FREE_BLOCK = references(Block(numpy.empty(0), 0))
+_free = Block(numpy.empty(0), 0)
+REFERENCES_OF_A_FREE_BLOCK = sys.getrefcount(_free.memory)  # as this version of Python counts them
 
 memory_pool = Pool()

@@ -87,7 +87,7 @@ class Sequential(Layer):
                 raise InputError(f"layer {index} is {layer!r}: expected a sideways.Layer, such as sideways.ReLU()")
         # The other layers have no statistics and no position: a tick does not call them in vain.
         self._with_statistics = _overriding("update_statistics", self.layers)
-        self._with_position = _overriding("set_position", self.layers)
+        self.with_position = _overriding("set_position", self.layers)
 
     def initialise(self, rng: numpy.random.Generator, dtype: str) -> None:
         for layer in self.layers:
@@ -144,7 +144,7 @@ class Sequential(Layer):
             self.layers[index].update_statistics(saved[index])
 
     def set_position(self, tick: int, first_sample: int) -> None:
-        for index in self._with_position:
+        for index in self.with_position:
             self.layers[index].set_position(tick, first_sample)
 
     @property

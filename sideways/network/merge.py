@@ -13,16 +13,15 @@ from sideways.backend import Array, contiguous, copied, empty
 
 def merged(parts: Sequence[Array], merge: str) -> Array:
     """Merge the inputs (N, …) into u, in the order in which the unit lists them."""
-    first, *others = parts
-    if not others:
-        return first
+    if len(parts) == 1:
+        return parts[0]
     if merge == "add":
-        total = copied(first)
-        for part in others:
+        total = copied(parts[0])
+        for part in parts[1:]:
             total += part
         return total
     widths = [part.shape[-1] for part in parts]
-    together = empty(first, (*first.shape[:-1], sum(widths)))
+    together = empty(parts[0], (*parts[0].shape[:-1], sum(widths)))
     for part, channels in zip(parts, _channels(widths), strict=True):
         together[..., channels] = part
     return together

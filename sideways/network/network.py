@@ -86,9 +86,10 @@ class Network:
 
     def timetable(self, edge: schedule.Edge, tick: int, marks: Marks | None = None) -> int | None:
         """The message that is sent on an edge at this tick (see `Mailbox`). marks: of `Delayed`; else `Sideways`."""
-        sender, receiver = edge
-        if marks and receiver in self.units[sender].inputs:  # a gradient
-            return marks.pull(sender, tick)
+        if marks:
+            sender, receiver = edge
+            if receiver in self.units[sender].inputs:  # a gradient
+                return marks.pull(sender, tick)
         return tick if tick >= self.first_message[edge] else None
 
     def summary(self) -> str:

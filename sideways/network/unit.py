@@ -38,6 +38,7 @@ class Unit:
         self.name, self.inputs, self.merge = name, tuple(inputs), merge
         self.body = layers_of(name, layers)
         self.adapters = {j: layers_of(name, adapters[j]) for j in self.inputs if adapters.get(j)}
+        self._with_position = [chain for chain in (self.body, *self.adapters.values()) if chain.with_position]
         self.parameters: dict[str, Array] = Arrays()
         self.state: dict[str, Array] = Arrays()
 
@@ -75,8 +76,8 @@ class Unit:
 
     def set_position(self, tick: int, first_sample: int) -> None:
         """Tell Dropout the tick, and the index of this process's first sample in the whole batch."""
-        for layers in (self.body, *self.adapters.values()):
-            layers.set_position(tick, first_sample)
+        for chain in self._with_position:
+            chain.set_position(tick, first_sample)
 
     def initialise(self, seed: int, dtype: str) -> None:
         """Draw the parameters: a function of (seed, name) alone, so that any process builds the same unit."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sideways.backend import Array, copied, empty, namespace
+from sideways.backend import Array, add, copied
 from sideways.errors import InputError
 from sideways.losses import Loss
 from sideways.network import Network, Unit
@@ -144,7 +144,8 @@ class Rule:
         if not self.optimizers:
             return
         if self.update_every == 1:
-            self.optimizers[unit.name].update(unit.parameters, gradients, self.ticks)
+            if gradients:
+                self.optimizers[unit.name].update(unit.parameters, gradients, self.ticks)
             return
         self.counts[unit.name] = self.counts.get(unit.name, 0) + 1
         sums = self.sums.setdefault(unit.name, {})
@@ -185,10 +186,9 @@ def accumulate(sums: dict[str, dict[str, Array]], name: str, gradients: dict[str
 
 def add_up(messages: Sequence[Array]) -> Array:
     """The sum of a unit's incoming gradients, added first to last: the order decides the last bits."""
-    first, *others = messages
-    if not others:
-        return first
-    total = namespace(first).add(first, others[0], out=empty(first))
-    for message in others[1:]:
+    if len(messages) == 1:
+        return messages[0]
+    total = add(messages[0], messages[1])
+    for message in messages[2:]:
         total += message
     return total

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,13 +12,19 @@ from hypothesis import strategies as st
 
 import sideways as sw
 from sideways.backend import (
+    add,
     add_to_rows,
     column_sums,
+    divide,
+    equal,
+    fresh,
+    greater,
     maximum,
     multiply,
     multiply_rows,
     stable_hash,
     subtract,
+    tanh,
     uniform,
     window_view,
     windows_of,
@@ -78,6 +85,52 @@ def test_operations_on_the_rows_of_a_long_array_have_the_bits_of_the_plain_ones(
         change(changed, y)
         assert np.array_equal(changed, expected)
     assert np.array_equal(maximum(x, 0), np.maximum(x, 0)) and np.array_equal(maximum(x, 0.5), np.maximum(x, 0.5))
+
+
+@given(st.integers(1, 40), st.integers(1, 60), st.sampled_from(["float32", "float64"]), st.booleans(), st.booleans())
+def test_results_are_contiguous_and_of_the_dtype_of_their_arguments_whether_small_or_large(
+    rows, columns, dtype, tx, ty
+):
+    random = np.random.default_rng(rows * columns)
+    x, y = (
+        random.normal(size=(columns, rows)).astype(dtype).T
+        if turned
+        else random.normal(size=(rows, columns)).astype(dtype)
+        for turned in (tx, ty)
+    )
+    for function, plain in ((add, np.add), (subtract, np.subtract), (multiply, np.multiply), (divide, np.divide)):
+        _check_result(function(x, y), plain(x, y), dtype)
+    for number in (0, 0.5):
+        _check_result(maximum(x, number), np.maximum(x, number), dtype)
+        _check_result(multiply(x, number), np.multiply(x, number), dtype)
+        _check_result(subtract(number, x), np.subtract(number, x), dtype)
+        _check_result(greater(x, number), np.greater(x, number), "bool")
+    _check_result(equal(x, y), x == y, "bool")
+    _check_result(tanh(x), np.tanh(np.ascontiguousarray(x)), dtype)
+
+
+def _check_result(result, expected, dtype):
+    assert np.array_equal(result, expected) and result.dtype == dtype and result.flags.c_contiguous
+
+
+@given(st.integers(1, 2000), st.sampled_from(["itself", "view", "base", "windows", "another", "turned"]), st.booleans())
+def test_a_fresh_array_shares_no_memory_with_the_others(size, relation, pooled):
+    make = partial(Pool().empty, dtype="float32") if pooled else partial(np.empty, dtype="float32")
+    other = make((size + 2, 2))
+    other[...] = 1
+    if relation == "base":
+        array, other = other, other[1:]
+    else:
+        array = {
+            "itself": lambda: other,
+            "view": lambda: other[:-1],
+            "windows": lambda: window_view(other.reshape(1, -1, 1, 2), (1, 1), (1, 1)),
+            "another": lambda: other.copy(),
+            "turned": lambda: other.copy().T,
+        }[relation]()
+    result = fresh(array, [make((3,)), other])
+    assert result.flags.c_contiguous and np.array_equal(result, array) and not np.shares_memory(result, other)
+    assert (result is array) == (relation == "another")
 
 
 @given(st.integers(3, 6), st.integers(3, 6), st.sampled_from([1, 3, 70]), st.sampled_from(["float32", "float64"]))

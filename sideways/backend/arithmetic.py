@@ -140,7 +140,7 @@ def where(condition: Array, x: Array, y: Array) -> Array:
 def _result(x: Array, dtype: Any = None) -> Array | None:
     """Memory for a result of x's shape, or None: then NumPy allocates the result itself.
 
-    For small arrays this takes half a microsecond less. The price of a unit (`sideways bench growth`) falls by a tenth.
+    A product of four numbers then takes 0.57 of the time.
     """
     if x.nbytes < FEW_BYTES and x.ndim and isinstance(x, numpy.ndarray) and x.flags.c_contiguous:
         return None

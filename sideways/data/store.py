@@ -11,7 +11,6 @@ Any number of processes may use a folder at once, also over a network file syste
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from math import inf
@@ -94,6 +93,8 @@ class Store:
     @contextlib.contextmanager
     def _lock(self) -> Iterator[int]:
         """Hold the lock of the folder. Its end, also that of a process that is killed, sets the lock free."""
+        import fcntl  # not at the top: a browser has no such module, and no cache
+
         lock = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -37,7 +37,7 @@ NOTEBOOKS = ("01", "02", "02b", "03", "04", "05", "06", "06b")  # the others nee
 SERVER = "https://cdn.jsdelivr.net/pyodide/v{}/full"  # of Pyodide, for one version
 CORE = ("pyodide.js", "pyodide.mjs", "pyodide.asm.js", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json")
 NEEDS = ["matplotlib", "numpy", "pillow", "threadpoolctl", "tqdm"]  # of the library, without video; Pyodide's names
-VIEWS = {(60, True): 120, (96, True): 1}  # size of the frames that notebooks 2 and 3 read → how many from the start
+VIEWS = {(60, True): 120, (144, True): 1}  # size of the frames that notebooks 2 and 3 read → how many from the start
 LINK = re.compile(r"\[([^\]]+)\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
 
 

@@ -63,6 +63,7 @@ class BPTT(Rule):
         self.reset()
 
     def reset(self) -> None:
+        self.is_whole = False  # until all is reset
         self._mailbox = Mailbox(self.network.timetable)
         self._targets: deque[Array] = deque(maxlen=self.target_delay + 1)
         self._saved: list[dict[str, Any]] = []  # tick → unit → saved
@@ -83,6 +84,9 @@ class BPTT(Rule):
 
     def end_clip(self) -> None:
         self.check_whole()
+        if len(self._saved) < self.clock:  # after an interruption between the updates and the reset
+            self.reset()
+            return
         losses = len(self._loss_gradients)
         for name, gradients in self.roll_up().items():
             for gradient in gradients.values():

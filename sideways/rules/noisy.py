@@ -63,7 +63,7 @@ class NoisyBackprop(Backprop):
         frozen = Sideways(copy.deepcopy(self.network), self.loss)
         for name, pseudo in mean_gradients(frozen, self._clip).items():
             sums, count = self.sums[name], self.counts[name]
-            if not sums:
+            if not sums or not count:  # no parameters; or updated already, and interrupted before the reset
                 continue
             random = generator("noise", self.network.seed, name, self.ticks)
             noise = {key: to_device(random.standard_normal(total.shape), total.dtype) for key, total in sums.items()}

@@ -66,8 +66,7 @@ def test_it_opens_with_what_it_teaches_has_folded_answers_and_ends_with_files_th
 @EACH
 def test_figures_are_sharp_and_have_no_ground_so_that_they_suit_a_dark_page(path):
     cells = read(path)["cells"]
-    if not any("style_figures(" in source(cell) for cell in cells):
-        pytest.skip("its figures have a style of their own")
+    assert any("style_figures(" in source(cell) for cell in cells)
     outputs = [output for cell in cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
     assert outputs
     for output in outputs:

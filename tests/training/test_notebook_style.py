@@ -3,6 +3,7 @@
 import matplotlib
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib_inline.config import InlineBackend
 
 from sideways.training.report.notebook import INK, STYLE, style_figures
 from sideways.training.report.plots import COLOURS
@@ -35,12 +36,11 @@ def test_no_curve_is_lost_on_either_page():
 
 @pytest.mark.parametrize("grid", [True, False])
 def test_jupyter_is_told_to_draw_sharp_figures_without_a_ground(grid):
-    inline = pytest.importorskip("matplotlib_inline.config")
-    inline.InlineBackend.clear_instance()
+    InlineBackend.clear_instance()
     with matplotlib.rc_context():
         style_figures(grid=grid)
         assert matplotlib.rcParams["axes.grid"] is grid
         assert matplotlib.rcParams["text.color"] == matplotlib.rcParams["xtick.color"] == INK
-    jupyter = inline.InlineBackend.instance()
-    inline.InlineBackend.clear_instance()
+    jupyter = InlineBackend.instance()
+    InlineBackend.clear_instance()
     assert jupyter.figure_formats == {"retina"} and jupyter.print_figure_kwargs["facecolor"] == "none"

@@ -41,14 +41,19 @@ def session(config: Config) -> Iterator[None]:
 
 
 def train(
-    config: Config, directory: Path, show: ShowProgress = lambda clips, line: None, resume: Path | None = None
+    config: Config,
+    directory: Path,
+    show: ShowProgress = lambda clips, line: None,
+    resume: Path | None = None,
+    report: bool = True,
 ) -> Result:
     """Train, evaluate on held-out clips, and write the run directory, which must not exist yet.
 
     Writes config.json, metrics.jsonl (one object per clip, and one per evaluation), checkpoints/, plots/*.png,
     parameters.npz, results.json and report.md. show: called with the progress. resume: a checkpoint of this run to go
-    on from. Raises `InputError` before anything is written, `DivergedError` if the loss is not finite, `Interrupted`
-    after Ctrl-C.
+    on from. report: False leaves out plots and report.md, which take seconds, where many short runs are compared.
+    Raises `InputError` before anything is written, `DivergedError` if the loss is not finite, `Interrupted` after
+    Ctrl-C.
     """
     with session(config), contextlib.closing(build_task(config)) as task:
         check_memory(config, task)
@@ -66,7 +71,7 @@ def train(
             skipped = source.skipped
         assert scores is not None  # this process owns the top
         try:
-            return finish(trainer, scores, skipped, _memory_of_clip(trainer))
+            return finish(trainer, scores, skipped, _memory_of_clip(trainer), report)
         except KeyboardInterrupt:
             raise Interrupted(
                 f"interrupted after the training; to write the results: --resume {checkpoints.save(rule, progress)}"
@@ -87,8 +92,10 @@ def limits(config: Config, task: Task) -> dict[str, int]:
     return {"train": config.clips, "test": batches(task, config.batch, config.evaluation_clips)}
 
 
-def finish(trainer: Trainer, scores: Scores, skipped: Mapping[str, str], memory: int | None) -> Result:
-    """Write the parameters, the plots, the results and the report, when training is over.
+def finish(
+    trainer: Trainer, scores: Scores, skipped: Mapping[str, str], memory: int | None, report: bool = True
+) -> Result:
+    """Write the parameters and the results, and (report) the plots and the report, when training is over.
 
     skipped: file → the reason why it could not be used. memory: bytes, the peak of training on a clip.
     """
@@ -97,6 +104,8 @@ def finish(trainer: Trainer, scores: Scores, skipped: Mapping[str, str], memory:
     save_parameters(network, directory / "parameters.npz")
     result = _result(trainer, scores, len(skipped), memory)
     (directory / "results.json").write_text(json.dumps(asdict(result), indent=2) + "\n")
+    if not report:
+        return result
     plot_run(directory, None if config.horizon else 1 / len(task.classes))
     predictions: FrameScores | None = None
     if scores.probabilities is not None:

@@ -34,23 +34,32 @@ IN_A_BROWSER = sys.platform == "emscripten"  # Pyodide: no process can be starte
 
 
 def train_many(
-    jobs: list[Job], processes: int, title: str, resume: Path | None = None, starts: dict[Path, Path] | None = None
+    jobs: list[Job],
+    processes: int,
+    title: str,
+    resume: Path | None = None,
+    starts: dict[Path, Path] | None = None,
+    report: bool = True,
 ) -> list[Result]:
     """Train the jobs in several processes, under one progress bar, and return the results in order. An error ends all.
 
-    resume: a checkpoint of the only job. starts: run directory → the checkpoint from which that run goes on.
+    resume: a checkpoint of the only job. starts: run directory → the checkpoint from which that run goes on. report:
+    False leaves out the plots and the report of each run.
     """
-    return _run_all(train, jobs, processes, title, {jobs[0][1]: resume} if resume else dict(starts or {}))
+    starts = {jobs[0][1]: resume} if resume else dict(starts or {})
+    return _run_all(partial(train, report=report), jobs, processes, title, starts)
 
 
-def try_many(jobs: list[Job], processes: int, title: str) -> list[Result | DivergedError]:
+def try_many(jobs: list[Job], processes: int, title: str, report: bool = True) -> list[Result | DivergedError]:
     """Train like `train_many`, except that a diverged run returns its error as its result, and ends no other run."""
-    return _run_all(_try, jobs, processes, title, {})
+    return _run_all(partial(_try, report=report), jobs, processes, title, {})
 
 
-def _try(config: Config, directory: Path, show: ShowProgress, resume: Path | None = None) -> Result | DivergedError:
+def _try(
+    config: Config, directory: Path, show: ShowProgress, resume: Path | None = None, report: bool = True
+) -> Result | DivergedError:
     try:
-        return train(config, directory, show, resume)
+        return train(config, directory, show, resume, report)
     except DivergedError as error:
         return error
 

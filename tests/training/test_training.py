@@ -11,6 +11,7 @@ import pytest
 from sideways.errors import DivergedError, InputError
 from sideways.training.build import build_network, build_task
 from sideways.training.config import Config
+from sideways.training.report.result import read_result
 from sideways.training.run import train
 from sideways.training.several import train_many
 from tests.training.runs import TINY, lines, parameters, same
@@ -33,6 +34,18 @@ def test_the_same_seed_gives_the_same_losses_evaluation_and_parameters_bit_for_b
     assert (results[0].loss, results[0].accuracy) == (results[1].loss, results[1].accuracy)
     train(replace(config, seed=2), tmp_path / "c")
     assert lines(tmp_path / "c", "train")[0]["loss"] != lines(tmp_path / "a", "train")[0]["loss"]
+
+
+def test_a_run_without_a_report_has_the_results_and_parameters_of_one_with_it(tmp_path):
+    reported = train(TINY, tmp_path / "with")
+    result = train(TINY, tmp_path / "without", report=False)
+    for name in ("accuracy", "accuracy_error", "loss", "samples"):
+        assert getattr(result, name) == getattr(reported, name)
+    assert read_result(tmp_path / "without" / "results.json") == result
+    assert same(parameters(tmp_path / "with"), parameters(tmp_path / "without"))
+    drawn = {path.name for path in (tmp_path / "with").rglob("*.*") if path.suffix in (".png", ".md")}
+    assert drawn == {"accuracy.png", "loss.png", "confusion.png", "report.md"}
+    assert not [*(tmp_path / "without").rglob("*.png"), *(tmp_path / "without").rglob("*.md")]
 
 
 @pytest.mark.usefixtures("undrawn", "unmeasured")

@@ -53,7 +53,7 @@ def future(lab: Lab) -> Finding:
     for (task, words), panel in zip(TASKS.items(), axes, strict=False):
         sizes = {"clips": clips, "evaluation_clips": held_out}
         arms = {arm: recipe(f"{task}-predictor-{end}", **sizes) for arm, end in ends.items()}
-        runs = lab.train(arms, lab.seeds_of(1, 3, 5), task)
+        runs = lab.train(arms, lab.seeds_of(1, 3, 5), task, report=True)
         measured = judge(runs)
         qualities = compared(measured)
         ratios[task] = ratios_of(qualities)

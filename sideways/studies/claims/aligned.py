@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ from sideways.studies.claims.verdict import Check, Verdict, counted, judged, spr
 from sideways.training.build import build_network, build_task, make_rule
 from sideways.training.checkpoint import listed, load_trained
 from sideways.training.config import Config
+from sideways.training.log import ShowProgress
 from sideways.training.metrics import mean_and_spread
 from sideways.training.run import session
+from sideways.training.several import run_calls
 
 FAINT = 0.1  # a smaller |cosine| of a single seed has no clear sign
 TICKS = 18  # of a clip
@@ -106,7 +109,7 @@ def aligned(lab: Lab) -> Finding:
     clips, batches, seeds = lab.pick(60, 250, 250), lab.pick(24, 24, 96), lab.seeds_of(1, 3, 5)
     often = {"checkpoint_every": TICKS * clips // 3, "keep_checkpoints": 5}
     runs = lab.train({name: case.config(clips=clips, **often) for name, case in CASES.items()}, seeds)
-    measured = measured_cosines(runs, batches)
+    measured = measured_cosines(lab, runs, batches)
     figure, axes = panels(4)
     if runs[FIRST].finished:
         _draw_training(axes[:2], runs[FIRST].directories[0], batches)
@@ -137,24 +140,34 @@ def aligned(lab: Lab) -> Finding:
     )
 
 
-def measured_cosines(runs: Mapping[str, ArmResults], batches: int) -> dict[tuple[str, str], Measured]:
+def measured_cosines(lab: Lab, runs: Mapping[str, ArmResults], batches: int) -> dict[tuple[str, str], Measured]:
     """Measure every unit below the merge, a third of the way through each run: (case, unit) → cosines.
 
     The snapshot was chosen before any result was seen.
     """
+    names = [(name, directory) for name in CASES for directory in runs[name].directories]
+    calls = [partial(cosines_of_run, directory, CASES[name], batches) for name, directory in names]
     measured: dict[tuple[str, str], Measured] = {}
-    for name, case in CASES.items():
-        for directory in runs[name].directories:
-            trained = load_trained(listed(directory)[0])
-            means, single = measure(trained.config, trained.network, batches)
-            compensated, _ = measure(trained.config, trained.network, batches, Compensated)
-            speed = case.speed if case in WAVES else None
-            for unit, prediction in predictions(trained.network, case.merge, speed).items():
-                cosines = measured.setdefault((name, unit), Measured(prediction, [], [], []))
-                cosines.means.append(means[unit])
-                cosines.single.append(single[unit])
-                cosines.compensated.append(compensated[unit])
+    outcomes = run_calls(calls, len(calls), "run", lab.processes, "aligned, cosines") if calls else []
+    for (name, _), of_run in zip(names, outcomes, strict=True):
+        for unit, (prediction, mean, single, compensated) in of_run.items():
+            cosines = measured.setdefault((name, unit), Measured(prediction, [], [], []))
+            cosines.means.append(mean)
+            cosines.single.append(single)
+            cosines.compensated.append(compensated)
     return measured
+
+
+def cosines_of_run(
+    directory: Path, case: Case, batches: int, show: ShowProgress
+) -> dict[str, tuple[Prediction, float, float, float]]:
+    """Unit → (prediction, cosine of the means, of single batches, of the means with the displacement undone)."""
+    trained = load_trained(listed(directory)[0])
+    means, single = measure(trained.config, trained.network, batches)
+    compensated, _ = measure(trained.config, trained.network, batches, Compensated)
+    found = predictions(trained.network, case.merge, case.speed if case in WAVES else None)
+    show(1, case.name)
+    return {unit: (one, means[unit], single[unit], compensated[unit]) for unit, one in found.items()}
 
 
 def _draw_training(axes: Sequence[Any], directory: Path, batches: int) -> None:

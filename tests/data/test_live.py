@@ -27,14 +27,25 @@ def film(tmp_path):
     return tmp_path / "film.avi"
 
 
+@pytest.fixture
+def open_stream(film):
+    """A function that makes a stream of the film, in frames of 8×8 pixels; the stream ends with the test."""
+    with contextlib.ExitStack() as streams:
+        yield lambda **options: streams.enter_context(
+            contextlib.closing(LiveStream(data=f"stream:{film}", size=8, **options))
+        )
+
+
 def shown(frame, stream):
     """The number t of a frame of the film, from its brightness."""
     return round(float((np.asarray(frame).mean() * stream.deviation + stream.mean) * 255 / 8))
 
 
 @pytest.mark.parametrize("horizon", [1, 3])
-def test_each_frame_has_the_one_some_ticks_later_as_its_target_across_clips_and_the_end_of_the_file(film, horizon):
-    stream = LiveStream(data=f"stream:{film}", horizon=horizon, size=8, length=7, live=False)
+def test_each_frame_has_the_one_some_ticks_later_as_its_target_across_clips_and_the_end_of_the_file(
+    open_stream, horizon
+):
+    stream = open_stream(horizon=horizon, length=7, live=False)
     pairs = []
     for index in range(6):
         clip = stream.clip("train", index, 1)
@@ -44,8 +55,8 @@ def test_each_frame_has_the_one_some_ticks_later_as_its_target_across_clips_and_
     assert (stream.taken, stream.dropped) == (42 + horizon, 0)
 
 
-def test_frames_that_come_while_the_learner_is_busy_are_counted_as_dropped_and_the_newest_wait(film):
-    stream = LiveStream(data=f"stream:{film}", horizon=1, size=8, length=3)
+def test_frames_that_come_while_the_learner_is_busy_are_counted_as_dropped_and_the_newest_wait(open_stream):
+    stream = open_stream(horizon=1, length=3)
     start = time.monotonic()
     first = [shown(frame, stream) for frame in stream.clip("train", 0, 1).frames]
     time.sleep(0.5)  # 30 frames at 60 per second
@@ -111,9 +122,9 @@ def children():
     return running
 
 
-def test_a_stream_that_sends_nothing_ends_with_a_line(film, monkeypatch):
+def test_a_stream_that_sends_nothing_ends_with_a_line(open_stream, monkeypatch):
     monkeypatch.setattr("sideways.data.live.LONGEST_SILENCE", 0.2)
-    stream = LiveStream(data=f"stream:{film}", horizon=1, size=8, length=3)
+    stream = open_stream(horizon=1, length=3)
     monkeypatch.setattr(LiveStream, "_decode", lambda self: (frame for frame in ()))
     with pytest.raises(InputError, match=r"has ended, or sent nothing for 0\.2 s"):
         stream.next_frame()
@@ -144,8 +155,8 @@ def test_a_run_on_a_file_as_a_stream_ends_with_the_same_bits_from_whichever_chec
         assert counts in (tmp_path / "whole" / "report.md").read_text()
 
 
-def test_the_counters_of_a_live_stream_survive_a_resume(film, tmp_path):
-    stream = LiveStream(data=f"stream:{film}", horizon=1, size=8, length=3)
+def test_the_counters_of_a_live_stream_survive_a_resume(open_stream):
+    stream = open_stream(horizon=1, length=3)
     stream.resume(6, 2, {"taken": 9, "dropped": 4})
     frame = stream.clip("train", 2, 1).frames[2]
     assert shown(frame, stream) == 0  # the stream is a new one, and this is its first frame

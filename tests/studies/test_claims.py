@@ -33,7 +33,7 @@ DOOM = {"maps": ["map12"], "held_out_maps": ["map26"], "places": 1, "held_out_pl
 class Tiny(Lab):
     """A lab whose runs have two short clips of two samples, and one seed (three for the claim about their spread)."""
 
-    def train(self, arms, seeds, group=""):
+    def train(self, arms, seeds, group="", report=False):
         def shrunk(c):
             every = {name: min(getattr(c, name), 1) for name in ("evaluate_every", "cosine_every")}
             often = 18 if c.checkpoint_every else 0
@@ -47,6 +47,7 @@ class Tiny(Lab):
             {arm: shrunk(config) for arm, config in arms.items()},
             seeds[: 3 if self.directory.name == "stable" else 1],
             group,
+            report,
         )
 
 
@@ -55,11 +56,11 @@ def kept(tmp_path_factory):
     """A function like `try_many` that makes each run once, and later copies what it has written."""
     folder, results = tmp_path_factory.mktemp("runs"), {}
 
-    def train(jobs, processes, title):
+    def train(jobs, processes, title, report):
         keys = [json.dumps(config.to_tables(), sort_keys=True) for config, _ in jobs]
         missing = {key: config for key, (config, _) in zip(keys, jobs, strict=True) if key not in results}
         new = [(config, folder / str(len(results) + i)) for i, config in enumerate(missing.values())]
-        results.update(zip(missing, try_many(new, processes, title), strict=True))
+        results.update(zip(missing, try_many(new, processes, title), strict=True))  # with reports, which some want
         for key, (_, path) in zip(keys, jobs, strict=True):
             shutil.copytree(results[key].directory, path)
         return [replace(results[key], directory=str(path)) for key, (_, path) in zip(keys, jobs, strict=True)]
@@ -164,8 +165,8 @@ def test_a_claim_whose_runs_all_diverged_does_not_hold(tiny, monkeypatch, name):
 @pytest.mark.parametrize("arm", [0, 1])
 @pytest.mark.parametrize("name", ["temporal", "smooth", "aligned", "future", "exact"])
 def test_a_single_arm_that_diverged_ends_no_claim(tiny, kept, monkeypatch, name, arm):
-    def all_but_one(jobs, processes, title):
-        results = kept(jobs, processes, title)
+    def all_but_one(jobs, processes, title, report):
+        results = kept(jobs, processes, title, report)
         return [*results[:arm], DivergedError("loss is inf"), *results[arm + 1 :]]
 
     monkeypatch.setattr(claim, "try_many", all_but_one)

@@ -37,21 +37,21 @@ from sideways.training.log import ShowProgress
 from sideways.training.several import run_calls
 
 RATES = {  # (rule, optimizer) → learning rate, chosen by `trial`
-    (SIDEWAYS, ADAM): 1e-3,
-    (SIDEWAYS, RMSPROP): 3e-3,
+    (SIDEWAYS, ADAM): 3e-3,
+    (SIDEWAYS, RMSPROP): 1e-3,
     (SIDEWAYS, SLOW): 3e-3,
     (SIDEWAYS, ORTHOGONAL): 3e-3,
     (DELAYED, ADAM): 1e-3,
-    (DELAYED, RMSPROP): 1e-2,
+    (DELAYED, RMSPROP): 3e-3,
     (DELAYED, SLOW): 3e-3,
-    (DELAYED, ORTHOGONAL): 1e-2,
+    (DELAYED, ORTHOGONAL): 3e-3,
     (MARKED, ADAM): 3e-3,
     (MARKED, RMSPROP): 3e-3,
     (MARKED, ORTHOGONAL): 3e-3,
-    (BLOCKED, ADAM): 3e-3,
+    (BLOCKED, ADAM): 1e-3,
     (BLOCKED, RMSPROP): 3e-3,
     (BLOCKED, ORTHOGONAL): 3e-3,
-    (WAITING, ADAM): 3e-3,
+    (WAITING, ADAM): 1e-2,
     (TOP, ADAM): 1e-3,
 }
 GRID = (1e-3, 3e-3, 1e-2)  # learning rates of the trial, the same for all

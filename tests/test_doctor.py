@@ -129,17 +129,6 @@ def test_a_default_that_the_environment_names_and_that_cannot_run_is_exit_code_1
     assert any("numpy (with --backend numpy): works" in line for line in lines)
 
 
-def test_gpus_and_the_mpi_are_named_with_memory_and_what_follows_from_them(tmp_path):
-    mpi = "class MPI:\n  def Get_library_version(): return 'An MPI 1.0'\n"
-    code, lines = examined(tmp_path, {"mpi4py": f"__version__ = '4'\n{mpi}"}, str(CLONE / "tests" / "double" / "path"))
-    assert code == 0
-    assert "double of a GPU, number 0, 3.2 GB free of 4.3 GB" in line_of(lines, "GPUs")
-    assert any("double of a GPU, number 1" in line for line in lines)
-    assert any("cupy (with --backend cupy): works, a tick was trained" in line for line in lines)
-    assert line_of(lines, "mpi4py").endswith("4 on An MPI 1.0") and "no (" in line_of(lines, "CUDA-aware MPI")
-    assert "through pinned host memory" in line_of(lines, "GPU messages")
-
-
 def test_a_part_that_hangs_is_given_up(monkeypatch):
     monkeypatch.setattr("sideways.doctor.PATIENCE", 1)
     works, words = take(Probe("x", "import time; time.sleep(30)", ""))

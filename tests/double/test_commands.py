@@ -11,6 +11,7 @@ from sideways.commands.main import main
 from sideways.data import write_video
 from sideways.studies.claims import aligned
 from sideways.training.checkpoint import find, listed, load_trained
+from tests.test_doctor import CLONE, examined, line_of
 
 SMALL = ["--clips", "3", "--batch", "2", "--evaluation-clips", "2", "--set", "model_options.width=4"]
 SMALL += ["--set", "task_options.size=12", "--checkpoint-every", "20", "--backend", "cupy"]
@@ -77,3 +78,14 @@ def test_claims_measure_the_networks_of_runs_on_the_device(run):
     sw.use_backend("numpy")
     at_home = load_trained(find(run), "numpy")
     assert aligned.measure(at_home.config, at_home.network, 2)[0] == means
+
+
+def test_the_doctor_names_gpus_and_the_mpi_with_memory_and_what_follows_from_them(tmp_path):
+    mpi = "class MPI:\n  def Get_library_version(): return 'An MPI 1.0'\n"
+    code, lines = examined(tmp_path, {"mpi4py": f"__version__ = '4'\n{mpi}"}, str(CLONE / "tests" / "double" / "path"))
+    assert code == 0
+    assert "double of a GPU, number 0, 3.2 GB free of 4.3 GB" in line_of(lines, "GPUs")
+    assert any("double of a GPU, number 1" in line for line in lines)
+    assert any("cupy (with --backend cupy): works, a tick was trained" in line for line in lines)
+    assert line_of(lines, "mpi4py").endswith("4 on An MPI 1.0") and "no (" in line_of(lines, "CUDA-aware MPI")
+    assert "through pinned host memory" in line_of(lines, "GPU messages")

@@ -60,7 +60,7 @@ def kept(tmp_path_factory):
         keys = [json.dumps(config.to_tables(), sort_keys=True) for config, _ in jobs]
         missing = {key: config for key, (config, _) in zip(keys, jobs, strict=True) if key not in results}
         new = [(config, folder / str(len(results) + i)) for i, config in enumerate(missing.values())]
-        results.update(zip(missing, try_many(new, processes, title), strict=True))  # with reports, which some want
+        results.update(zip(missing, try_many(new, processes, title), strict=True))  # with plots: future copies some
         for key, (_, path) in zip(keys, jobs, strict=True):
             shutil.copytree(results[key].directory, path)
         return [replace(results[key], directory=str(path)) for key, (_, path) in zip(keys, jobs, strict=True)]

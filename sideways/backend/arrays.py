@@ -286,8 +286,10 @@ def window_view(x: Array, kernel: tuple[int, int], stride: tuple[int, int]) -> A
     return namespace(x).lib.stride_tricks.as_strided(x, shape, strides)
 
 
-def windows_of(x: numpy.ndarray, kernel: tuple[int, int], stride: tuple[int, int]) -> numpy.ndarray:
-    """A C-contiguous copy of all windows of a batch of host images; shapes as for `window_view`.
+def windows_of(x: numpy.ndarray, kernel: tuple[int, int], stride: tuple[int, int], ones: bool = False) -> numpy.ndarray:
+    """A copy of all windows of a batch of host images, as rows (N·Ho·Wo, kh·kw·C); shapes as for `window_view`.
+
+    ones: True appends a column of ones.
 
     The pixels of a row of a window lie side by side. They are copied as one element of a dtype of so many bytes: for
     windows of 3×4 pixels of 1 or 3 channels this takes .6 and .5 of the time that numbers take, and of 3×3 pixels of 32
@@ -296,8 +298,12 @@ def windows_of(x: numpy.ndarray, kernel: tuple[int, int], stride: tuple[int, int
     x = contiguous(x)
     (n, h, w, c), (kh, kw), (sh, sw) = x.shape, kernel, stride
     step_n, step_h, step_w, _ = x.strides
-    shape = n, (h - kh) // sh + 1, (w - kw) // sw + 1, kh
-    windows, row = memory_pool.empty((*shape, kw, c), x.dtype), numpy.dtype((numpy.void, kw * c * x.itemsize))
-    rows = numpy.ndarray(shape, row, x, 0, (step_n, step_h * sh, step_w * sw, step_h))
-    numpy.ndarray(shape, row, windows)[...] = rows
+    ho, wo = (h - kh) // sh + 1, (w - kw) // sw + 1
+    windows = memory_pool.empty((n * ho * wo, kh * kw * c + ones), x.dtype)
+    row, step = numpy.dtype((numpy.void, kw * c * x.itemsize)), windows.strides[0]
+    rows = numpy.ndarray((n, ho, wo, kh), row, x, 0, (step_n, step_h * sh, step_w * sw, step_h))
+    copies = numpy.ndarray((n, ho, wo, kh), row, windows, 0, (step * ho * wo, step * wo, step, row.itemsize))
+    copies[...] = rows
+    if ones:
+        windows[:, -1] = 1
     return windows

@@ -37,7 +37,7 @@ def copied_windows(x: Array, kernel: Pair, stride: Pair, margins: tuple[int, int
     (n, h, w, c), (top, bottom, left, right) = x.shape, margins
     p = (top + h + bottom - kernel[0]) // stride[0] + 1
     q = (left + w + right - kernel[1]) // stride[1] + 1
-    windows = empty(x, (n, p, q, *kernel, c))
+    windows = empty(x, (n * p * q, kernel[0] * kernel[1] * c))
     return _copied_windows(x, h, w, c, p, q, *kernel, *stride, top, left, windows)
 
 

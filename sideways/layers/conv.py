@@ -16,7 +16,9 @@ from sideways.backend import (
     column_sums,
     contiguous,
     copied,
+    empty,
     fused,
+    is_on_device,
     matmul,
     tf32,
     window_kernels,
@@ -32,8 +34,9 @@ from sideways.layers.winograd import STEP, Winograd
 MIN_CHANNELS = 16  # in and out
 MIN_PIXELS = 512  # of y, in a batch
 MIN_PRODUCTS = 1 << 20  # pixels of y in a batch, times channels in, times channels out
-# Two windows at once take less time, though a third more multiplications, up to this product of the channels:
-MOST_WEIGHTS = 64
+# Two windows at once take less time, though a third more multiplications, up to this product of the channels, if the
+# batch has four times as many pixels:
+MOST_WEIGHTS = 256
 
 
 class Conv2D(Layer):
@@ -106,7 +109,7 @@ class Conv2D(Layer):
         # With the rounding of TensorFloat-32 its intermediate values would lose too many digits.
         if not tf32() and self.kernel == (3, 3) and self.stride == (1, 1) and wide and many:
             return Winograd(self.windows)
-        few = weights <= MOST_WEIGHTS and self.kernel[1] > self.stride[1]
+        few = 4 * weights <= pixels and weights <= MOST_WEIGHTS and self.kernel[1] > self.stride[1]
         return Im2col(self.windows, together=2 if few and wo % 2 == 0 else 1)
 
     def initialise(self, rng: numpy.random.Generator, dtype: str) -> None:
@@ -147,6 +150,12 @@ class Im2col:
     forward     T[u, s·a+v, c, a, o] = W[u,v,c,o]       Y = X T + b
     backward    dT = Xᵀ dY        dW[u,v,c,o] = Σₐ dT[u, s·a+v, c, a, o]
 
+    A further pass over Y to add b, and over dY for db, takes up to half as long as the products. So X gets a column of
+    ones, and T a row of b for each neighbour, where X has more rows than columns. (On a GPU it does not: there rows of
+    odd length are slow to multiply.)
+
+    forward     Y = [X 1] [T; b … b]                    backward    [dT; db₁ … db_k] = [X 1]ᵀ dY        db = Σₐ dbₐ
+
     windows: of the convolution. together: k, which must divide Wo.
     """
 
@@ -156,19 +165,24 @@ class Im2col:
         self.joined = Windows((kh, kw + sw * (together - 1)), (sh, sw * together), windows.padding)
 
     def forward(self, x: Array, weight: Array, bias: Array) -> tuple[Array, Array]:
-        """Returns y, and X for the backward pass."""
-        outputs = weight.shape[-1]
-        rows = self.recompute(x, weight)
+        """Returns y, and X or [X 1] for the backward pass."""
+        outputs, rows = weight.shape[-1], self.recompute(x, weight)
         if self.together > 1:
             weight = joined_weight(weight, self.together, self.stride[1])
-        y = matmul(rows, weight.reshape(rows.shape[1], -1))
+        matrix = weight.reshape(-1, self.together * outputs)
+        with_bias = len(matrix) < rows.shape[1]
+        y = matmul(rows, matrix_and_bias(matrix, bias) if with_bias else matrix)
         y = y.reshape(len(x), *self.windows.output(x.shape[1:]), outputs)
-        add_to_rows(y, bias)
+        if not with_bias:
+            add_to_rows(y, bias)
         return y, rows
 
     def recompute(self, x: Array, weight: Array) -> Array:
-        """X, as `forward` returns it."""
-        return windows_as_rows(x, self.joined.kernel, self.joined.stride, self.joined.margins(x.shape[1:]))
+        """X or [X 1], as `forward` returns it."""
+        joined, shape = self.joined, x.shape[1:]
+        (ho, wo), (kh, kw) = joined.output(shape), joined.kernel
+        ones = not is_on_device(x) and (kh, kw) != (1, 1) and len(x) * ho * wo > kh * kw * shape[2]
+        return windows_as_rows(x, joined.kernel, joined.stride, joined.margins(shape), ones)
 
     def backward(
         self, x: Array, weight: Array, dy: Array, rows: Array, input_gradient: bool
@@ -176,9 +190,14 @@ class Im2col:
         """Returns dx (None without `input_gradient`), dW and db."""
         inputs, outputs = weight.shape[-2:]
         dw = matmul(rows.T, dy.reshape(len(rows), -1))
+        columns = self.joined.kernel[0] * self.joined.kernel[1] * inputs
+        if columns < rows.shape[1]:
+            dw, db = dw[:columns], dw[columns].reshape(self.together, outputs).sum(axis=0)
+        else:
+            db = column_sums(dy)
         if self.together > 1:
             dw = parted_gradient(dw, weight.shape, self.together, self.stride[1])
-        dw, db = dw.reshape(weight.shape), column_sums(dy)
+        dw = dw.reshape(weight.shape)
         if not input_gradient:
             return None, dw, db
         if self.stride == (1, 1) and outputs <= inputs:  # else the rows of the convolution would be wider
@@ -190,14 +209,25 @@ class Im2col:
         (kh, kw), (top, bottom, left, right) = self.kernel, self.windows.margins(x.shape[1:])
         margins = kh - 1 - top, kh - 1 - bottom, kw - 1 - left, kw - 1 - right
         turned = contiguous(weight[::-1, ::-1].transpose(0, 1, 3, 2))  # (kh, kw, O, C)
-        rows = windows_as_rows(dy, self.kernel, (1, 1), margins)
-        return matmul(rows, turned.reshape(-1, x.shape[-1])).reshape(x.shape)
+        together = self.together if x.shape[2] % self.together == 0 else 1
+        if together > 1:
+            turned = joined_weight(turned, together, 1)
+        rows = windows_as_rows(dy, (kh, kw + together - 1), (1, together), margins)
+        return matmul(rows, turned.reshape(rows.shape[1], -1)).reshape(x.shape)
 
     def input_gradient_by_addition(self, x: Array, weight: Array, dy_rows: Array) -> Array:
         """dx for any stride: the gradients of all windows, dY Wᵀ, added up where the windows overlap."""
         dx_rows = matmul(dy_rows, weight.reshape(-1, weight.shape[-1]).T)
         of_windows = dx_rows.reshape(len(x), *self.windows.output(x.shape[1:]), -1, x.shape[-1])
         return add_windows(of_windows, self.windows, x.shape[1:])
+
+
+def matrix_and_bias(matrix: Array, bias: Array) -> Array:
+    """A weight (K, k·O) with a bias (O,), k times, as one further row: (K + 1, k·O)."""
+    both = empty(matrix, (len(matrix) + 1, matrix.shape[1]))
+    both[:-1] = matrix
+    both[-1].reshape(-1, len(bias))[...] = bias
+    return both
 
 
 @fused(window_kernels.joined_weight)
@@ -221,17 +251,21 @@ def parted_gradient(gradient: Array, shape: Shape, together: int, stride: int) -
     return dw
 
 
-def windows_as_rows(x: Array, kernel: tuple[int, int], stride: tuple[int, int], margins: Margins) -> Array:
-    """The windows of images (N, H, W, C), which get margins of zeros, as rows (N·Ho·Wo, kh·kw·C)."""
+def windows_as_rows(
+    x: Array, kernel: tuple[int, int], stride: tuple[int, int], margins: Margins, ones: bool = False
+) -> Array:
+    """The windows of images (N, H, W, C), which get margins of zeros, as rows (N·Ho·Wo, kh·kw·C).
+
+    ones: True appends a column of ones, to host arrays.
+    """
     if kernel == stride == (1, 1) and not any(margins):
         return x.reshape(-1, x.shape[-1])
-    rows = copied_windows(x, kernel, stride, margins)
-    return rows.reshape(-1, kernel[0] * kernel[1] * x.shape[-1])
+    return windows_of(pad(x, margins), kernel, stride, ones) if ones else copied_windows(x, kernel, stride, margins)
 
 
 @fused(window_kernels.copied_windows)
 def copied_windows(x: Array, kernel: tuple[int, int], stride: tuple[int, int], margins: Margins) -> Array:
-    """The windows of images (N, H, W, C), which get margins of zeros: (N, Ho, Wo, kh, kw, C)."""
+    """The windows of images (N, H, W, C), which get margins of zeros: rows (N·Ho·Wo, kh·kw·C)."""
     return windows_of(pad(x, margins), kernel, stride)
 
 

@@ -25,11 +25,11 @@ from sideways.training.metrics import standard_error
 from sideways.training.needs import check_memory
 from sideways.training.parameters import save_parameters
 from sideways.training.progress import Progress
-from sideways.training.report.frames_ahead import predictions_of_run
+from sideways.training.report.frames_ahead import draw_predictions
 from sideways.training.report.plots import plot_confusion, plot_run
 from sideways.training.report.report import write_report
 from sideways.training.report.result import Result
-from sideways.training.report.scores import FrameScores
+from sideways.training.report.scores import FrameScores, scored
 
 
 @contextlib.contextmanager
@@ -113,7 +113,8 @@ def finish(
     elif len(scores.items):
         rule, clips = make_rule(config, network), limits(config, task)["test"]
         items = set(scores.items)
-        predictions = predictions_of_run(rule, task, config.horizon, config.batch, clips, items, directory)
+        draw_predictions(rule, task, config.horizon, config.batch, clips, directory, items)
+        predictions = scored(rule, task, config.horizon, config.batch, clips, items)
     write_report(directory, config, task, result, scores, skipped, predictions)
     return result
 

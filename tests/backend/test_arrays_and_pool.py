@@ -137,8 +137,10 @@ def test_a_fresh_array_shares_no_memory_with_the_others(size, relation, pooled):
 def test_copied_windows_are_windows_whether_their_rows_have_few_bytes_or_many(h, w, channels, dtype):
     x = np.random.default_rng(h * w).normal(size=(2, h, w, channels)).astype(dtype)
     for kernel, stride in (((2, 3), (1, 1)), ((3, 1), (2, 2))):
-        windows = windows_of(x, kernel, stride)
-        assert np.array_equal(windows, window_view(x, kernel, stride)) and windows.flags.c_contiguous
+        rows = window_view(x, kernel, stride).reshape(-1, kernel[0] * kernel[1] * channels)
+        windows, with_ones = windows_of(x, kernel, stride), windows_of(x, kernel, stride, ones=True)
+        assert np.array_equal(windows, rows) and windows.flags.c_contiguous
+        assert np.array_equal(with_ones, np.append(rows, np.ones((len(rows), 1)), axis=1))
 
 
 @given(st.integers(3, 6), st.integers(3, 6), st.tuples(st.integers(1, 3), st.integers(1, 3)))

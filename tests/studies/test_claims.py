@@ -33,7 +33,7 @@ DOOM = {"maps": ["map12"], "held_out_maps": ["map26"], "places": 1, "held_out_pl
 class Tiny(Lab):
     """A lab whose runs have two short clips of two samples, and one seed (three for the claim about their spread)."""
 
-    def train(self, arms, seeds, group="", report=False):
+    def train(self, arms, seeds, group=""):
         def shrunk(c):
             every = {name: min(getattr(c, name), 1) for name in ("evaluate_every", "cosine_every")}
             often = 18 if c.checkpoint_every else 0
@@ -47,7 +47,6 @@ class Tiny(Lab):
             {arm: shrunk(config) for arm, config in arms.items()},
             seeds[: 3 if self.directory.name == "stable" else 1],
             group,
-            report,
         )
 
 
@@ -60,7 +59,7 @@ def kept(tmp_path_factory):
         keys = [json.dumps(config.to_tables(), sort_keys=True) for config, _ in jobs]
         missing = {key: config for key, (config, _) in zip(keys, jobs, strict=True) if key not in results}
         new = [(config, folder / str(len(results) + i)) for i, config in enumerate(missing.values())]
-        results.update(zip(missing, try_many(new, processes, title), strict=True))  # with plots: future copies some
+        results.update(zip(missing, try_many(new, processes, title, report), strict=True))
         for key, (_, path) in zip(keys, jobs, strict=True):
             shutil.copytree(results[key].directory, path)
         return [replace(results[key], directory=str(path)) for key, (_, path) in zip(keys, jobs, strict=True)]
@@ -152,7 +151,7 @@ def test_a_diverged_run_counts_as_chance_and_is_counted(tmp_path):
     "name", ["temporal", "stable", "converges", "regularises", "smooth", "aligned", "future", "exact"]
 )
 def test_a_claim_whose_runs_all_diverged_does_not_hold(tiny, monkeypatch, name):
-    monkeypatch.setattr(claim, "try_many", lambda jobs, *_: [DivergedError("loss is inf")] * len(jobs))
+    monkeypatch.setattr(claim, "try_many", lambda jobs, *_, report: [DivergedError("loss is inf")] * len(jobs))
     if name not in ("temporal", "exact"):  # whose figures, of points, groups and lines without values, are drawn
         monkeypatch.setattr(Figure, "savefig", sketch)
     if name == "smooth":  # Without a run of Sideways there are no units to list.

@@ -76,14 +76,12 @@ class Lab:
         """The seeds 1, 2, …: as many as the user asked for, else as many as this effort prescribes."""
         return range(1, 1 + (self.seeds or self.pick(quick, normal, full)))
 
-    def train(
-        self, arms: Mapping[str, Config], seeds: range, group: str = "", report: bool = False
-    ) -> dict[str, ArmResults]:
+    def train(self, arms: Mapping[str, Config], seeds: range, group: str = "") -> dict[str, ArmResults]:
         """Train every arm with every seed, side by side under one progress bar, and return the results of each arm.
 
         A run that diverged is a result too. Claims that ask for a run with the same config share its result. group: a
-        subfolder, for an experiment that has several groups of arms. report: True draws the plots of each run, and
-        writes its report, which takes a short run seconds.
+        subfolder, for an experiment that has several groups of arms. Runs write no plots and no report, which would
+        take a short run seconds.
         """
         configs = {(arm, seed): replace(config, seed=seed) for arm, config in arms.items() for seed in seeds}
         keys = {  # recipes with other summaries may hold the same run
@@ -96,7 +94,7 @@ class Lab:
             if key not in self.results and key not in jobs and not self._found(key, config, folder):
                 jobs[key] = (config, folder)
         if jobs:
-            outcomes = try_many(list(jobs.values()), self.processes, self.directory.name, report)
+            outcomes = try_many(list(jobs.values()), self.processes, self.directory.name, report=False)
             self.results.update(zip(jobs, outcomes, strict=True))
         return {
             arm: ArmResults([self.results[keys[arm, seed]] for seed in seeds], partial(chance_of, config))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from sideways.studies.claims.figures import Curve, draw_lines, draw_points, pane
 from sideways.studies.claims.verdict import Verdict, above, judged, spread
 from sideways.training.build import build_task, make_rule
 from sideways.training.checkpoint import find, load_trained
+from sideways.training.log import ShowProgress
 from sideways.training.metrics import psnr
 from sideways.training.report import scores
-from sideways.training.report.frames_ahead import roll_out
+from sideways.training.report.frames_ahead import draw_predictions, roll_out
 from sideways.training.run import session
+from sideways.training.several import run_calls
 
 GATED, DELAYED, BPTT = "gated, Sideways", "gated, Delayed", "gated, exact bptt, one update per clip"
 TOP, CHAIN, SKIP = "gated, the top unit alone", "Sideways, chain", "Skip-Sideways, squared error"
@@ -53,8 +56,8 @@ def future(lab: Lab) -> Finding:
     for (task, words), panel in zip(TASKS.items(), axes, strict=False):
         sizes = {"clips": clips, "evaluation_clips": held_out}
         arms = {arm: recipe(f"{task}-predictor-{end}", **sizes) for arm, end in ends.items()}
-        runs = lab.train(arms, lab.seeds_of(1, 3, 5), task, report=True)
-        measured = judge(runs)
+        runs = lab.train(arms, lab.seeds_of(1, 3, 5), task)
+        measured = judge(lab, runs)
         qualities = compared(measured)
         ratios[task] = ratios_of(qualities)
         rows += [_row(words, arm, of_arm) for arm, of_arm in qualities.items()]
@@ -95,22 +98,30 @@ def future(lab: Lab) -> Finding:
     )
 
 
-def judge(runs: dict[str, ArmResults]) -> dict[str, list[scores.FrameScores]]:
+def judge(lab: Lab, runs: dict[str, ArmResults]) -> dict[str, list[scores.FrameScores]]:
     """Measure each arm's networks on all held-out clips, with the baselines beside the gated predictor.
 
     An arm of which no run finished is left out.
     """
+    names = [(arm, directory) for arm, results in runs.items() for directory in results.directories]
+    calls = [partial(scores_of_run, directory, baselines=arm == GATED) for arm, directory in names]
+    outcomes = run_calls(calls, len(calls), "run", lab.processes, "future, held-out frames") if calls else []
     measured: dict[str, list[scores.FrameScores]] = {}
-    for arm, results in runs.items():
-        for directory in results.directories:
-            trained = load_trained(find(directory))
-            config = trained.config
-            with session(config):
-                task, rule = build_task(config), make_rule(config, trained.network)
-                clips, beside = config.evaluation_clips, arm == GATED
-                of_run = scores.scored(rule, task, config.horizon, config.batch, clips, None, 10**6, beside)
-            measured.setdefault(arm, []).append(of_run)
+    for (arm, _), of_run in zip(names, outcomes, strict=True):
+        measured.setdefault(arm, []).append(of_run)
     return measured
+
+
+def scores_of_run(directory: Path, show: ShowProgress, baselines: bool) -> scores.FrameScores:
+    """The scores of a run's network, and of the baselines if they are asked for, on all its held-out frames."""
+    trained = load_trained(find(directory))
+    config = trained.config
+    with session(config):
+        task, rule = build_task(config), make_rule(config, trained.network)
+        clips = config.evaluation_clips
+        of_run = scores.scored(rule, task, config.horizon, config.batch, clips, None, 10**6, baselines)
+    show(1, str(directory))
+    return of_run
 
 
 def compared(measured: dict[str, list[scores.FrameScores]]) -> Qualities:
@@ -213,7 +224,12 @@ def _row(words: str, arm: str, qualities: list[scores.Quality]) -> dict[str, str
 
 
 def _pictures(run: Path, folder: Path, task: str) -> list[Path]:
-    """Copy the run's own figures and video into the claim's folder."""
+    """Draw the first held-out sample of a run; copy the figures and the video into the claim's folder."""
+    trained = load_trained(find(run))
+    config = trained.config
+    with session(config):
+        held_out, rule = build_task(config), make_rule(config, trained.network)
+        draw_predictions(rule, held_out, config.horizon, config.batch, config.evaluation_clips, run)
     for name in FIGURES:
         shutil.copy(run / "plots" / name, folder / f"{task}-{name}")
     shutil.copy(run / "prediction.mp4", folder / f"prediction-{task}.mp4")

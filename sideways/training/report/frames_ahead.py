@@ -16,7 +16,7 @@ from sideways.rules.inference import TickingForward
 from sideways.rules.inputs import frame_on_device
 from sideways.training.metrics import Span
 from sideways.training.report.plots import new_figure
-from sideways.training.report.scores import FrameScores, counting, scored
+from sideways.training.report.scores import counting
 
 SHOWN = 8  # columns of a figure
 
@@ -125,10 +125,10 @@ def _shown(frame: numpy.ndarray, span: Span) -> numpy.ndarray:
     return numpy.ascontiguousarray(numpy.broadcast_to(bright, (*frame.shape[:2], 3)))
 
 
-def predictions_of_run(
-    rule: Rule, task: Task, horizon: int, batch: int, clips: int, items: Collection[int], directory: Path
-) -> FrameScores:
-    """Draw the first held-out sample of a run, and return the scores of its held-out frames.
+def draw_predictions(
+    rule: Rule, task: Task, horizon: int, batch: int, clips: int, directory: Path, items: Collection[int] | None = None
+) -> None:
+    """Draw the first held-out sample of a run. clips: batches of clips. items: those that count (None: all).
 
     Writes plots/prediction.png and prediction.mp4, and plots/roll-out.png if half a clip is enough to fill the network.
     """
@@ -147,4 +147,3 @@ def predictions_of_run(
     if len(start) - horizon >= evaluation.first_tick:
         rolled = roll_out(rule, start, len(following), horizon)[:, 0]
         plot_prediction(plots / "roll-out.png", following, rolled, task.span, f"{directory.name}: roll-out, fed back")
-    return scored(rule, task, horizon, batch, clips, items)

@@ -287,7 +287,7 @@ def window_view(x: Array, kernel: tuple[int, int], stride: tuple[int, int]) -> A
 
 
 def windows_of(x: numpy.ndarray, kernel: tuple[int, int], stride: tuple[int, int], ones: bool = False) -> numpy.ndarray:
-    """A copy of all windows of a batch of host images, as rows (N·Ho·Wo, kh·kw·C); shapes as for `window_view`.
+    """A copy of all windows of a batch of host images, as rows (N·Ho·Wo, kh·kw·C), see `window_view`.
 
     ones: True appends a column of ones.
 

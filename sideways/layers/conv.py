@@ -34,8 +34,8 @@ from sideways.layers.winograd import STEP, Winograd
 MIN_CHANNELS = 16  # in and out
 MIN_PIXELS = 512  # of y, in a batch
 MIN_PRODUCTS = 1 << 20  # pixels of y in a batch, times channels in, times channels out
-# Two windows at once take less time, though a third more multiplications, up to this product of the channels, if the
-# batch has four times as many pixels:
+# Two windows are one row (see `Im2col`) up to this product of the channels, if a batch of y has four times as many
+# pixels: it takes less time, though a third more multiplications for a 3×3 kernel.
 MOST_WEIGHTS = 256
 
 
@@ -84,7 +84,7 @@ class Conv2D(Layer):
         self._scratch: Any = None
 
     def forward(self, x: Array, train: bool = True) -> tuple[Array, Any]:
-        y, scratch = self.algorithm(x.shape).forward(x, self.weight, self.bias)
+        y, scratch = self.algorithm(x.shape).forward(x, self.weight, self.bias, train)
         self._forwards += 1
         self._scratch = scratch if train else None
         return y, (x, self._forwards)
@@ -150,11 +150,11 @@ class Im2col:
     forward     T[u, s·a+v, c, a, o] = W[u,v,c,o]       Y = X T + b
     backward    dT = Xᵀ dY        dW[u,v,c,o] = Σₐ dT[u, s·a+v, c, a, o]
 
-    A further pass over Y to add b, and over dY for db, takes up to half as long as the products. So X gets a column of
-    ones, and T a row of b for each neighbour, where X has more rows than columns. (On a GPU it does not: there rows of
-    odd length are slow to multiply.)
+    A further pass over Y to add b, and over dY for db, takes up to half as long as the products. So a copy of windows
+    with more rows than columns gets a column of ones, and T a row that holds b once for each neighbour. (On a GPU b is
+    added afterwards: there rows of odd length are slow to multiply.)
 
-    forward     Y = [X 1] [T; b … b]                    backward    [dT; db₁ … db_k] = [X 1]ᵀ dY        db = Σₐ dbₐ
+    forward     Y = [X 1] [T; b … b]                    backward    [dT; db₀ … dbₖ₋₁] = [X 1]ᵀ dY        db = Σₐ dbₐ
 
     windows: of the convolution. together: k, which must divide Wo.
     """
@@ -164,7 +164,7 @@ class Im2col:
         (kh, kw), (sh, sw) = self.kernel, self.stride
         self.joined = Windows((kh, kw + sw * (together - 1)), (sh, sw * together), windows.padding)
 
-    def forward(self, x: Array, weight: Array, bias: Array) -> tuple[Array, Array]:
+    def forward(self, x: Array, weight: Array, bias: Array, train: bool = True) -> tuple[Array, Array]:
         """Returns y, and X or [X 1] for the backward pass."""
         outputs, rows = weight.shape[-1], self.recompute(x, weight)
         if self.together > 1:
@@ -189,7 +189,7 @@ class Im2col:
     ) -> tuple[Array | None, Array, Array]:
         """Returns dx (None without `input_gradient`), dW and db."""
         inputs, outputs = weight.shape[-2:]
-        dw = matmul(rows.T, dy.reshape(len(rows), -1))
+        dw = matmul(rows.T, dy.reshape(len(rows), self.together * outputs))
         columns = self.joined.kernel[0] * self.joined.kernel[1] * inputs
         if columns < rows.shape[1]:
             dw, db = dw[:columns], dw[columns].reshape(self.together, outputs).sum(axis=0)
@@ -205,7 +205,10 @@ class Im2col:
         return self.input_gradient_by_addition(x, weight, dy.reshape(-1, outputs)), dw, db
 
     def input_gradient_by_convolution(self, x: Array, weight: Array, dy: Array) -> Array:
-        """dx for stride 1: dy, padded until each pixel of x meets all its windows, convolved with W turned by 180°."""
+        """dx for stride 1: dy, padded until each pixel of x meets all its windows, convolved with W turned by 180°.
+
+        `together` pixels of dx are computed as one row, if they divide W.
+        """
         (kh, kw), (top, bottom, left, right) = self.kernel, self.windows.margins(x.shape[1:])
         margins = kh - 1 - top, kh - 1 - bottom, kw - 1 - left, kw - 1 - right
         turned = contiguous(weight[::-1, ::-1].transpose(0, 1, 3, 2))  # (kh, kw, O, C)
@@ -223,7 +226,7 @@ class Im2col:
 
 
 def matrix_and_bias(matrix: Array, bias: Array) -> Array:
-    """A weight (K, k·O) with a bias (O,), k times, as one further row: (K + 1, k·O)."""
+    """Append k copies of a bias (O,) to a weight (K, k·O) as its last row: (K + 1, k·O)."""
     both = empty(matrix, (len(matrix) + 1, matrix.shape[1]))
     both[:-1] = matrix
     both[-1].reshape(-1, len(bias))[...] = bias
@@ -256,7 +259,7 @@ def windows_as_rows(
 ) -> Array:
     """The windows of images (N, H, W, C), which get margins of zeros, as rows (N·Ho·Wo, kh·kw·C).
 
-    ones: True appends a column of ones, to host arrays.
+    ones: True appends a column of ones, if the windows of host images are copied.
     """
     if kernel == stride == (1, 1) and not any(margins):
         return x.reshape(-1, x.shape[-1])

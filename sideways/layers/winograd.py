@@ -28,7 +28,7 @@ from sideways.layers.windows import Windows, pad
 
 TILE, STEP = 6, 4  # pixels: the size of a tile of x̃, and the distance to the next; a tile yields 4×4 pixels of y
 TILES_PER_BLOCK = 200  # stay in a processor's cache from step to step: 10 to 25 % faster than a whole batch
-FEW_WEIGHTS = 1 << 13  # up to this product of the channels BLAS needs longer for dM Uᵀ than for a copy of Uᵀ
+FEW_WEIGHTS = 1 << 13  # up to this product of the channels dM Uᵀ takes less time by a copy of Uᵀ, with the copying
 BIAS_ROW = 7  # row (1, 1) of M, which Â adds to all 16 pixels of a tile of y: b is added there, at 1/16 of the cost
 
 B_T = [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0]]
@@ -48,37 +48,37 @@ class Winograd:
     For P tiles and all channels the four steps are matrix products. With Kronecker's product ⊗: B̂ = Bᵀ⊗Bᵀ (36, 36),
     Ĝ = G⊗G (36, 9), Â = Aᵀ⊗Aᵀ (16, 36); D (36, P·C) holds the tiles, W (9, C·O), Y (16, P·O):
 
-        forward     V = B̂ D          U = Ĝ W          M[k] = V[k] U[k], k = 1 … 36          Y = Â M
+        forward     V = B̂ D          U = Ĝ W          M[k] = V[k] U[k], k = 0 … 35; M[7] += b          Y = Â M
         backward    dM = Âᵀ dY       dU[k] = V[k]ᵀ dM[k]       dV[k] = dM[k] U[k]ᵀ
-                    dW = Ĝᵀ dU       dD = B̂ᵀ dV, added up where tiles overlap, is dx̃
+                    dW = Ĝᵀ dU       db = Σ rows of dM[7]       dD = B̂ᵀ dV, added up where tiles overlap, is dx̃
 
-    Intermediate values are larger than the result, so float32 loses about one decimal digit (see `Conv2D`).
+    Intermediate values are larger than the result, so that float32 loses digits (see `Conv2D`).
     """
 
     def __init__(self, windows: Windows):
         self.windows = windows
 
-    def forward(self, x: Array, weight: Array, bias: Array) -> tuple[Array, Any]:
-        """Returns y, and (U, the V of each block) for the backward pass."""
-        c, o = weight.shape[2:]
-        top, _, left, _ = self.windows.margins(x.shape[1:])
+    def forward(self, x: Array, weight: Array, bias: Array, train: bool = True) -> tuple[Array, Any]:
+        """Returns y, and (U, the V of each block) for the backward pass, or without `train` (U, [])."""
+        outputs = weight.shape[-1]
         count = self._tiles(x.shape[1:])
-        b, g, a = transforms(namespace(x), x.dtype, device_of(x))
-        u = _transformed(g, weight).reshape(-1, c, o)
-        y = empty(x, (len(x), *self.windows.output(x.shape[1:]), o))
+        _, _, a = transforms(namespace(x), x.dtype, device_of(x))
+        u = transformed_weight(weight)
+        y = empty(x, (len(x), *self.windows.output(x.shape[1:]), outputs))
         transformed = []
         for block in _blocks(x, count):
-            d = tiles(x[block], TILE, count, top, left)
-            v = _transformed(b, d).reshape(TILE * TILE, -1, c)
+            v = self._transformed_tiles(x[block])
             m = matmul(v, u)
             m[BIAS_ROW] += bias
-            lay_tiles(_transformed(a, m).reshape(STEP * STEP, -1, *count, o), y[block])
-            transformed.append(v)
+            lay_tiles(_transformed(a, m).reshape(STEP * STEP, -1, *count, outputs), y[block])
+            if train:
+                transformed.append(v)
         return y, (u, transformed)
 
     def recompute(self, x: Array, weight: Array) -> Any:
         """(U, the V of each block), as `forward` returns them."""
-        return self.forward(x, weight, zeros(weight, weight.shape[-1:]))[1]
+        blocks = _blocks(x, self._tiles(x.shape[1:]))
+        return transformed_weight(weight), [self._transformed_tiles(x[block]) for block in blocks]
 
     def backward(
         self, x: Array, weight: Array, dy: Array, scratch: Any, input_gradient: bool
@@ -89,10 +89,11 @@ class Winograd:
         count = self._tiles((h, w, c))
         b, g, a = transforms(namespace(x), x.dtype, device_of(x))
         u, transformed = scratch
-        dx = empty(x) if input_gradient else None
-        u_transposed = u.transpose(0, 2, 1)
-        if c * o <= FEW_WEIGHTS and not is_on_device(u):
-            u_transposed = contiguous(u_transposed)  # 3 to 6 % of forward and backward
+        dx = None
+        if input_gradient:
+            dx, u_transposed = empty(x), u.transpose(0, 2, 1)
+            if c * o <= FEW_WEIGHTS and not is_on_device(u):
+                u_transposed = contiguous(u_transposed)  # saves 3 to 6 % of forward and backward
         for block, v in zip(_blocks(x, count), transformed, strict=True):
             dm = _transformed(a.T, tiles(dy[block], STEP, count, 0, 0)).reshape(TILE * TILE, -1, o)
             du_of_block, db_of_block = matmul(v.transpose(0, 2, 1), dm), column_sums(dm[BIAS_ROW])
@@ -106,6 +107,13 @@ class Winograd:
                 add_tiles(_transformed(b.T, dv).reshape(TILE * TILE, -1, *count, c), dx[block], top, left)
         return dx, _transformed(g.T, du).reshape(weight.shape), db
 
+    def _transformed_tiles(self, x: Array) -> Array:
+        """V (36, P, C) of a block of images."""
+        top, _, left, _ = self.windows.margins(x.shape[1:])
+        b, _, _ = transforms(namespace(x), x.dtype, device_of(x))
+        d = tiles(x, TILE, self._tiles(x.shape[1:]), top, left)
+        return _transformed(b, d).reshape(TILE * TILE, -1, x.shape[-1])
+
     def _tiles(self, shape: Shape) -> tuple[int, int]:
         """The rows and columns of tiles on an image (H, W, C); the last may reach beyond y."""
         ho, wo = self.windows.output(shape)
@@ -113,7 +121,7 @@ class Winograd:
 
 
 def _blocks(x: Array, count: tuple[int, int]) -> list[slice]:
-    """The samples that are computed together: some TILES_PER_BLOCK tiles, or all where each operation is launched."""
+    """Slices of a batch, of about TILES_PER_BLOCK tiles; on a GPU one slice, since every operation costs a launch."""
     samples = len(x) if is_on_device(x) else max(1, round(TILES_PER_BLOCK / (count[0] * count[1])))
     return [slice(first, first + samples) for first in range(0, len(x), samples)]
 
@@ -190,6 +198,12 @@ def transforms(xp: ModuleType, dtype: Any, device: int | None) -> tuple[Array, A
     """B̂ (36, 36), Ĝ (36, 9) and Â (16, 36), in this library and dtype. device: see `device_of`."""
     b, g, a = (xp.asarray(rows, dtype) for rows in (B_T, G, A_T))
     return xp.kron(b, b), xp.kron(g, g), xp.kron(a, a)
+
+
+def transformed_weight(weight: Array) -> Array:
+    """U (36, C, O) of a weight (3, 3, C, O)."""
+    _, g, _ = transforms(namespace(weight), weight.dtype, device_of(weight))
+    return _transformed(g, weight).reshape(-1, *weight.shape[2:])
 
 
 def _transformed(transform: Array, values: Array) -> Array:

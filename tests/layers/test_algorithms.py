@@ -25,16 +25,21 @@ STRIDES = {Im2col: st.tuples(st.integers(1, 3), st.integers(1, 3)), Winograd: st
     st.integers(1, 3),
     st.sampled_from(["same", "valid"]),
     st.sampled_from([1, 4, 200]),
+    st.sampled_from([0, 9]),
 )
 def test_each_algorithm_is_the_naive_loop_forward_and_backward(
-    kind, data, size, channels, samples, padding, tiles_per_block
+    kind, data, size, channels, samples, padding, tiles_per_block, few_weights
 ):
     kernel, stride = data.draw(KERNELS[kind]), data.draw(STRIDES[kind])
     (inputs, outputs), random = channels, np.random.default_rng(size)
     layer = ready(sw.Conv2D(inputs, outputs, kernel, stride, padding))
     weight, bias = layer.weight, random.normal(size=outputs)
     x = random.normal(size=(samples, *size, inputs))
-    before, winograd.TILES_PER_BLOCK = winograd.TILES_PER_BLOCK, tiles_per_block  # makes several blocks of a batch
+    before = winograd.TILES_PER_BLOCK, winograd.FEW_WEIGHTS
+    winograd.TILES_PER_BLOCK, winograd.FEW_WEIGHTS = (
+        tiles_per_block,
+        few_weights,
+    )  # several blocks of a batch; Uᵀ a view
     try:
         widest = [k for k in range(1, 5) if layer.windows.output(x.shape[1:])[1] % k == 0]
         options = {"together": data.draw(st.sampled_from(widest))} if kind is Im2col else {}
@@ -47,7 +52,7 @@ def test_each_algorithm_is_the_naive_loop_forward_and_backward(
         recomputed = algorithm.recompute(x_there, weight)
         no_dx, *dw_and_db = host(algorithm.backward(x_there, weight, dy_there, recomputed, False))
     finally:
-        winograd.TILES_PER_BLOCK = before
+        winograd.TILES_PER_BLOCK, winograd.FEW_WEIGHTS = before
     y, weight = host((y, weight))
     expected = np.zeros_like(x), np.zeros_like(weight)
     indices = np.arange(x.size).reshape(x.shape)
@@ -93,16 +98,32 @@ def test_the_algorithm_depends_on_shapes_alone_and_winograd_is_for_wide_layers_w
         assert type(other.algorithm((n, h, w, c))) is Im2col
 
 
-@given(st.integers(1, 80), st.integers(1, 80), st.integers(3, 40), st.sampled_from(["same", "valid"]))
-def test_two_windows_are_one_row_where_they_share_pixels_channels_are_few_and_their_number_is_even(c, o, w, padding):
-    layer = sw.Conv2D(c, o, 3, padding=padding)
-    windows = w if padding == "same" else w - 2
-    algorithm = layer.algorithm((2, 5, w, c))  # with too few pixels for Winograd's algorithm
-    assert isinstance(algorithm, Im2col)
-    pixels = 2 * windows * (5 if padding == "same" else 3)
-    assert algorithm.together == (2 if c * o <= min(256, pixels / 4) and windows % 2 == 0 else 1)
+@given(
+    st.integers(1, 40), st.integers(1, 40), st.integers(1, 30), st.integers(5, 20), st.sampled_from(["same", "valid"])
+)
+def test_two_windows_are_one_row_where_they_share_pixels_channels_are_few_and_their_number_is_even(c, o, n, w, padding):
+    layer = sw.Conv2D(c, o, (3, 5), padding=padding)
+    windows = w if padding == "same" else w - 4
+    pixels = n * windows * (5 if padding == "same" else 3)
+    assert layer.algorithm((n, 5, w, c)).together == (2 if c * o <= min(256, pixels / 4) and windows % 2 == 0 else 1)
     for apart in (sw.Conv2D(c, o, 1), sw.Conv2D(c, o, 3, stride=3, padding=padding)):
-        assert apart.algorithm((2, 5, w, c)).together == 1
+        assert apart.algorithm((n, 5, w, c)).together == 1
+
+
+@given(
+    st.integers(1, 3),
+    st.integers(2, 9),
+    st.integers(1, 4),
+    st.sampled_from([1, 2]),
+    st.sampled_from(["float32", "float64"]),
+)
+def test_the_bias_is_part_of_the_product_on_the_host_where_a_copy_has_more_rows_than_columns(n, size, c, kernel, dtype):
+    layer = ready(sw.Conv2D(c, 3, kernel), dtype)
+    y, (x, _) = forward(layer, np.ones((n, size, size, c), dtype))
+    rows = layer._scratch
+    columns = kernel * (kernel + layer.algorithm(x.shape).together - 1) * c
+    with_ones = kernel > 1 and len(rows) > columns and isinstance(rows, np.ndarray)
+    assert rows.shape[1] == columns + with_ones and y.dtype == rows.dtype == dtype
 
 
 @pytest.mark.parametrize("shape", [(32, 32, 16), (33, 30, 32)])

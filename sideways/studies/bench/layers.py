@@ -92,10 +92,12 @@ def _algorithms(layer: Layer, shape: tuple[int, ...]) -> Iterator[tuple[str, Im2
     if not isinstance(layer, Conv2D):
         yield "", None
         return
-    chosen = type(layer.algorithm(shape))
+    chosen = layer.algorithm(shape)
     for kind in (Im2col, Winograd):
-        if kind is Im2col or (layer.kernel == (3, 3) and layer.stride == (1, 1)):
-            yield f"{kind.__name__.lower()}{'*' if kind is chosen else ' '}", kind(layer.windows)
+        if isinstance(chosen, kind):
+            yield f"{kind.__name__.lower()}*", chosen
+        elif kind is Im2col or (layer.kernel == (3, 3) and layer.stride == (1, 1)):
+            yield f"{kind.__name__.lower()} ", kind(layer.windows)
 
 
 def _run(layer: Layer, algorithm: Im2col | Winograd | None, x: Array, dy: Array | None) -> Any:

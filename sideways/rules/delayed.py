@@ -27,14 +27,15 @@ class Delayed(Sideways):
     network, loss and the other options: as for `Sideways`; `update_every` counts the gradients that a unit learns from,
         one for each marked loss.
 
-    What unit i makes at tick s reaches the loss of tick s + l along a path of length l. Let l be the longest path that
-    leads to a marked loss, or forget the activation aᵢ[s] if there is none.
+    What unit i makes at tick s reaches the loss of tick s + l along a path of length l. Let l be the length of the
+    longest path that leads aᵢ[s] to a marked loss. If none does, nothing is kept.
 
         tick s           keep the inputs of Hᵢ
         tick s + l       the last marked loss that depends on aᵢ[s]
         tick s + 2l      the gradient has come: run Hᵢ on the kept inputs again, with today's parameters, pull the
                          gradient through the Jacobian at uᵢ[s], send the parts for the inputs down, forget the inputs
-        at the last pull that belongs to a marked loss: update θᵢ from the sum of the pulls since the last update
+        tick m + lᵢ      for each marked loss m, lᵢ the longest path: update θᵢ from the sum of the pulls since the last
+                         update
 
     On a skip graph the gradient of aᵢ[s] comes in parts. Consumer c takes its own step for tick s + 1, and sends its
     part for aᵢ[s] when its gradient is complete. The part of the slowest consumer arrives in the very tick s + 2l; the
@@ -43,12 +44,12 @@ class Delayed(Sideways):
         consumer c with a short way:     message … waits … ┐
         consumer d with the longest way:           message ┴─ add, pull through the Jacobian at uᵢ[s], send down
 
-    With n = 1 every loss is learnt from, and a unit keeps 2l + 1 inputs, where l is its longest path to the top. With
-    n ≥ 2D-1 it keeps one input for each length of a path (one on a chain, whatever the depth), the tick costs less
-    than that of Sideways, and no parameter changes while a gradient is under way: the rule is gradient descent on the
-    exact gradient of the marked losses. With smaller n and parameters that change, those of the ticks s … s + 2l all
-    take part in one gradient. With frozen parameters every pull equals, to the last bit, the term that `bptt` of the
-    marked losses adds for the forward of unit i at tick s. Tests hold this, on any graph.
+    With n = 1 every loss is learnt from, and a unit keeps 2lᵢ + 1 inputs. With n ≥ 2D-1 it keeps one input for each
+    length of a path (one on a chain, whatever the depth), the tick costs less than that of Sideways, and no parameter
+    changes while a gradient is under way: the rule is gradient descent on the exact gradient of the marked losses. With
+    smaller n and parameters that change, those of the ticks s … s + 2l all take part in one gradient. With frozen
+    parameters every pull equals, to the last bit, the term that `bptt` of the marked losses adds for the forward of
+    unit i at tick s. Tests hold this, on any graph.
     """
 
     def __init__(

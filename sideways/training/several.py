@@ -76,6 +76,8 @@ def run_calls(calls: Sequence[Callable[..., T]], total: int, unit: str, processe
     `show`, a function to be called with the progress so far: (new units of work, a line of text). total: units of work
     in all calls; unit: the name of one.
     """
+    if not calls:
+        return []
     if IN_A_BROWSER:
         tqdm.monitor_interval = 0  # tqdm would warn that it can start no thread
     with tqdm(total=total, unit=unit, desc=title, dynamic_ncols=True, disable=None) as bar:

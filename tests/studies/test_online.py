@@ -304,6 +304,7 @@ def test_a_stopped_online_goes_on_after_its_last_run_and_side_by_side_runs_are_t
 def test_the_trial_measures_every_rate_and_window_in_the_film_alone(tmp_path, monkeypatch):
     monkeypatch.setitem(online_runs.STREAMS, "Doom", no_game)
     monkeypatch.setattr(online_runs, "RATES", {(SIDEWAYS, ADAM): 1e-3, (BLOCKED, ADAM): 1e-3})
+    monkeypatch.setattr(online_runs, "GRID", (1e-2, 1e-1))
     rows = online_runs.trial(Lab(tmp_path), 160)
     assert [(row["rule"], row["window"]) for row in rows] == [
         (SIDEWAYS, ""), *((BLOCKED, f"{n} D") for n in (1, 2, 4))
@@ -313,6 +314,9 @@ def test_the_trial_measures_every_rate_and_window_in_the_film_alone(tmp_path, mo
     courses = [learn(one, stream(160, seed), lambda done, line: None) for one in settings]
     assert len({course.inside[-1] for course in courses}) == 4
     assert [row["rate 0.01"] for row in rows] == [f"{np.mean(course.inside[8:]):+.2f}" for course in courses]
+    for row in rows:  # a lower rate is tried where the lowest of the grid is the best
+        assert ("rate 0.0003" in row) == (float(row["rate 0.01"]) >= float(row["rate 0.1"]))
+    assert any("rate 0.0003" in row for row in rows)
 
 
 # The streams

@@ -148,7 +148,7 @@ def measured_cosines(lab: Lab, runs: Mapping[str, ArmResults], batches: int) -> 
     names = [(name, directory) for name in CASES for directory in runs[name].directories]
     calls = [partial(cosines_of_run, directory, CASES[name], batches) for name, directory in names]
     measured: dict[tuple[str, str], Measured] = {}
-    outcomes = run_calls(calls, len(calls), "run", lab.processes, "aligned, cosines") if calls else []
+    outcomes = run_calls(calls, len(calls), "run", lab.processes, "aligned, cosines")
     for (name, _), of_run in zip(names, outcomes, strict=True):
         for unit, (prediction, mean, single, compensated) in of_run.items():
             cosines = measured.setdefault((name, unit), Measured(prediction, [], [], []))

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sideways.data import Task
 from sideways.errors import DivergedError
+from sideways.rules import Rule
 from sideways.studies.claims.verdict import Verdict
-from sideways.training.build import build_task
+from sideways.training.build import build_task, make_rule
+from sideways.training.checkpoint import find, load_trained
 from sideways.training.config import Config
 from sideways.training.recipes import load_recipe, merge
 from sideways.training.report.plots import read_metrics
 from sideways.training.report.result import Result
+from sideways.training.run import session
 from sideways.training.several import finished_result, is_of, try_many
 
 T = TypeVar("T")
@@ -27,8 +32,7 @@ CVPR2020 = "Sideways, CVPR 2020"
 CVPR2021 = "Skip-Sideways, CVPR 2021"
 OURS = "this project"
 
-SKIP, CHAIN, BPTT = "Skip-Sideways", "Sideways, chain", "exact bptt, skip network"
-VARIANTS = {SKIP: "skip", CHAIN: "chain", BPTT: "bptt"}  # arm of an experiment → variant of a recipe
+SKIP, CHAIN = "Skip-Sideways", "Sideways, chain"
 WAVES_CLIPS, PAN_CLIPS = 150, 250  # at normal effort, of the tasks that more than one claim trains on
 
 
@@ -109,6 +113,14 @@ class Lab:
                 return True
             shutil.rmtree(folder)
         return False
+
+
+@contextlib.contextmanager
+def opened(directory: Path) -> Iterator[tuple[Config, Task, Rule]]:
+    """A finished run: its config, its task, and its trained network under its rule, on the backend of the run."""
+    trained = load_trained(find(directory))
+    with session(trained.config):
+        yield trained.config, build_task(trained.config), make_rule(trained.config, trained.network)
 
 
 def folder_name(arm: str) -> str:

@@ -183,7 +183,11 @@ def _lean(memory: Mapping[str, Mapping[str, list[float]]]) -> Check:
         if arms.get(MARKED) and arms.get(PLAIN)
     }
     most = max(ratios.values(), default=float("nan"))
-    return Check(most <= 1.3, f"{MARKED} takes at most 1.3 times Sideways' memory", f"at most {most:.2f} times")
+    return Check(
+        len(ratios) == len(memory) and most <= 1.3,
+        f"{MARKED} takes at most 1.3 times Sideways' memory",
+        f"at most {most:.2f} times",
+    )
 
 
 def _memory(arms: Mapping[str, ArmResults]) -> dict[str, list[float]]:

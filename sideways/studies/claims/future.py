@@ -9,16 +9,13 @@ from typing import Any
 
 import numpy
 
-from sideways.studies.claims.claim import CVPR2021, ArmResults, Claim, Finding, Lab, Rows, recipe
+from sideways.studies.claims.claim import CVPR2021, ArmResults, Claim, Finding, Lab, Rows, opened, recipe
 from sideways.studies.claims.figures import Curve, draw_lines, draw_points, panels, save
 from sideways.studies.claims.verdict import Verdict, above, judged, spread
-from sideways.training.build import build_task, make_rule
-from sideways.training.checkpoint import find, load_trained
 from sideways.training.log import ShowProgress
 from sideways.training.metrics import psnr
 from sideways.training.report import scores
 from sideways.training.report.frames_ahead import draw_predictions, roll_out
-from sideways.training.run import session
 from sideways.training.several import run_calls
 
 GATED, DELAYED, BPTT = "gated, Sideways", "gated, Delayed", "gated, exact bptt, one update per clip"
@@ -105,7 +102,7 @@ def judge(lab: Lab, runs: dict[str, ArmResults]) -> dict[str, list[scores.FrameS
     """
     names = [(arm, directory) for arm, results in runs.items() for directory in results.directories]
     calls = [partial(scores_of_run, directory, baselines=arm == GATED) for arm, directory in names]
-    outcomes = run_calls(calls, len(calls), "run", lab.processes, "future, held-out frames") if calls else []
+    outcomes = run_calls(calls, len(calls), "run", lab.processes, "future, held-out frames")
     measured: dict[str, list[scores.FrameScores]] = {}
     for (arm, _), of_run in zip(names, outcomes, strict=True):
         measured.setdefault(arm, []).append(of_run)
@@ -114,10 +111,7 @@ def judge(lab: Lab, runs: dict[str, ArmResults]) -> dict[str, list[scores.FrameS
 
 def scores_of_run(directory: Path, show: ShowProgress, baselines: bool) -> scores.FrameScores:
     """The scores of a run's network, and of the baselines if they are asked for, on all its held-out frames."""
-    trained = load_trained(find(directory))
-    config = trained.config
-    with session(config):
-        task, rule = build_task(config), make_rule(config, trained.network)
+    with opened(directory) as (config, task, rule):
         clips = config.evaluation_clips
         of_run = scores.scored(rule, task, config.horizon, config.batch, clips, None, 10**6, baselines)
     show(1, str(directory))
@@ -189,11 +183,7 @@ def draw_roll_out(axes: Any, run: Path) -> None:
 
 def rolled_out(directory: Path) -> tuple[int, dict[str, list[float]]]:
     """The PSNR of each frame after the last input: of predictions that are fed back, and of the last input repeated."""
-    trained = load_trained(find(directory))
-    config = trained.config
-    with session(config):
-        task = build_task(config)
-        rule = make_rule(config, trained.network)
+    with opened(directory) as (config, task, rule):
         clip = task.clip("test", 0, config.batch)
         frames = numpy.stack([numpy.asarray(frame) for frame in clip.frames])
         steps = len(frames) // 2
@@ -225,10 +215,7 @@ def _row(words: str, arm: str, qualities: list[scores.Quality]) -> dict[str, str
 
 def _pictures(run: Path, folder: Path, task: str) -> list[Path]:
     """Draw the first held-out sample of a run; copy the figures and the video into the claim's folder."""
-    trained = load_trained(find(run))
-    config = trained.config
-    with session(config):
-        held_out, rule = build_task(config), make_rule(config, trained.network)
+    with opened(run) as (config, held_out, rule):
         draw_predictions(rule, held_out, config.horizon, config.batch, config.evaluation_clips, run)
     for name in FIGURES:
         shutil.copy(run / "plots" / name, folder / f"{task}-{name}")

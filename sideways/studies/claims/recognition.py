@@ -15,7 +15,7 @@ from sideways.data.videos.make import LAYOUTS, is_made, make
 from sideways.errors import InputError
 from sideways.studies.claims.claim import CHAIN, CVPR2021, SKIP, ArmResults, Claim, Finding, Lab, Rows, recipe
 from sideways.studies.claims.figures import draw_points, panels, save
-from sideways.studies.claims.verdict import Check, Verdict, above, at_least, clearly_above, judged, spread
+from sideways.studies.claims.verdict import Check, Verdict, above, all_of, at_least, clearly_above, judged, spread
 from sideways.training.build import build_task
 from sideways.training.config import Config
 
@@ -167,13 +167,11 @@ def verdict(accuracies: Accuracies, samples: Mapping[str, int], real: Sequence[s
 
     samples: held-out clips of each data set. real: those data sets that hold videos of people's actions.
     """
-    checks = []
-    for data, arms in accuracies.items():
-        compared = data, SKIP, arms[SKIP], CHAIN, arms[CHAIN], samples[data]
-        checks.append(_clearly(*compared))
-        if data == DOOM:
-            others = [arm for arm in (CHAIN, SINGLE) if arm in arms]
-            checks += [above(f"doom: {SKIP}", arms[SKIP], arm, arms[arm], 0.25, "") for arm in others]
+    clearly = [_clearly(data, SKIP, arms[SKIP], CHAIN, arms[CHAIN], samples[data]) for data, arms in accuracies.items()]
+    checks = [all_of("; ".join(check.rule for check in clearly), clearly)]
+    if (arms := accuracies.get(DOOM)) is not None:
+        others = [arm for arm in (CHAIN, SINGLE) if arm in arms]
+        checks += [above(f"doom: {SKIP}", arms[SKIP], arm, arms[arm], 0.25, "") for arm in others]
     if DOOM not in accuracies:
         checks.append(Check(False, "on clips of Doom", "not run: ViZDoom is not installed"))
     return judged(

@@ -58,11 +58,11 @@ def write_report(directory: Path, claims: Mapping[str, Claim]) -> None:
     sections = [
         "# The claims, checked",
         "Written by `sideways claims`. Every number was computed by the command that is named with it. ± is the "
-        "standard deviation over seeds.",
+        "standard deviation over seeds, in checks the standard error of a difference.",
         "A verdict follows from checks that are stated below it: if the first, the claim itself, fails, it *does not "
         "hold here*; if another fails, it *holds in part*.",
-        "With --quick there are few seeds and short runs; `sideways claims all` gives each "
-        "experiment all the seeds and clips that it needs."
+        "With --quick there are few seeds, short runs, and not all arms; `sideways claims all` gives each "
+        "experiment all that it needs."
         if any("--quick" in command for command in commands)
         else "",
         markdown([_line(name, claims[name], finding) for name, (finding, _, _) in findings.items()])

@@ -140,8 +140,11 @@ def deviation(cells: list[Steadiness], chosen: numpy.ndarray) -> numpy.ndarray:
 
 
 def mean_over_time(cells: list[Steadiness], chosen: numpy.ndarray) -> numpy.ndarray:
-    """The mean deviation over time of the chosen seeds (…, n), as a mean over the cells: (…,)."""
-    return numpy.mean([numpy.array(one.over_time)[chosen].mean(axis=-1) for one in cells], axis=0)
+    """The mean deviation over time of the chosen seeds (…, n), as a mean over the cells: (…,).
+
+    A seed that diverged has none; another one stands in for it.
+    """
+    return numpy.mean([numpy.array(one.over_time)[chosen % len(one.over_time)].mean(axis=-1) for one in cells], axis=0)
 
 
 Measure = Callable[[list[Steadiness], numpy.ndarray], numpy.ndarray]

@@ -40,6 +40,13 @@ def judged(*checks: Check) -> Verdict:
     return Verdict(HOLDS if all(check.true for check in checks) else IN_PART, checks)
 
 
+def all_of(words: str, checks: Sequence[Check]) -> Check:
+    """Check that all of these hold; without any, this fails."""
+    return Check(
+        bool(checks) and all(check.true for check in checks), words, "; ".join(check.found for check in checks)
+    )
+
+
 def at_least(subject: str, values: Sequence[float], least: float, unit: str = "") -> Check:
     """Check that the mean over seeds reaches a threshold."""
     rule = f"{subject} at least {least:g}{unit}"

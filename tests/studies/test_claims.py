@@ -137,6 +137,17 @@ def sketch(figure, path, **options):
 
 
 @pytest.mark.usefixtures("quickly")
+def test_a_claim_shares_the_finished_runs_of_one_that_was_checked_before_a_stop(tmp_path, monkeypatch):
+    first, chain = Tiny(tmp_path / "first"), recipe("bands-chain")
+    (finished,) = first.train({"chain": chain}, range(1, 2))["chain"].finished
+    results = claim.finished_runs(first.directory)
+    monkeypatch.setattr(claim, "try_many", lambda jobs, *_, **__: [DivergedError("run again")] * len(jobs))
+    second = Tiny(tmp_path / "second", results=results)
+    assert second.train({"it": replace(chain, summary="other words")}, range(1, 2))["it"].finished == [finished]
+    assert second.train({"it": replace(chain, rule="delayed")}, range(1, 2))["it"].diverged == 1
+
+
+@pytest.mark.usefixtures("quickly")
 def test_a_diverged_run_counts_as_chance_and_is_counted(tmp_path):
     lab = Tiny(tmp_path)
     wild = recipe("bands-chain", optimizer={"name": "sgd", "learning_rate": 1e38}, schedule={"name": "constant"})

@@ -26,7 +26,7 @@ from sideways.studies.claims import (
     stable,
     temporal,
 )
-from sideways.studies.claims.claim import Claim, Finding, Lab
+from sideways.studies.claims.claim import Claim, Finding, Lab, finished_runs
 from sideways.studies.claims.report import is_finding, keep, kept, write_report
 from sideways.studies.claims.verdict import NOT_RUN, Verdict
 from sideways.training.report.result import Result
@@ -79,6 +79,7 @@ def check_claims(
         command = shlex.join(["sideways", "claims", name, *flags])
         if resume and (finding := kept(folder, command)):
             findings[name] = finding
+            results.update(finished_runs(folder))
             continue
         if not resume:
             shutil.rmtree(folder, ignore_errors=True)

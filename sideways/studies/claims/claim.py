@@ -88,9 +88,7 @@ class Lab:
         take a short run seconds.
         """
         configs = {(arm, seed): replace(config, seed=seed) for arm, config in arms.items() for seed in seeds}
-        keys = {  # recipes with other summaries may hold the same run
-            run: json.dumps(replace(config, summary="").to_tables(), sort_keys=True) for run, config in configs.items()
-        }
+        keys = {run: _key(config.to_tables()) for run, config in configs.items()}
         jobs: dict[str, tuple[Config, Path]] = {}
         for (arm, seed), config in configs.items():
             key = keys[arm, seed]
@@ -113,6 +111,17 @@ class Lab:
                 return True
             shutil.rmtree(folder)
         return False
+
+
+def finished_runs(folder: Path) -> dict[str, Result]:
+    """The results of the finished runs in a claim's folder, as `Lab.results` holds them."""
+    found = [(path, finished_result(path.parent)) for path in sorted(folder.glob("runs/**/config.json"))]
+    return {_key(json.loads(path.read_text())): result for path, result in found if result is not None}
+
+
+def _key(tables: Mapping[str, Any]) -> str:
+    """A text that two configs share if their runs are the same: summaries of recipes do not count."""
+    return json.dumps({**tables, "summary": ""}, sort_keys=True)
 
 
 @contextlib.contextmanager

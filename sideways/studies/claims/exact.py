@@ -101,7 +101,7 @@ def exact(lab: Lab) -> Finding:
     bare = {arm: recipe(name, clips=round(share * SETTINGS[BARE].clips)) for arm, name in CHEAPER.items()}
     cheaper = lab.train(bare, seeds, BARE)
     stale_clips = round(share * 100)
-    stale = lab.train(stale_arms(stale_clips), lab.seeds_of(2, 7, 20), STALE)
+    stale = lab.train(stale_arms(stale_clips), lab.seeds_of(2, 5, 20), STALE)
     rows: Rows = [
         _row(name, SETTINGS[name].depth, round(share * SETTINGS[name].clips), arm, results)
         for name, arms in runs.items()

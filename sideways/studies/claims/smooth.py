@@ -62,7 +62,7 @@ class Measured:
 
 def smooth(lab: Lab) -> Finding:
     """Train a chain by three rules at each speed, on waves and on video; compare losses, accuracies and cosines."""
-    seeds, clips = lab.seeds_of(2, 7, 10), lab.pick(40, 120, 250)
+    seeds, clips = lab.seeds_of(2, 5, 10), lab.pick(40, 120, 250)
     measured = {name: _measure(lab, name, stream, seeds, clips) for name, stream in STREAMS.items()}
     title = f"{clips} clips, {counted(seeds)}"
     return Finding(

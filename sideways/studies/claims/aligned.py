@@ -107,12 +107,16 @@ class Measured:
 def aligned(lab: Lab) -> Finding:
     """Train skip networks; compare the signs of their cosines with the predicted ones; undo the displacement."""
     clips, batches, seeds = lab.pick(60, 250, 250), lab.pick(24, 24, 96), lab.seeds_of(1, 3, 5)
-    often = {"checkpoint_every": TICKS * clips // 3, "keep_checkpoints": 5}
-    runs = lab.train({name: case.config(clips=clips, **often) for name, case in CASES.items()}, seeds)
-    measured = measured_cosines(lab, runs, batches)
+    third = clips // 3
+    often = {"checkpoint_every": TICKS * third, "keep_checkpoints": 5, "schedule": {"ticks": TICKS * clips}}
+    # All but the first, whose training is drawn, end at the snapshot, as a third of a run of all clips.
+    lengths = {name: clips if name == FIRST else third for name in CASES}
+    runs = lab.train({name: case.config(clips=lengths[name], **often) for name, case in CASES.items()}, seeds)
+    fresh = range(clips, clips + batches)  # training clips that no run has seen
+    measured = measured_cosines(lab, runs, fresh)
     figure, axes = panels(4)
     if runs[FIRST].finished:
-        _draw_training(axes[:2], runs[FIRST].directories[0], batches)
+        _draw_training(axes[:2], runs[FIRST].directories[0], fresh)
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
     _draw_signs(axes[2], measured)
     _draw_compensation(axes[3], measured)
@@ -125,7 +129,7 @@ def aligned(lab: Lab) -> Finding:
         f"displacement predicts {right} of {signs} signs; with it undone, {returned} of {negative_ones} negative ones "
         "are positive",
         f"vgg5-skip on waves and on a pan over real video, {counted(seeds)}; gradients of {batches} fresh training "
-        f"batches after {clips // 3} of {clips} clips",
+        f"batches after {third} of {clips} clips",
         [_row(case, unit, cosines) for (case, unit), cosines in measured.items()],
         "Skips, speeds and depth are listed in the table. frame>conv5, and frame>conv4 at 2 px, were chosen for the "
         "signs that are predicted for them, before they were measured. The snapshot was chosen beforehand too. "
@@ -140,13 +144,13 @@ def aligned(lab: Lab) -> Finding:
     )
 
 
-def measured_cosines(lab: Lab, runs: Mapping[str, ArmResults], batches: int) -> dict[tuple[str, str], Measured]:
+def measured_cosines(lab: Lab, runs: Mapping[str, ArmResults], clips: range) -> dict[tuple[str, str], Measured]:
     """Measure every unit below the merge, a third of the way through each run: (case, unit) → cosines.
 
     The snapshot was chosen before any result was seen.
     """
     names = [(name, directory) for name in CASES for directory in runs[name].directories]
-    calls = [partial(cosines_of_run, directory, CASES[name], batches) for name, directory in names]
+    calls = [partial(cosines_of_run, directory, CASES[name], clips) for name, directory in names]
     measured: dict[tuple[str, str], Measured] = {}
     outcomes = run_calls(calls, len(calls), "run", lab.processes, "aligned, cosines")
     for (name, _), of_run in zip(names, outcomes, strict=True):
@@ -159,24 +163,24 @@ def measured_cosines(lab: Lab, runs: Mapping[str, ArmResults], batches: int) -> 
 
 
 def cosines_of_run(
-    directory: Path, case: Case, batches: int, show: ShowProgress
+    directory: Path, case: Case, clips: range, show: ShowProgress
 ) -> dict[str, tuple[Prediction, float, float, float]]:
     """Unit → (prediction, cosine of the means, of single batches, of the means with the displacement undone)."""
     trained = load_trained(listed(directory)[0])
-    means, single = measure(trained.config, trained.network, batches)
-    compensated, _ = measure(trained.config, trained.network, batches, Compensated)
+    means, single = measure(trained.config, trained.network, clips)
+    compensated, _ = measure(trained.config, trained.network, clips, Compensated)
     found = predictions(trained.network, case.merge, case.speed if case in WAVES else None)
     show(1, case.name)
     return {unit: (one, means[unit], single[unit], compensated[unit]) for unit, one in found.items()}
 
 
-def _draw_training(axes: Sequence[Any], directory: Path, batches: int) -> None:
+def _draw_training(axes: Sequence[Any], directory: Path, clips: range) -> None:
     """Draw the cosines over the training of one run: of the mean gradients, and of single batches."""
     trained = {int(path.name[-8:]) // TICKS: load_trained(path) for path in listed(directory)}
     config = next(iter(trained.values())).config
     networks = {0: _fresh(config)} | {clip: one.network for clip, one in trained.items()}
-    measured = [measure(config, network, batches) for network in networks.values()]
-    titles = (f"Mean gradients of {batches} batches", "Each batch alone")
+    measured = [measure(config, network, clips) for network in networks.values()]
+    titles = (f"Mean gradients of {len(clips)} batches", "Each batch alone")
     for axis, part, words in zip(axes, (0, 1), titles, strict=True):
         lines = [Curve(unit, list(networks), [pair[part][unit] for pair in measured]) for unit in measured[0][0]]
         title = f"{words}\n{FIRST} per frame, seed {config.seed}"
@@ -186,14 +190,13 @@ def _draw_training(axes: Sequence[Any], directory: Path, batches: int) -> None:
 
 
 def measure(
-    config: Config, network: Network, batches: int, kind: type[Sideways] = Sideways
+    config: Config, network: Network, clips: range, kind: type[Sideways] = Sideways
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Call `mean_cosines` on training clips that the run has not seen. kind: the rule that makes the gradients."""
+    """Call `mean_cosines` on training batches with these numbers. kind: the rule that makes the gradients."""
     with session(config):
         task, rule = build_task(config), make_rule(config, network, rules={"sideways": kind})
-        numbers = range(config.clips, config.clips + batches)
-        clips = (task.clip("train", number, config.batch) for number in numbers)
-        return mean_cosines(rule, ((clip.frames, clip.targets) for clip in clips))
+        batches = (task.clip("train", number, config.batch) for number in clips)
+        return mean_cosines(rule, ((batch.frames, batch.targets) for batch in batches))
 
 
 def counts(measured: Iterable[Measured]) -> tuple[int, int, int, int]:

@@ -51,9 +51,9 @@ def train(
 
     Writes config.json, metrics.jsonl (one object per clip, and one per evaluation), checkpoints/, plots/*.png,
     parameters.npz, results.json and report.md. show: called with the progress. resume: a checkpoint of this run to go
-    on from. report: False leaves out plots and report.md, which take seconds, where many short runs are compared.
-    Raises `InputError` before anything is written, `DivergedError` if the loss is not finite, `Interrupted` after
-    Ctrl-C.
+    on from. report: False leaves out plots, report.md and the measurement of memory, which take seconds, where many
+    short runs are compared. Raises `InputError` before anything is written, `DivergedError` if the loss is not finite,
+    `Interrupted` after Ctrl-C.
     """
     with session(config), contextlib.closing(build_task(config)) as task:
         check_memory(config, task)
@@ -71,7 +71,7 @@ def train(
             skipped = source.skipped
         assert scores is not None  # this process owns the top
         try:
-            return finish(trainer, scores, skipped, _memory_of_clip(trainer), report)
+            return finish(trainer, scores, skipped, _memory_of_clip(trainer) if report else None, report)
         except KeyboardInterrupt:
             raise Interrupted(
                 f"interrupted after the training; to write the results: --resume {checkpoints.save(rule, progress)}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from sideways.studies.claims.claim import (
@@ -15,12 +17,17 @@ from sideways.studies.claims.claim import (
     Finding,
     Lab,
     Rows,
+    opened,
     recipe,
 )
 from sideways.studies.claims.figures import Curve, draw_groups, draw_lines, draw_points, panels, save
 from sideways.studies.claims.verdict import Check, Verdict, above, at_least, clearly_above, judged, spread
+from sideways.training.build import build_rule
 from sideways.training.config import Config
+from sideways.training.log import ShowProgress
+from sideways.training.memory import peak_of_clip
 from sideways.training.metrics import mean_and_spread
+from sideways.training.several import run_calls
 
 PLAIN, DELAYED, MARKED, EXACT = "Sideways", "Delayed, n = 1", "Delayed, n = 2D-1", "exact bptt (waits)"
 RATES, FROZEN, RAW = "Sideways, rates by distance", "Sideways, frozen below the merge", "Sideways, raw frame"
@@ -102,14 +109,14 @@ def exact(lab: Lab) -> Finding:
     cheaper = lab.train(bare, seeds, BARE)
     stale_clips = round(share * 100)
     stale = lab.train(stale_arms(stale_clips), lab.seeds_of(2, 5, 20), STALE)
+    memory = megabytes(lab, runs | {BARE: runs[BARE] | cheaper, STALE: stale})
     rows: Rows = [
-        _row(name, SETTINGS[name].depth, round(share * SETTINGS[name].clips), arm, results)
+        _row(name, SETTINGS[name].depth, round(share * SETTINGS[name].clips), arm, results, memory[name][arm])
         for name, arms in runs.items()
         for arm, results in (arms | (cheaper if name == BARE else {})).items()
     ]
-    rows += [_row(STALE, STALE_DEPTH, stale_clips, arm, results) for arm, results in stale.items()]
+    rows += [_row(STALE, STALE_DEPTH, stale_clips, arm, run, memory[STALE][arm]) for arm, run in stale.items()]
     accuracy = {name: {arm: results.accuracies for arm, results in arms.items()} for name, arms in runs.items()}
-    memory = {name: _memory(arms) for name, arms in runs.items()}
     stale_accuracy = {arm: results.accuracies for arm, results in stale.items()}
     figure, axes = panels(4, 6.2)
     draw_groups(axes[0], accuracy, "held-out accuracy", "Every task by every rule")
@@ -125,7 +132,7 @@ def exact(lab: Lab) -> Finding:
         draw_lines(axis, lines, "depth D", ylabel, "Chains, wavelength of waves, 40 frames")
     axes[3].set_yscale("log")
     return Finding(
-        verdict(accuracy, stale_accuracy, memory, runs["pan"][PLAIN].samples),
+        verdict(accuracy, stale_accuracy, {name: memory[name] for name in runs}, runs["pan"][PLAIN].samples),
         "; ".join(
             f"{name}: {', '.join(f'{arm} {spread(accuracy[name][arm])}' for arm in (PLAIN, DELAYED, MARKED, EXACT))}"
             for name in (BARE, "pan", "pan, add")
@@ -190,11 +197,26 @@ def _lean(memory: Mapping[str, Mapping[str, list[float]]]) -> Check:
     )
 
 
-def _memory(arms: Mapping[str, ArmResults]) -> dict[str, list[float]]:
-    return {arm: results.values("activation_megabytes") for arm, results in arms.items()}
+def megabytes(lab: Lab, runs: Mapping[str, Mapping[str, ArmResults]]) -> dict[str, dict[str, list[float]]]:
+    """The peak of activations, scratch and messages in MB of each arm's first run: task → arm → one number, or none."""
+    first = {(name, arm): run.directories[:1] for name, arms in runs.items() for arm, run in arms.items()}
+    calls = [partial(megabytes_of_run, found[0]) for found in first.values() if found]
+    measured = iter(run_calls(calls, len(calls), "run", lab.processes, "exact, memory"))
+    return {name: {arm: [next(measured)] if first[name, arm] else [] for arm in arms} for name, arms in runs.items()}
 
 
-def _row(task: str, depth: int, clips: int, arm: str, results: ArmResults) -> dict[str, str]:
+def megabytes_of_run(directory: Path, show: ShowProgress) -> float:
+    """The peak in MB of training a run's network on a clip."""
+    with opened(directory) as (config, task, rule):
+        clip = task.clip("train", 0, config.batch)
+        peak = peak_of_clip(build_rule(config, task, rule.network), clip.frames, clip.targets)
+    show(1, str(directory))
+    return peak / 1e6
+
+
+def _row(
+    task: str, depth: int, clips: int, arm: str, results: ArmResults, megabytes: Sequence[float]
+) -> dict[str, str]:
     return {
         "task": task,
         "D": str(depth),
@@ -205,7 +227,7 @@ def _row(task: str, depth: int, clips: int, arm: str, results: ArmResults) -> di
         "held-out loss": spread(results.values("loss")),
         "diverged": str(results.diverged),
         "ms per frame, side by side": spread(results.values("milliseconds_per_frame")),
-        "MB of activations": spread(results.values("activation_megabytes")[:1], 1),
+        "MB of activations": spread(megabytes, 1),
     }
 
 

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
+from dataclasses import replace
 from functools import partial
 from multiprocessing import active_children, get_context
 from multiprocessing.process import BaseProcess
@@ -119,9 +120,9 @@ def is_of(config: Config, folder: Path) -> bool:
 
 
 def finished_result(folder: Path) -> Result | None:
-    """The result of the run in a folder; None if the run has not come to its end."""
+    """The result of the run in a folder, wherever that was written; None if the run has not come to its end."""
     path = folder / "results.json"
-    return read_result(path) if path.exists() else None
+    return replace(read_result(path), directory=str(folder)) if path.exists() else None
 
 
 def _tables(path: Path) -> Any:

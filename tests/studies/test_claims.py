@@ -136,7 +136,9 @@ def sketch(figure, path, **options):
 def test_a_claim_shares_the_finished_runs_of_one_that_was_checked_before_a_stop(tmp_path, monkeypatch):
     first, chain = Tiny(tmp_path / "first"), recipe("bands-chain")
     (finished,) = first.train({"chain": chain}, range(1, 2))["chain"].finished
-    results = claim.finished_runs(first.directory)
+    first.directory.rename(tmp_path / "moved")
+    results = claim.finished_runs(tmp_path / "moved")
+    finished = replace(finished, directory=str(tmp_path / "moved" / "runs" / "chain" / "seed-1"))
     monkeypatch.setattr(claim, "try_many", lambda jobs, *_, **__: [DivergedError("run again")] * len(jobs))
     second = Tiny(tmp_path / "second", results=results)
     assert second.train({"it": replace(chain, summary="other words")}, range(1, 2))["it"].finished == [finished]

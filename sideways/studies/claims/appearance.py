@@ -33,7 +33,7 @@ REGULARISES = {
 
 def converges(lab: Lab) -> Finding:
     """Train the chain by Sideways, by Delayed and by backpropagation; every training clip is new."""
-    seeds, clips = lab.seeds_of(2, 5, 10), lab.pick(80, 250, 500)
+    seeds, clips = lab.seeds_of(2, 3, 10), lab.pick(80, 250, 500)
     runs = _train(lab, CONVERGES, seeds, clips)
     title = f"Wavelength of waves, every clip new, {counted(seeds)}"
     loss = {arm: _last(runs[arm]) for arm in CONVERGES}
@@ -53,7 +53,7 @@ def converges(lab: Lab) -> Finding:
 
 def regularises(lab: Lab) -> Finding:
     """Train the chain on 64 clips: by Sideways, by Delayed, by backpropagation, and by backpropagation with noise."""
-    seeds, clips = lab.seeds_of(3, 5, 10), lab.pick(80, 250, 500)
+    seeds, clips = lab.seeds_of(3, 3, 10), lab.pick(80, 250, 500)
     runs = _train(lab, REGULARISES, seeds, clips)
     title = f"Wavelength of waves, 64 training clips, {counted(seeds)}"
     held_out = {arm: runs[arm].accuracies for arm in REGULARISES}

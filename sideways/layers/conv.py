@@ -34,9 +34,10 @@ from sideways.layers.winograd import STEP, Winograd
 MIN_CHANNELS = 16  # in and out
 MIN_PIXELS = 512  # of y, in a batch
 MIN_PRODUCTS = 1 << 20  # pixels of y in a batch, times channels in, times channels out
-# Two windows are one row (see `Im2col`) up to this product of the channels, if a batch of y has four times as many
-# pixels: it takes less time, though a third more multiplications for a 3×3 kernel.
-MOST_WEIGHTS = 256
+# Two windows are one row (see `Im2col`) up to this product of the channels, or four times as much for few channels out,
+# if a batch of y has four times as many pixels: less time, though a third more multiplications for a 3×3 kernel.
+MOST_WEIGHTS = 64
+FEW_OUTPUTS = 16
 
 
 class Conv2D(Layer):
@@ -109,8 +110,9 @@ class Conv2D(Layer):
         # With the rounding of TensorFloat-32 its intermediate values would lose too many digits.
         if not tf32() and self.kernel == (3, 3) and self.stride == (1, 1) and wide and many:
             return Winograd(self.windows)
-        few = 4 * weights <= pixels and weights <= MOST_WEIGHTS and self.kernel[1] > self.stride[1]
-        return Im2col(self.windows, together=2 if few and wo % 2 == 0 else 1)
+        few = weights <= MOST_WEIGHTS * (4 if self.outputs <= FEW_OUTPUTS else 1) and 4 * weights <= pixels
+        overlap = self.kernel[1] > self.stride[1]
+        return Im2col(self.windows, together=2 if few and overlap and wo % 2 == 0 else 1)
 
     def initialise(self, rng: numpy.random.Generator, dtype: str) -> None:
         area = self.kernel[0] * self.kernel[1]

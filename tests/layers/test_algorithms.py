@@ -36,10 +36,8 @@ def test_each_algorithm_is_the_naive_loop_forward_and_backward(
     weight, bias = layer.weight, random.normal(size=outputs)
     x = random.normal(size=(samples, *size, inputs))
     before = winograd.TILES_PER_BLOCK, winograd.FEW_WEIGHTS
-    winograd.TILES_PER_BLOCK, winograd.FEW_WEIGHTS = (
-        tiles_per_block,
-        few_weights,
-    )  # several blocks of a batch; Uᵀ a view
+    winograd.TILES_PER_BLOCK = tiles_per_block  # makes several blocks of a batch
+    winograd.FEW_WEIGHTS = few_weights  # Uᵀ is copied, or is not
     try:
         widest = [k for k in range(1, 5) if layer.windows.output(x.shape[1:])[1] % k == 0]
         options = {"together": data.draw(st.sampled_from(widest))} if kind is Im2col else {}

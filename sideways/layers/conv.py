@@ -20,6 +20,7 @@ from sideways.backend import (
     fused,
     is_on_device,
     matmul,
+    on_device,
     tf32,
     window_kernels,
     windows_of,
@@ -34,8 +35,9 @@ from sideways.layers.winograd import STEP, Winograd
 MIN_CHANNELS = 16  # in and out
 MIN_PIXELS = 512  # of y, in a batch
 MIN_PRODUCTS = 1 << 20  # pixels of y in a batch, times channels in, times channels out
-# Two windows are one row (see `Im2col`) up to this product of the channels, or four times as much for few channels out,
-# if a batch of y has four times as many pixels: less time, though a third more multiplications for a 3×3 kernel.
+# Two windows are one row (see `Im2col`) up to this product of the channels, or on the host four times as much for few
+# channels out, if a batch of y has four times as many pixels: less time, though a third more multiplications for a 3×3
+# kernel.
 MOST_WEIGHTS = 64
 FEW_OUTPUTS = 16
 
@@ -110,8 +112,8 @@ class Conv2D(Layer):
         # With the rounding of TensorFloat-32 its intermediate values would lose too many digits.
         if not tf32() and self.kernel == (3, 3) and self.stride == (1, 1) and wide and many:
             return Winograd(self.windows)
-        few = weights <= MOST_WEIGHTS * (4 if self.outputs <= FEW_OUTPUTS else 1) and 4 * weights <= pixels
-        overlap = self.kernel[1] > self.stride[1]
+        most = 4 * MOST_WEIGHTS if self.outputs <= FEW_OUTPUTS and not on_device() else MOST_WEIGHTS
+        few, overlap = weights <= min(most, pixels / 4), self.kernel[1] > self.stride[1]
         return Im2col(self.windows, together=2 if few and overlap and wo % 2 == 0 else 1)
 
     def initialise(self, rng: numpy.random.Generator, dtype: str) -> None:
@@ -209,12 +211,12 @@ class Im2col:
     def input_gradient_by_convolution(self, x: Array, weight: Array, dy: Array) -> Array:
         """dx for stride 1: dy, padded until each pixel of x meets all its windows, convolved with W turned by 180°.
 
-        `together` pixels of dx are computed as one row, if they divide W.
+        On the host `together` pixels of dx are computed as one row, if they divide W.
         """
         (kh, kw), (top, bottom, left, right) = self.kernel, self.windows.margins(x.shape[1:])
         margins = kh - 1 - top, kh - 1 - bottom, kw - 1 - left, kw - 1 - right
         turned = contiguous(weight[::-1, ::-1].transpose(0, 1, 3, 2))  # (kh, kw, O, C)
-        together = self.together if x.shape[2] % self.together == 0 else 1
+        together = self.together if x.shape[2] % self.together == 0 and not is_on_device(dy) else 1
         if together > 1:
             turned = joined_weight(turned, together, 1)
         rows = windows_as_rows(dy, (kh, kw + together - 1), (1, together), margins)

@@ -51,6 +51,7 @@ def pytest_configure(config):
         os.environ["PYTHONPATH"] = os.pathsep.join([path, os.environ.get("PYTHONPATH", "")])
     if backend != "numpy":
         os.environ["SIDEWAYS_BACKEND"] = "cupy"
+        os.environ["SIDEWAYS_AS_ON_DEVICE"] = "1"  # the host takes the device's algorithms, and gets the same bits
 
 
 def pytest_collection_finish():

@@ -204,6 +204,14 @@ def is_on_device(array: Any) -> bool:
     return hasattr(array, "get") and hasattr(array, "dtype")
 
 
+def for_host() -> bool:
+    """True if the host computes, by the algorithms that are faster there.
+
+    With `SIDEWAYS_AS_ON_DEVICE=1` it takes those of a GPU, so that tests can compare the two to the last bit.
+    """
+    return not on_device() and "SIDEWAYS_AS_ON_DEVICE" not in os.environ
+
+
 def finite(values: Any) -> bool:
     """False if host values hold a NaN or an infinity. True for every device array: a look at its values would wait."""
     return not isinstance(values, numpy.ndarray) or bool(numpy.isfinite(values).all())

@@ -17,10 +17,9 @@ from sideways.backend import (
     contiguous,
     copied,
     empty,
+    for_host,
     fused,
-    is_on_device,
     matmul,
-    on_device,
     tf32,
     window_kernels,
     windows_of,
@@ -112,7 +111,7 @@ class Conv2D(Layer):
         # With the rounding of TensorFloat-32 its intermediate values would lose too many digits.
         if not tf32() and self.kernel == (3, 3) and self.stride == (1, 1) and wide and many:
             return Winograd(self.windows)
-        most = 4 * MOST_WEIGHTS if self.outputs <= FEW_OUTPUTS and not on_device() else MOST_WEIGHTS
+        most = 4 * MOST_WEIGHTS if self.outputs <= FEW_OUTPUTS and for_host() else MOST_WEIGHTS
         few, overlap = weights <= min(most, pixels / 4), self.kernel[1] > self.stride[1]
         return Im2col(self.windows, together=2 if few and overlap and wo % 2 == 0 else 1)
 
@@ -185,7 +184,7 @@ class Im2col:
         """X or [X 1], as `forward` returns it."""
         joined, shape = self.joined, x.shape[1:]
         (ho, wo), (kh, kw) = joined.output(shape), joined.kernel
-        ones = not is_on_device(x) and (kh, kw) != (1, 1) and len(x) * ho * wo > kh * kw * shape[2]
+        ones = for_host() and (kh, kw) != (1, 1) and len(x) * ho * wo > kh * kw * shape[2]
         return windows_as_rows(x, joined.kernel, joined.stride, joined.margins(shape), ones)
 
     def backward(
@@ -216,7 +215,7 @@ class Im2col:
         (kh, kw), (top, bottom, left, right) = self.kernel, self.windows.margins(x.shape[1:])
         margins = kh - 1 - top, kh - 1 - bottom, kw - 1 - left, kw - 1 - right
         turned = contiguous(weight[::-1, ::-1].transpose(0, 1, 3, 2))  # (kh, kw, O, C)
-        together = self.together if x.shape[2] % self.together == 0 and not is_on_device(dy) else 1
+        together = self.together if x.shape[2] % self.together == 0 and for_host() else 1
         if together > 1:
             turned = joined_weight(turned, together, 1)
         rows = windows_as_rows(dy, (kh, kw + together - 1), (1, together), margins)

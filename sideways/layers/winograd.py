@@ -16,6 +16,7 @@ from sideways.backend import (
     contiguous,
     device_of,
     empty,
+    for_host,
     fused,
     is_on_device,
     matmul,
@@ -92,7 +93,7 @@ class Winograd:
         dx = None
         if input_gradient:
             dx, u_transposed = empty(x), u.transpose(0, 2, 1)
-            if c * o <= FEW_WEIGHTS and not is_on_device(u):
+            if c * o <= FEW_WEIGHTS and for_host():
                 u_transposed = contiguous(u_transposed)  # saves 3 to 6 % of forward and backward
         for block, v in zip(_blocks(x, count), transformed, strict=True):
             dm = _transformed(a.T, tiles(dy[block], STEP, count, 0, 0)).reshape(TILE * TILE, -1, o)

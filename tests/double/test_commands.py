@@ -60,17 +60,14 @@ def test_parameters_are_exported_without_a_device(run, tmp_path, monkeypatch):
         assert one.files == other.files and all(np.array_equal(one[key], other[key]) for key in one.files)
 
 
-def test_a_run_goes_on_where_one_wishes_and_on_its_device_to_the_same_bits(run):
+def test_a_run_goes_on_where_one_wishes_to_the_same_bits(run):
     with np.load(run / "parameters.npz") as arrays:
         expected = dict(arrays)
-    loss = json.loads((run / "results.json").read_text())["loss"]
     for backend in BACKENDS:
         (run / "parameters.npz").unlink()
         assert main(["train", "--resume", str(listed(run)[0]), "--backend", backend]) == 0
         with np.load(run / "parameters.npz") as arrays:
-            same = all(np.array_equal(arrays[key], array) for key, array in expected.items())
-        assert same or backend == "numpy"  # where a convolution adds its bias in another order
-        assert json.loads((run / "results.json").read_text())["loss"] == pytest.approx(loss, rel=1e-4)
+            assert all(np.array_equal(arrays[key], array) for key, array in expected.items())
 
 
 def test_claims_measure_the_networks_of_runs_on_the_device(run):
@@ -81,7 +78,7 @@ def test_claims_measure_the_networks_of_runs_on_the_device(run):
     means, _ = aligned.measure(trained.config, trained.network, clips)
     sw.use_backend("numpy")
     at_home = load_trained(find(run), "numpy")
-    assert aligned.measure(at_home.config, at_home.network, clips)[0] == pytest.approx(means, abs=1e-4)
+    assert aligned.measure(at_home.config, at_home.network, clips)[0] == means
 
 
 def test_the_doctor_names_gpus_and_the_mpi_with_memory_and_what_follows_from_them(tmp_path):

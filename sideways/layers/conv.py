@@ -184,7 +184,7 @@ class Im2col:
         """X or [X 1], as `forward` returns it."""
         joined, shape = self.joined, x.shape[1:]
         (ho, wo), (kh, kw) = joined.output(shape), joined.kernel
-        ones = for_host() and (kh, kw) != (1, 1) and len(x) * ho * wo > kh * kw * shape[2]
+        ones = for_host(x) and (kh, kw) != (1, 1) and len(x) * ho * wo > kh * kw * shape[2]
         return windows_as_rows(x, joined.kernel, joined.stride, joined.margins(shape), ones)
 
     def backward(
@@ -215,7 +215,7 @@ class Im2col:
         (kh, kw), (top, bottom, left, right) = self.kernel, self.windows.margins(x.shape[1:])
         margins = kh - 1 - top, kh - 1 - bottom, kw - 1 - left, kw - 1 - right
         turned = contiguous(weight[::-1, ::-1].transpose(0, 1, 3, 2))  # (kh, kw, O, C)
-        together = self.together if x.shape[2] % self.together == 0 and for_host() else 1
+        together = self.together if x.shape[2] % self.together == 0 and for_host(dy) else 1
         if together > 1:
             turned = joined_weight(turned, together, 1)
         rows = windows_as_rows(dy, (kh, kw + together - 1), (1, together), margins)

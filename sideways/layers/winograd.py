@@ -29,7 +29,7 @@ from sideways.layers.windows import Windows, pad
 
 TILE, STEP = 6, 4  # pixels: the size of a tile of x̃, and the distance to the next; a tile yields 4×4 pixels of y
 TILES_PER_BLOCK = 200  # stay in a processor's cache from step to step: 10 to 25 % faster than a whole batch
-FEW_WEIGHTS = 1 << 13  # up to this product of the channels dM Uᵀ takes less time by a copy of Uᵀ, with the copying
+FEW_WEIGHTS = 1 << 13  # up to this product of the channels a copy of Uᵀ saves more time in dM Uᵀ than it costs
 BIAS_ROW = 7  # row (1, 1) of M, which Â adds to all 16 pixels of a tile of y: b is added there, at 1/16 of the cost
 
 B_T = [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0]]
@@ -93,7 +93,7 @@ class Winograd:
         dx = None
         if input_gradient:
             dx, u_transposed = empty(x), u.transpose(0, 2, 1)
-            if c * o <= FEW_WEIGHTS and for_host():
+            if c * o <= FEW_WEIGHTS and for_host(u):
                 u_transposed = contiguous(u_transposed)  # saves 3 to 6 % of forward and backward
         for block, v in zip(_blocks(x, count), transformed, strict=True):
             dm = _transformed(a.T, tiles(dy[block], STEP, count, 0, 0)).reshape(TILE * TILE, -1, o)

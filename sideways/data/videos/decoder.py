@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import Any
 
 import numpy
 
@@ -127,13 +128,26 @@ class Decoder:
             return frames[numbers(len(frames))]
         kept = kept_frames(self.cache, self.gigabytes)
         whole = _whole if kept.is_full else _whole.__wrapped__  # memory takes the videos that find no room
-        return kept.frames(path, ("whole", *settings[1:]), numbers, partial(whole, *settings))
+        return kept.frames(path, self._kept_as(moment, speed), numbers, partial(whole, *settings))
 
     def recall(self, path: str, moment: float, speed: float) -> numpy.ndarray:
         """Return the frames that `decode` returns, from the folder of the cache if they are there."""
         kept = kept_frames(self.cache, self.gigabytes)
-        settings = ("clip", self.length, self.rate, self.short_side, self.grey, moment, speed)
-        return kept.frames(path, settings, numpy.arange, partial(self.decode, path, moment, speed))
+        decode = partial(self.decode, path, moment, speed)
+        return kept.frames(path, self._kept_as(moment, speed), numpy.arange, decode)
+
+    def is_cached(self, order: Order) -> bool:
+        """True if the frames of the order's first video are in the folder of the cache, as far as its name tells."""
+        if not self.cache or not (self.keep or order.recurs):
+            return False
+        kept = kept_frames(self.cache, self.gigabytes)
+        return kept.has(order.paths[0], self._kept_as(order.moment, order.speed))
+
+    def _kept_as(self, moment: float, speed: float) -> tuple[Any, ...]:
+        """All settings that decide the frames that the cache keeps of a video."""
+        if self.keep:
+            return ("whole", self.rate, self.short_side, self.grey)
+        return ("clip", self.length, self.rate, self.short_side, self.grey, moment, speed)
 
     def decode(self, path: str, moment: float, speed: float) -> numpy.ndarray:
         """Decode (T, h, w, C) uint8, looping a video that is too short. Raises the errors of `read_frames`."""

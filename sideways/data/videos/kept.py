@@ -55,6 +55,13 @@ class KeptFrames:
         key = [FORMAT, self.version, os.path.abspath(path), status.st_size, status.st_mtime_ns, *settings]
         return f"videos/{hashlib.sha256(json.dumps(key).encode('utf-8', 'surrogatepass')).hexdigest()[:32]}.frames"
 
+    def has(self, path: str, settings: Sequence[Any]) -> bool:
+        """True if there is a file with the frames of a video, decoded with these settings; it may be damaged."""
+        try:
+            return self.store.path(self.name(path, settings)).exists()
+        except OSError:
+            return False
+
     def frames(
         self,
         path: str,

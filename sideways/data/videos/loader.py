@@ -1,9 +1,11 @@
 """Decoding ahead of the tick, in other processes: `Loader` asks for samples early and hands out clips in order.
 
-    this process                       worker (`worker.py`)
-    job, order, slot  ── pipe ──▶      decoder.sample(order), into a slot of the shared memory
-    clip from slots   ◀── pipe ──      job, skipped files, usable or grey
+    this process                          worker (`worker.py`)
+                             ◀── pipe ──  None: the worker is ready
+    [(job, order, slot), …]  ── pipe ──▶  decoder.sample(order), into a slot of the shared memory
+    clip from slots          ◀── pipe ──  job, skipped files, usable or grey
 
+Workers take a third of a second to start. Until one is ready, samples that lie in the cache are read by this process.
 A sample depends on its number alone, so the number of workers changes nothing. A worker that dies, or takes too long,
 is replaced, and its samples are asked for again; a sample that ends two workers becomes grey and is reported.
 """
@@ -32,6 +34,7 @@ from sideways.errors import InputError, printable
 
 SHARED_MEMORY = "/dev/shm"
 AHEAD = 2  # clips to decode before they are needed
+ORDERS = 6  # in a message, at most: with the longest paths they fit into a pipe that has room
 PATIENCE = 120.0  # seconds for one sample
 MAX_DEATHS = 3  # deaths of workers without a finished sample in between; after one more, no worker is replaced
 
@@ -65,11 +68,15 @@ class Loader:
 
     def clip(self, split: str, index: int) -> Clip:
         """Return clip number `index` of a split, equal to the clip of `task.clip`, and ask for the next clips."""
+        if self._starting():
+            self._receive(0.0)
         jobs = self._jobs(split, index)
         targets = self.task.targets(split, index, self.batch, self.part)
         for following in range(index, max(index + 1, min(index + 1 + AHEAD, self.limits[split]))):
             for job in self._jobs(split, following):
                 self._request(job)
+        for worker in self.workers:
+            worker.feed()
         while self.workers and not self.done.issuperset(job for job in jobs if job in self.slots):
             self._receive()
         return self.task.assemble(numpy.stack([self._take(job) for job in jobs]), targets)
@@ -83,13 +90,21 @@ class Loader:
     def _jobs(self, split: str, index: int) -> list[Job]:
         return [(split, n) for n in self.task.numbers(index, self.batch, self.part)]
 
-    def _request(self, job: Job) -> None:
-        if self.workers and job not in self.slots and self.free:
-            self.slots[job] = self.free.popleft()
-            self._assign(job)
+    def _starting(self) -> bool:
+        """True until a worker is ready."""
+        return not any(worker.ready for worker in self.workers)
 
-    def _assign(self, job: Job) -> None:
-        order, decoder = self.task.order(*job), self.task.decoder
+    def _request(self, job: Job) -> None:
+        if not self.workers or job in self.slots or not self.free:
+            return
+        order = self.task.order(*job)
+        if self._starting() and self.task.decoder.is_cached(order):
+            return  # `_take` reads it
+        self.slots[job] = self.free.popleft()
+        self._assign(job, order)
+
+    def _assign(self, job: Job, order: Order) -> None:
+        decoder = self.task.decoder
         if decoder.keep and not decoder.cache:  # one worker decodes a video and keeps it, not each of them
             worker = self.workers[crc32(os.fsencode(order.paths[0])) % len(self.workers)]
         else:
@@ -98,7 +113,7 @@ class Loader:
 
     def _take(self, job: Job) -> numpy.ndarray:
         """Return the frames of a sample, copied so that its slot can be used again."""
-        if job not in self.done:  # there are no workers, or no slot was free
+        if job not in self.done:  # there are no workers, none is ready and the sample is cached, or no slot was free
             sample = self.task.sample(*job)
             self._record(job, sample.skipped, sample.usable)
             return sample.frames
@@ -107,15 +122,18 @@ class Loader:
         self.free.append(slot)
         return self.memory[slot].copy()
 
-    def _receive(self) -> None:
-        """Wait for a finished sample, a second at most, and replace workers that have died or take too long."""
-        ready = wait([worker.pipe for worker in self.workers], timeout=1.0)
+    def _receive(self, seconds: float = 1.0) -> None:
+        """Wait so long at most for an answer of a worker, and replace workers that have died or take too long."""
+        ready = wait([worker.pipe for worker in self.workers], timeout=seconds)
         for worker in [worker for worker in self.workers if worker.pipe in ready]:
             try:
-                job, skipped, usable = worker.pipe.recv()
+                answer = worker.pipe.recv()
             except (EOFError, OSError):
                 self._replace(worker)
-            else:
+                continue
+            worker.ready = True
+            if answer is not None:
+                job, skipped, usable = answer
                 worker.finish(job)
                 self.deaths = 0
                 self.done.add(job)
@@ -149,9 +167,11 @@ class Loader:
             print("sideways: the decoding processes keep dying; decoding in the main process", file=sys.stderr)
         for job in jobs:
             if self.workers:
-                self._assign(job)
+                self._assign(job, self.task.order(*job))
             else:
                 self.free.append(self.slots.pop(job))
+        for other in self.workers:
+            other.feed()
 
 
 class Worker:
@@ -165,6 +185,7 @@ class Worker:
         self.jobs: deque[Job] = deque()
         self.waiting: deque[tuple[Job, Order, int]] = deque()  # the orders that are still to be sent
         self.since = time.monotonic()  # seconds: the time at which the worker began its oldest job
+        self.ready = False  # True once it has answered
         self.pipe, worker_end = Pipe()
         pipe, module = worker_end.fileno(), "sideways.data.videos.worker"
         command = [sys.executable, "-m", module, str(pipe), str(memory), str(size)]
@@ -173,25 +194,26 @@ class Worker:
         self._send(decoder)
 
     def assign(self, job: Job, order: Order, slot: int) -> None:
-        """Ask the worker to decode a sample into a slot of the shared memory."""
+        """Ask the worker to decode a sample into a slot of the shared memory. `feed` sends the order."""
         if not self.jobs:
             self.since = time.monotonic()
         self.jobs.append(job)
         self.waiting.append((job, order, slot))
-        self._feed()
 
     def finish(self, job: Job) -> None:
         """Take note that the worker has finished a sample, and send it waiting orders."""
         self.jobs.remove(job)
         self.since = time.monotonic()
-        self._feed()
+        self.feed()
 
-    def _feed(self) -> None:
-        """Send waiting orders while the pipe has room."""
+    def feed(self) -> None:
+        """Send waiting orders, several in a message, while the pipe has room."""
+        if not self.waiting:
+            return
         room = select.poll()
         room.register(self.pipe.fileno(), select.POLLOUT)
         while self.waiting and room.poll(0):
-            self._send(self.waiting.popleft())
+            self._send([self.waiting.popleft() for _ in range(min(ORDERS, len(self.waiting)))])
 
     def _send(self, message: Any) -> None:
         try:

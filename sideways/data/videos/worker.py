@@ -23,11 +23,12 @@ def main() -> None:
     try:
         decoder: Decoder = pipe.recv()
         slots = memory_of(int(sys.argv[2]), int(sys.argv[3])).reshape(-1, *decoder.shape)
+        pipe.send(None)  # this process is ready
         while True:
-            job, order, slot = pipe.recv()
-            sample = decoder.sample(order)
-            slots[slot] = sample.frames
-            pipe.send((job, sample.skipped, sample.usable))
+            for job, order, slot in pipe.recv():
+                sample = decoder.sample(order)
+                slots[slot] = sample.frames
+                pipe.send((job, sample.skipped, sample.usable))
     except (EOFError, BrokenPipeError, ConnectionResetError, pickle.UnpicklingError):
         return
 

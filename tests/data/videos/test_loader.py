@@ -129,6 +129,31 @@ def test_workers_that_keep_dying_leave_the_work_to_this_process(task, expected, 
     assert "decoding in the main process" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("keep", [False, True], ids=["clips of evaluations", "whole videos"])
+def test_until_a_worker_is_ready_cached_samples_are_read_here_and_others_wait_for_it(
+    set_of_videos, tmp_path, monkeypatch, keep
+):
+    task = task_of(set_of_videos, keep=keep, cache=str(tmp_path / "cache"))
+    splits = ("train", "test") if keep else ("test",)
+    expected = {split: np.stack(list(task.clip(split, 0, 2).frames)) for split in splits}  # fills the cache
+
+    def patient(pipes, timeout):
+        assert timeout == 0, "this process waited for a worker"
+        return wait(pipes, timeout)
+
+    with Source(task, 2, workers=1, limits={"train": 1, "test": 1}) as source:
+        os.kill(source.loader.workers[0].process.pid, signal.SIGSTOP)
+        with monkeypatch.context() as patch:
+            patch.setattr(sideways.data.videos.loader, "wait", patient)
+            for split in splits:
+                np.testing.assert_array_equal(np.stack(list(source.clip(split, 0)[0])), expected[split])
+        assert not source.loader.slots
+        shutil.rmtree(tmp_path / "cache" / "videos")
+        os.kill(source.loader.workers[0].process.pid, signal.SIGCONT)
+        np.testing.assert_array_equal(np.stack(list(source.clip("test", 0)[0])), expected["test"])
+        assert not source.loader._starting()
+
+
 @pytest.mark.parametrize("full", [1, 2])
 def test_if_shared_memory_is_full_another_folder_is_used_or_the_bytes_needed_are_named(
     task, expected, monkeypatch, full

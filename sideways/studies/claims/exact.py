@@ -70,7 +70,6 @@ SETTINGS = {
     BARE: Setting("waves-bare"),
     "pan": Setting("pan-skip", clips=PAN_CLIPS),
     "pan, add": Setting("pan-add", clips=PAN_CLIPS),
-    "bands": Setting("bands-skip"),
     **{f"bands, chain of {depth}": _chain(depth) for depth in DEPTHS},
 }
 CHEAPER = {RATES: "waves-bare-rates", FROZEN: "waves-bare-frozen", RAW: "waves-bare-frame"}  # of BARE: → recipe
@@ -145,7 +144,8 @@ def exact(lab: Lab) -> Finding:
         "merge. The rate of the last setting was chosen after others had been tried, because Delayed does badly there. "
         "Looking ahead: Adam with nesterov and β₁ = .99, no other value. Before, there were five seeds, 120 clips of "
         "waves and 200 of the pan, and n = 4 too, which did as well as n = 1 on all but the chain of 16: the least "
-        "accuracy of n = 1, less bptt's, was -.010.",
+        "accuracy of n = 1, less bptt's, was -.010. A skip "
+        "network that learnt the wavelength, with three seeds: Sideways .977, Delayed .990 and .989, bptt .990.",
         [save(figure, lab.directory / "exact.png")],
         "Times are of runs that train side by side; `sideways bench step` compares rules with nothing beside them. "
         "With n > 1 a rule makes fewer updates from as many frames, and answers every frame all the same.",

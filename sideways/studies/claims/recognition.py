@@ -122,8 +122,8 @@ def _on_doom(lab: Lab) -> dict[str, Config]:
 def _on_videos(lab: Lab, data: str) -> dict[str, Config]:
     """The arms on a data set of videos."""
     chosen = (CHAIN, SKIP) if lab.effort == "quick" else tuple(ON_VIDEOS)
-    clips = lab.pick(40, 80, 240)
-    return {arm: recipe(f"videos-small-{ON_VIDEOS[arm]}", clips=clips, task_options={"data": data}) for arm in chosen}
+    clips, options = lab.pick(40, 80, 240), {"data": data, "cache": str(lab.directory / "clips")}
+    return {arm: recipe(f"videos-small-{ON_VIDEOS[arm]}", clips=clips, task_options=options) for arm in chosen}
 
 
 def words_for(data: str) -> str:

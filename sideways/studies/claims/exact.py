@@ -107,7 +107,7 @@ def exact(lab: Lab) -> Finding:
     bare = {arm: recipe(name, clips=round(share * SETTINGS[BARE].clips)) for arm, name in CHEAPER.items()}
     cheaper = lab.train(bare, seeds, BARE)
     stale_clips = round(share * 100)
-    stale = lab.train(stale_arms(stale_clips), lab.seeds_of(2, 5, 20), STALE)
+    stale = lab.train(stale_arms(stale_clips), lab.seeds_of(2, 3, 20), STALE)
     memory = megabytes(lab, runs | {BARE: runs[BARE] | cheaper, STALE: stale})
     rows: Rows = [
         _row(name, SETTINGS[name].depth, round(share * SETTINGS[name].clips), arm, results, memory[name][arm])

@@ -5,9 +5,9 @@
     [(job, order, slot), …]  ── pipe ──▶  decoder.sample(order), into a slot of the shared memory
     clip from slots          ◀── pipe ──  job, skipped files, usable or grey
 
-Workers take a third of a second to start. Until one is ready, samples that lie in the cache are read by this process.
-A sample depends on its number alone, so the number of workers changes nothing. A worker that dies, or takes too long,
-is replaced, and its samples are asked for again; a sample that ends two workers becomes grey and is reported.
+Until a worker has started, this process reads the samples that lie in the cache. A sample depends on its number alone,
+so the number of workers changes nothing. A worker that dies, or takes too long, is replaced, and its samples are asked
+for again; a sample that ends two workers becomes grey and is reported.
 """
 
 from __future__ import annotations
@@ -131,15 +131,16 @@ class Loader:
             except (EOFError, OSError):
                 self._replace(worker)
                 continue
-            worker.ready = True
-            if answer is not None:
+            if answer is None:
+                worker.ready, worker.since = True, time.monotonic()
+            else:
                 job, skipped, usable = answer
                 worker.finish(job)
                 self.deaths = 0
                 self.done.add(job)
                 self._record(job, skipped, usable)
         for worker in list(self.workers):
-            if worker.jobs and time.monotonic() - worker.since > PATIENCE:
+            if (worker.jobs or not worker.ready) and time.monotonic() - worker.since > PATIENCE:
                 self._replace(worker)
 
     def _record(self, job: Job, skipped: dict[str, str], usable: bool) -> None:
@@ -184,8 +185,8 @@ class Worker:
     def __init__(self, decoder: Decoder, memory: int, size: int):
         self.jobs: deque[Job] = deque()
         self.waiting: deque[tuple[Job, Order, int]] = deque()  # the orders that are still to be sent
-        self.since = time.monotonic()  # seconds: the time at which the worker began its oldest job
-        self.ready = False  # True once it has answered
+        self.since = time.monotonic()  # seconds: the time at which the worker began to start, or its oldest job
+        self.ready = False  # True once it has started
         self.pipe, worker_end = Pipe()
         pipe, module = worker_end.fileno(), "sideways.data.videos.worker"
         command = [sys.executable, "-m", module, str(pipe), str(memory), str(size)]

@@ -69,7 +69,7 @@ def stop(monkeypatch):
         ready = wait(pipes, timeout)
         for worker in stopped:
             if worker.pipe in pipes and worker.pipe not in ready:
-                worker.since -= 200
+                worker.since -= 200 * timeout
                 stop.waiting = len(worker.waiting)
         return ready
 
@@ -152,6 +152,32 @@ def test_until_a_worker_is_ready_cached_samples_are_read_here_and_others_wait_fo
         os.kill(source.loader.workers[0].process.pid, signal.SIGCONT)
         np.testing.assert_array_equal(np.stack(list(source.clip("test", 0)[0])), expected["test"])
         assert not source.loader._starting()
+
+
+def test_a_worker_that_hangs_from_the_start_is_replaced_even_if_all_samples_are_cached(set_of_videos, tmp_path):
+    task = task_of(set_of_videos, cache=str(tmp_path / "cache"))
+    expected = np.stack(list(task.clip("test", 0, 2).frames))
+    with Source(task, 2, workers=1, limits={"train": 0, "test": 1}) as source:
+        first = source.loader.workers[0]
+        os.kill(first.process.pid, signal.SIGSTOP)
+        first.since -= sideways.data.videos.loader.PATIENCE
+        np.testing.assert_array_equal(np.stack(list(source.clip("test", 0)[0])), expected)
+        assert source.loader.workers[0] is not first and first.process.poll() is not None
+
+
+def test_a_process_that_looks_late_for_the_first_answers_of_a_worker_does_not_replace_it(
+    set_of_videos, tmp_path, monkeypatch
+):
+    task = task_of(set_of_videos, cache=str(tmp_path / "cache"))
+    task.clip("test", 0, 1)  # cached, so that nobody waits for the worker; clip 1 is not
+    with Source(task, 1, workers=1, limits={"train": 0, "test": 2}) as source:
+        first = source.loader.workers[0]
+        source.clip("test", 0)
+        assert wait([first.pipe], 60)  # it has started, and now decodes
+        time.sleep(1.0)
+        monkeypatch.setattr(sideways.data.videos.loader, "PATIENCE", 0.5)
+        source.clip("test", 1)
+        assert source.loader.workers == [first] and not source.loader.unusable
 
 
 @pytest.mark.parametrize("full", [1, 2])

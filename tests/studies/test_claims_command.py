@@ -95,13 +95,13 @@ def test_ctrl_c_keeps_the_findings_and_names_the_command_for_the_rest(tmp_path, 
 def test_a_stopped_claim_goes_on_after_its_last_finished_run(tmp_path, monkeypatch):
     def trained(lab):
         small = {"clips": 1, "batch": 2, "evaluation_clips": 1}
-        arms = {name: recipe(name, **small) for name in ("bands-chain", "bands-skip")}
+        arms = {name: recipe(name, **small) for name in ("bands-chain", "bands-delayed")}
         lab.train({"bands-chain": arms["bands-chain"]}, range(1, 3))
         if not lab.resume:
-            lab.train({"bands-skip": recipe("bands-skip", **small | {"clips": 2})}, range(1, 2))  # other settings
+            lab.train({"bands-delayed": recipe("bands-delayed", **small | {"clips": 2})}, range(1, 2))  # other settings
             raise KeyboardInterrupt
         results = lab.train(arms, range(1, 3))
-        return Finding(judged(Check(True, "it runs", str(results["bands-skip"].count))), "", "", [], "")
+        return Finding(judged(Check(True, "it runs", str(results["bands-delayed"].count))), "", "", [], "")
 
     monkeypatch.setitem(CLAIMS, "stable", Claim("It is stopped once.", OURS, trained))
     monkeypatch.setitem(CLAIMS, "temporal", Claim("It holds.", OURS, holds))

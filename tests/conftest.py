@@ -27,7 +27,7 @@ COMPUTES = (  # tests that every backend runs
 )  # fmt: skip
 STANDIN = "STANDIN_INCLUDE" in os.environ  # the real CuPy over a stand-in: see `tests/standin`
 DOUBLE = "double"  # tests of the double itself, and tests that read its clock
-EXAMPLES = {"numpy": 100, "double": 20, "cupy": 20}  # of each property; the double is about five times slower
+EXAMPLES = {"numpy": 100, "double": 10, "cupy": 20}  # of each property; the double is about five times slower
 
 
 def pytest_addoption(parser):

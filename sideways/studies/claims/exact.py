@@ -144,8 +144,8 @@ def exact(lab: Lab) -> Finding:
         "merge. The rate of the last setting was chosen after others had been tried, because Delayed does badly there. "
         "Looking ahead: Adam with nesterov and β₁ = .99, no other value. Before, there were five seeds, 120 clips of "
         "waves and 200 of the pan, and n = 4 too, which did as well as n = 1 on all but the chain of 16: the least "
-        "accuracy of n = 1, less bptt's, was -.010. A skip "
-        "network that learnt the wavelength, with three seeds: Sideways .977, Delayed .990 and .989, bptt .990. With "
+        "accuracy of n = 1, less bptt's, was -.010. A skip network "
+        "that learnt the wavelength, with three seeds: Sideways .977, Delayed .990 and .989, bptt .990. With "
         f"{STALE} and five seeds: Sideways .559, Delayed .339, averaged .866, n = 2D-1 .997, looking ahead .253.",
         [save(figure, lab.directory / "exact.png")],
         "Times are of runs that train side by side; `sideways bench step` compares rules with nothing beside them. "

@@ -120,7 +120,7 @@ def _on_doom(lab: Lab) -> dict[str, Config]:
 
 
 def _on_videos(lab: Lab, data: str) -> dict[str, Config]:
-    """The arms on a data set of videos."""
+    """The arms on a data set of videos, which are decoded once for all runs."""
     chosen = (CHAIN, SKIP) if lab.effort == "quick" else tuple(ON_VIDEOS)
     clips, options = lab.pick(40, 80, 240), {"data": data, "cache": str(lab.directory / "clips")}
     return {arm: recipe(f"videos-small-{ON_VIDEOS[arm]}", clips=clips, task_options=options) for arm in chosen}

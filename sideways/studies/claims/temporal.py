@@ -40,8 +40,8 @@ def temporal(lab: Lab) -> Finding:
     for task, label, panel in zip(("waves", "pan"), ("moving waves", "pan over real video"), axes, strict=True):
         seeds = lab.seeds_of(2, 3, 10) if task == "waves" else lab.seeds_of(1, 3, 10)
         clips = lab.pick(100, WAVES_CLIPS, 250) if task == "waves" else lab.pick(150, PAN_CLIPS, 300)
-        on_pan = lab.pick((SKIP, CHAIN, BPTT), tuple(arm for arm in ARMS if arm not in CONTROLS), tuple(ARMS))
-        arms = {arm: _config(task, arm, clips) for arm in (ARMS if task == "waves" else on_pan)}
+        on_pan = lab.pick([SKIP, CHAIN, BPTT], [arm for arm in ARMS if arm not in CONTROLS], list(ARMS))
+        arms = {arm: _config(task, arm, clips) for arm in (on_pan if task == "pan" else ARMS)}
         results[task] = runs = lab.train(arms, seeds, task)
         rows += [_row(label, arm, runs[arm], clips, arms[arm].batch) for arm in arms]
         chance = {"chance": 0.25}

@@ -270,15 +270,18 @@ def _memory_picture(lab: Lab, lengths: Sequence[int], peaks: dict[str, list[int]
     flat, (low, high) = peaks["Sideways"][0] / 1e6, (peak / 1e6 for peak in peaks["bptt"][:2])
     per_frame = (high - low) / (lengths[1] - lengths[0])
     growing = [low + per_frame * (t - lengths[0]) for t in lengths]
-    label = "theory: flat; a constant and a share for each frame"
+    label = "theory: flat, or linear in T"
     lines += [Curve(label, lengths, [flat] * len(lengths), theory=True), Curve("", lengths, growing, theory=True)]
     scales = {"xscale": "log", "yscale": "log"}
     draw_lines(axes[0], lines, "length T of a clip (frames)", "peak beyond parameters and frames (MB)", title, **scales)
+    axes[0].get_legend().remove()  # inside, it would cover the line of bptt
+    handles = axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=2, columnspacing=1, frameon=False, fontsize=9)
     axes[0].minorticks_off()
     axes[0].set_xticks(lengths, [str(t) for t in lengths])
     axes[0].yaxis.set_major_formatter("{x:g}")
     axes[0].set_yticks([10, 20, 50, 100, 200, 500])
-    axes[0].set_ylim(min(map(min, peaks.values())) / 2e6, max(growing) * 4)
+    axes[0].set_ylim(min(map(min, peaks.values())) / 2e6, max(growing) * 2)
     return save(figure, lab.directory / "memory.png")
 
 

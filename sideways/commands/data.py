@@ -35,9 +35,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     action.add_argument("out", metavar="OUT", help="a folder that does not exist yet, or is empty")
     action.add_argument(
         "--what",
-        choices=("appearance", "motion"),
+        choices=("appearance", "motion", "actions"),
         default="appearance",
-        help="classes that a single frame tells apart (default), or that only motion tells apart",
+        help="classes that a single frame tells apart (default); that only motion tells apart; or what people "
+        "do before a shelf, seen from the ceiling",
     )
     action.add_argument("--seed", type=count, default=0, help="the same seed makes the same videos (default: 0)")
     action.set_defaults(run=make)

@@ -53,8 +53,9 @@ class VideoClips(Task):
     """Clips of a data set's videos.
 
     data: kind and folder of the data set, such as `"ucf101:/path"`. split: the number of the official split.
-    length: frames T of a clip, `stride` frames apart at `fps` frames per second. Videos of any rate are resampled, and
-        short ones are looped.
+    length: frames T of a clip, `stride` frames apart at `fps` frames per second. Videos of any rate are resampled.
+    loop: whether a clip of a video that is too short begins it anew. Else its last frame stays, since a jump back
+        looks like a motion, and may be that of another class: a hand jumps back after it has reached out.
     short_side: pixels to which the shorter side is scaled. size: height and width of the crop from the scaled frame, at
         a random position in training and in the middle in evaluation. grey: whether to make frames of one channel.
     flip: whether to mirror half of the training clips; wrong if left and right tell classes apart.
@@ -101,6 +102,7 @@ class VideoClips(Task):
         balanced: bool = False,
         tempo: float = 0.0,
         keep: bool = False,
+        loop: bool = True,
         cache: str = "",
         cache_gb: float = GIGABYTES,
     ):
@@ -127,7 +129,7 @@ class VideoClips(Task):
             self.of_class.setdefault(video.label, []).append(video)
         if cache:
             Store(cache, cache_gb)  # refuses a folder that cannot be made
-        self.decoder = Decoder(length, fps / stride, size, short_side, grey, keep, cache, cache_gb)
+        self.decoder = Decoder(length, fps / stride, size, short_side, grey, keep, loop, cache, cache_gb)
         self.frame_shape = self.decoder.shape[1:]
         self.flip, self.jitter, self.views, self.balanced, self.tempo = flip, jitter, views, balanced, tempo
         self.mean, self.deviation, self.standardise = mean, deviation, standardise

@@ -82,6 +82,7 @@ class Decoder:
     """Decodes samples of `length` frames, `rate` per second, scaled to `short_side` and cut to `size` pixels.
 
     keep: each video is decoded as a whole, and stays in the memory of the process, where clips are cut from it.
+    loop: a video that is too short begins anew; else its last frame stays.
     cache, gigabytes: a folder in which decoded frames stay instead (see `KeptFrames`), and the most that it may take:
         whole videos if they are kept, else the clips that recur. The empty text stands for no folder. A folder changes
         no sample.
@@ -93,6 +94,7 @@ class Decoder:
     short_side: int
     grey: bool
     keep: bool = False
+    loop: bool = True
     cache: str = ""
     gigabytes: float = GIGABYTES
 
@@ -120,7 +122,7 @@ class Decoder:
         def numbers(count: int) -> numpy.ndarray:
             span = (self.length - 1) * speed + 1
             start = round(moment * max(count - span, 0.0))
-            return (start + numpy.floor(numpy.arange(self.length) * speed).astype(int)) % count
+            return self._within(start + numpy.floor(numpy.arange(self.length) * speed).astype(int), count)
 
         settings = (path, self.rate, self.short_side, self.grey)
         if not self.cache:
@@ -147,10 +149,15 @@ class Decoder:
         """All settings that decide the frames that the cache keeps of a video."""
         if self.keep:
             return ("whole", self.rate, self.short_side, self.grey)
-        return ("clip", self.length, self.rate, self.short_side, self.grey, moment, speed)
+        looped = () if self.loop else ("hold",)
+        return ("clip", self.length, self.rate, self.short_side, self.grey, moment, speed, *looped)
+
+    def _within(self, numbers: numpy.ndarray, count: int) -> numpy.ndarray:
+        """The numbers of frames of a video that has `count` of them, where a clip asks for these `numbers`."""
+        return numbers % count if self.loop else numpy.minimum(numbers, count - 1)
 
     def decode(self, path: str, moment: float, speed: float) -> numpy.ndarray:
-        """Decode (T, h, w, C) uint8, looping a video that is too short. Raises the errors of `read_frames`."""
+        """Decode (T, h, w, C) uint8. Raises the errors of `read_frames`."""
         rate = self.rate / speed
         promised = probe(path).duration * rate
         seconds = moment * max(promised - self.length, 0.0) / rate
@@ -163,7 +170,7 @@ class Decoder:
         frames = _first_that_works(attempts)
         if self.length > 1:
             _check_whole(path, len(frames), promised)
-        return numpy.stack([frames[t % len(frames)] for t in range(self.length)])
+        return numpy.stack([frames[t] for t in self._within(numpy.arange(self.length), len(frames))])
 
 
 @lru_cache(KEPT)

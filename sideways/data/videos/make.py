@@ -1,8 +1,9 @@
 """`sideways data make`: write a small data set of video files in exactly the layout of a large one.
 
-The classes are easy to learn, and of two kinds. Classes of appearance are patterns, which a single frame shows:
-stripes, checks, discs or rings. Classes of motion are directions, which no single frame shows: a random texture glides
-to the right, down, left or up.
+The classes are of three kinds. Classes of appearance are patterns, which a single frame shows: stripes, checks, discs
+or rings. Classes of motion are directions, which no single frame shows: a random texture glides to the right, down,
+left or up. Classes of actions are what people do before a shelf (see `people`): as in a small set of one's own, there
+are few persons, few videos, more of some classes than of others, and poses that classes share.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from tqdm import tqdm
 
 from sideways.data.motion import DIRECTIONS, velocities
 from sideways.data.videos.ffmpeg import write_video
+from sideways.data.videos.people import ACTIONS, TIMES, people, shop_of
 from sideways.errors import InputError
 
 PATTERNS = ("stripes", "checks", "discs", "rings")
+NAMES = {"appearance": PATTERNS, "motion": DIRECTIONS, "actions": ACTIONS}
 LINES, COLUMNS = 60, 80  # pixels computed; ffmpeg scales them up to 240 × 320
 SCALE = 4
 MARKER = "made.txt"  # a file in the folder of every set written by `make`
@@ -28,34 +31,41 @@ SECONDS = 2.0
 
 
 def make(
-    kind: str, out: Path, what: str = "appearance", seed: int = 0, groups: int = 25, each: int = 2, processes: int = 2
+    kind: str, out: Path, what: str = "appearance", seed: int = 0, groups: int = 25, each: int = 0, processes: int = 2
 ) -> None:
-    """Write 4 classes of `groups` × `each` videos of 2 s. Raises `InputError` if `out` exists and is not empty.
+    """Write a data set. Raises `InputError` if `out` exists and is not empty.
 
-    kind: `"ucf101"`, `"hmdb51"` or `"kinetics600"`, the layout. what: `"appearance"` or `"motion"`, the property that
-    tells the classes. In each split, every third group is in the test list.
+    kind: `"ucf101"`, `"hmdb51"` or `"kinetics600"`, the layout. what: what tells the classes, `"appearance"`,
+    `"motion"` or `"actions"`. In each split, every third group is in the test list; the actions of a group are those of
+    one person.
+    each: videos of each of 4 classes in a group, of 2 s (0: two). Actions: how often a person goes through `TIMES` of
+    the 5 classes (0: once), in videos of 1 to 6 s.
     """
     if kind not in LAYOUTS:
         raise InputError(f"cannot make {kind!r}: choose one of {', '.join(LAYOUTS)}")
-    if what not in ("appearance", "motion"):
-        raise InputError(f"cannot make {what!r}: choose 'appearance' or 'motion'")
+    if what not in NAMES:
+        raise InputError(f"cannot make {what!r}: choose one of {', '.join(NAMES)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists already and is not empty")
     out.mkdir(parents=True, exist_ok=True)
     (out / MARKER).write_text(
-        f"Made by `sideways data make {kind} --what {what}`: {what} of moving pictures, no actions.\n"
+        f"Made by `sideways data make {kind} --what {what}`: "
+        f"{'drawn people' if what == 'actions' else f'{what} of moving pictures, no actions'}.\n"
     )
-    draw = appearance if what == "appearance" else motion
+    draw = {"appearance": appearance, "motion": motion, "actions": actions}[what]
+    counts = [time * (each or 1) for time in TIMES] if what == "actions" else [each or 2] * len(NAMES[what])
     videos = [
-        GeneratedVideo(label, group, number) for label in range(4) for group in range(groups) for number in range(each)
+        GeneratedVideo(label, group, number)
+        for label, count in enumerate(counts)
+        for group in range(groups)
+        for number in range(count)
     ]
     rate, paths = LAYOUTS[kind](out, what, videos)
 
     def write(video: GeneratedVideo) -> None:
         path = paths[video]
         path.parent.mkdir(parents=True, exist_ok=True)
-        generator = numpy.random.default_rng([seed, video.label, video.group, video.number])
-        frames = draw(video.label, generator, rate)
+        frames = draw(video, seed, rate)
         codec = {"codec": "mpeg4", "quality": None, "bitrate": None} if path.suffix == ".avi" else {"codec": "libx264"}
         quality = ["-q:v", "2"] if path.suffix == ".avi" else ["-crf", "16"]
         size = f"scale={COLUMNS * SCALE}:{LINES * SCALE}:flags=bicubic"
@@ -73,6 +83,9 @@ class GeneratedVideo:
     group: int
     number: int
 
+    def generator(self, seed: int) -> numpy.random.Generator:
+        return numpy.random.default_rng([seed, self.label, self.group, self.number])
+
     def part(self, split: int) -> str:
         """The list that names this video in split 1, 2 or 3: every group is in the test list of one split."""
         return "test" if self.group % 3 == split - 1 else "train"
@@ -81,8 +94,9 @@ class GeneratedVideo:
 # The pictures --------------------------------------------------------------------------------------------------------
 
 
-def appearance(label: int, generator: numpy.random.Generator, rate: float) -> Iterator[numpy.ndarray]:
+def appearance(video: GeneratedVideo, seed: int, rate: float) -> Iterator[numpy.ndarray]:
     """Yield frames of a pattern of random size, position, angle and colours that drifts in a random direction."""
+    generator = video.generator(seed)
     rows, columns = numpy.mgrid[:LINES, :COLUMNS] - numpy.array([LINES, COLUMNS])[:, None, None] / 2
     turn, drift = generator.uniform(0, 2 * numpy.pi, 2)
     period, speed = generator.uniform(14, 22), generator.uniform(2, 10)  # pixels, pixels per second
@@ -95,28 +109,36 @@ def appearance(label: int, generator: numpy.random.Generator, rate: float) -> It
         waves = numpy.sin(2 * numpy.pi * u / period), numpy.sin(2 * numpy.pi * v / period)
         in_cell = (numpy.mod(w, period) - period / 2 for w in (u, v))
         radius = numpy.hypot(*in_cell) / period
-        amount = (waves[0], waves[0] * waves[1] * 2, (0.3 - radius) * 12, (0.08 - abs(radius - 0.3)) * 25)[label]
+        amount = (waves[0], waves[0] * waves[1] * 2, (0.3 - radius) * 12, (0.08 - abs(radius - 0.3)) * 25)[video.label]
         mix = numpy.clip(0.5 + amount, 0, 1)[..., None]
         yield (colours[0] * (1 - mix) + colours[1] * mix).astype(numpy.uint8)
 
 
-def motion(label: int, generator: numpy.random.Generator, rate: float) -> Iterator[numpy.ndarray]:
+def motion(video: GeneratedVideo, seed: int, rate: float) -> Iterator[numpy.ndarray]:
     """Yield grey frames of sixteen random waves that glide together, √(2/16) Σ cos(k·p - k·v t + φ).
 
     Wavelengths are 12 to 24 pixels. Scaled to 32 lines, they are 6 to 13 pixels, and the speed is about one pixel per
     1/25 s.
     """
+    generator = video.generator(seed)
     rows, columns = numpy.mgrid[:LINES, :COLUMNS]
     angles, phases = generator.uniform(0, 2 * numpy.pi, (2, 16))
     wavenumbers = 2 * numpy.pi / generator.uniform(12, 24, 16)
     k_x, k_y = wavenumbers * numpy.cos(angles), wavenumbers * numpy.sin(angles)
-    velocity = velocities(numpy.array(label), len(DIRECTIONS), 25 * LINES / 32 / rate)  # pixels per frame
+    velocity = velocities(numpy.array(video.label), len(DIRECTIONS), 25 * LINES / 32 / rate)  # pixels per frame
     phases_at_start = k_x[:, None, None] * columns + k_y[:, None, None] * rows + phases[:, None, None]
     for t in range(round(SECONDS * rate)):
         shift = t * (k_x * velocity[0] + k_y * velocity[1])
         texture = numpy.sqrt(2 / 16) * numpy.cos(phases_at_start - shift[:, None, None]).sum(axis=0)
         grey = numpy.clip(128 + 40 * texture, 0, 255).astype(numpy.uint8)
         yield numpy.repeat(grey[..., None], 3, axis=-1)
+
+
+def actions(video: GeneratedVideo, seed: int, rate: float) -> Iterator[numpy.ndarray]:
+    """Yield frames of what the person of a group does before a shelf that all persons of the set share."""
+    shop = shop_of(numpy.random.default_rng([seed]), LINES, COLUMNS)
+    of_person = numpy.random.default_rng([seed, video.group])
+    return people(video.label, video.generator(seed), of_person, shop, rate)
 
 
 # The layouts ----------------------------------------------------------------------------------------------------------
@@ -204,7 +226,7 @@ LAYOUTS: dict[str, Callable[[Path, str, list[GeneratedVideo]], Layout]] = {
 
 
 def _names(what: str) -> list[str]:
-    return list(PATTERNS if what == "appearance" else DIRECTIONS)
+    return list(NAMES[what])
 
 
 def _write(path: Path, lines: list[str]) -> None:

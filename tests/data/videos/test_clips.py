@@ -73,17 +73,17 @@ def test_a_clip_at_a_higher_speed_shows_frames_further_apart(folder, speed, step
     assert np.diff(shown).tolist() == [step] * 5
 
 
-@given(st.integers(1, 40), st.integers(1, 12), st.floats(0, 1), st.floats(0.1, 3))
-def test_a_clip_of_a_kept_video_is_cut_at_its_moment_and_looped_only_if_the_video_is_too_short(
-    frames, length, moment, speed
+@given(st.integers(1, 40), st.integers(1, 12), st.floats(0, 1), st.floats(0.1, 3), st.booleans())
+def test_a_clip_of_a_kept_video_is_cut_at_its_moment_and_begins_anew_or_stays_only_if_the_video_is_too_short(
+    frames, length, moment, speed, loop
 ):
-    decoder = Decoder(length, 25.0, 12, 16, False, keep=True)
+    decoder = Decoder(length, 25.0, 12, 16, False, keep=True, loop=loop)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sideways.data.videos.decoder._whole", lambda *_: marked(0, frames))
         shown = numbers(decoder.cut("", moment, speed))
     steps = np.floor(np.arange(length) * speed).astype(int)
     if steps[-1] + 1 > frames:
-        assert shown.tolist() == (steps % frames).tolist()
+        assert shown.tolist() == [step % frames if loop else min(step, frames - 1) for step in steps]
     else:
         assert (shown - shown[0]).tolist() == steps.tolist() and shown[0] >= 0
         assert abs(shown[0] - moment * max(frames - (length - 1) * speed - 1, 0)) <= 0.5
@@ -122,6 +122,14 @@ def test_a_training_clip_is_a_run_of_frames_from_a_random_start_and_a_short_vide
             assert shown.tolist() == list(range(shown[0], shown[0] + 6)) and shown[-1] < length
             starts.add((length, shown[0]))
     assert len({start for length, start in starts if length == 40}) > 3
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_without_loop_a_video_that_is_too_short_stays_at_its_last_frame(folder, keep):
+    task = task_of(folder, keep=keep, loop=False)
+    clips = {task.video("train", n)[0].name: numbers(task.sample("train", n).frames).tolist() for n in range(6)}
+    assert clips["train/a/2.avi"] == [0, 1, 2, 3, 3, 3]
+    assert all(np.diff(shown).tolist() == [1] * 5 for name, shown in clips.items() if name != "train/a/2.avi")
 
 
 @pytest.mark.parametrize(("stride", "fps"), [(2, 25.0), (3, 25.0), (1, 5.0)])

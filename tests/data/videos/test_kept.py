@@ -56,6 +56,17 @@ def test_clips_with_a_cache_have_the_bytes_of_those_without(folder, tmp_path, op
     assert len(list((tmp_path / "cache" / "videos").iterdir())) == (9 if "keep" in options else held_out)
 
 
+@pytest.mark.parametrize("keep", [False, True])
+def test_clips_that_loop_and_clips_that_stay_share_a_folder_without_being_mixed_up(folder, tmp_path, keep):
+    # A clip of eight frames is longer than one of the held-out videos.
+    settings_of_both = [{"length": 8, "keep": keep, "loop": loop} for loop in (True, False)]
+    plain = [task_of(folder, **options).clip("test", 0, 3).frames.values for options in settings_of_both]
+    assert not np.array_equal(*plain)
+    for options, frames in [*zip(settings_of_both, plain, strict=True)] * 2:
+        cached = task_of(folder, cache=str(tmp_path / "cache"), **options)
+        np.testing.assert_array_equal(cached.clip("test", 0, 3).frames.values, frames)
+
+
 @pytest.mark.parametrize(("keep", "splits"), [(True, ("train", "test")), (False, ("test",))])
 def test_from_a_filled_folder_nothing_that_it_holds_is_decoded_again(folder, tmp_path, monkeypatch, keep, splits):
     task = task_of(folder, keep=keep, cache=str(tmp_path / "cache"))

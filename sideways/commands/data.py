@@ -37,8 +37,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--what",
         choices=("appearance", "motion", "actions"),
         default="appearance",
-        help="classes that a single frame tells apart (default); that only motion tells apart; or what people "
-        "do before a shelf, seen from the ceiling",
+        help="classes that a single frame tells apart (default), that only motion tells apart, or five actions of "
+        "people at a shelf, seen from the ceiling",
     )
     action.add_argument("--seed", type=count, default=0, help="the same seed makes the same videos (default: 0)")
     action.set_defaults(run=make)
@@ -61,9 +61,10 @@ def check(options: argparse.Namespace) -> None:
 def make(options: argparse.Namespace) -> None:
     """Write the videos, and print the command that trains on them."""
     from sideways.data.videos.make import make as make_videos
+    from sideways.training.options import FOR_VIDEOS
 
     make_videos(options.kind, Path(options.out), options.what, options.seed)
-    # A mirrored video keeps its class if appearance tells the classes apart, but not if the direction of motion does.
-    mirrored = " --set task_options.flip=true" if options.what == "appearance" else ""
+    # A mirrored video keeps its class, unless the classes are directions of motion.
+    mirrored = "" if options.what == "motion" else " --set task_options.flip=true"
     print(f"written to {options.out}; to train on it:")
-    print(f"    sideways train videos-small-skip --data {options.kind}:{options.out}{mirrored}")
+    print(f"    sideways train {FOR_VIDEOS} --data {options.kind}:{options.out}{mirrored}")

@@ -21,7 +21,7 @@ from sideways.training.recipes import load_recipe
 from sideways.validation import above_zero, is_text, shown, whole_number
 
 # The recipes that are used if none is named: without --data, with files, and with a live stream.
-DEFAULT, FOR_VIDEOS, FOR_STREAMS = "waves-skip", "videos-small-skip", "stream-predictor-gated"
+DEFAULT, FOR_VIDEOS, FOR_STREAMS = "waves-skip", "videos-small-delayed", "stream-predictor-gated"
 IN_BRACKETS = "Options replace settings of the recipe. Brackets show the setting where a recipe has none."
 Setting = tuple[type, str]  # the type of the option, its help
 SETTINGS: dict[str, dict[str, Setting]] = {  # group → setting of a recipe that an option of the same name changes

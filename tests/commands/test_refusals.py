@@ -83,7 +83,7 @@ REFUSED = [
     (["--init", "{bad}/damaged.npz"], "damaged.npz: conv1/0.weight is missing"),
     (
         ["waves-skip", "--data", "ucf101:/tmp"],
-        "recipe waves-skip is for task 'waves' (speed) and takes no --data; videos-small-skip does",
+        "recipe waves-skip is for task 'waves' (speed) and takes no --data; videos-small-delayed does",
     ),
     (["--data", "ucf101:/nowhere"], "there is no folder /nowhere"),
     (

@@ -25,8 +25,8 @@ MAX_NAMED = 20  # files of each state that the table names
 def check(data: str, splits: Sequence[int], length: int, fps: float, processes: int) -> dict[str, Any]:
     """Open every listed video of these splits, each file once. Returns a report for `table` to print, or for JSON.
 
-    length, fps: videos shorter than this many frames at this rate are called too short. (Training loops them, or stays
-        at their last frame.)
+    length, fps: videos shorter than this many frames at this rate are called too short: training loops them, or
+        holds their last frame.
     processes: the number of files to open at a time, each by an ffmpeg process of its own.
     Raises `InputError` if there is no ffmpeg.
     """

@@ -149,11 +149,11 @@ class Decoder:
         """All settings that decide the frames that the cache keeps of a video."""
         if self.keep:
             return ("whole", self.rate, self.short_side, self.grey)
-        looped = () if self.loop else ("hold",)
-        return ("clip", self.length, self.rate, self.short_side, self.grey, moment, speed, *looped)
+        ending = () if self.loop else ("hold",)  # nothing for loops: folders from before this option stay valid
+        return ("clip", self.length, self.rate, self.short_side, self.grey, moment, speed, *ending)
 
     def _within(self, numbers: numpy.ndarray, count: int) -> numpy.ndarray:
-        """The numbers of frames of a video that has `count` of them, where a clip asks for these `numbers`."""
+        """Map the numbers of frames that a clip asks for to frames of a video that has `count` of them."""
         return numbers % count if self.loop else numpy.minimum(numbers, count - 1)
 
     def decode(self, path: str, moment: float, speed: float) -> numpy.ndarray:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from sideways.data.motion import DIRECTIONS, velocities
 from sideways.data.videos.ffmpeg import write_video
-from sideways.data.videos.people import ACTIONS, TIMES, people, shop_of
+from sideways.data.videos.people import ACTIONS, VIDEOS_OF_EACH, Person, frames_of_action, shop_of
 from sideways.errors import InputError
 
 PATTERNS = ("stripes", "checks", "discs", "rings")
@@ -31,15 +31,21 @@ SECONDS = 2.0
 
 
 def make(
-    kind: str, out: Path, what: str = "appearance", seed: int = 0, groups: int = 25, each: int = 0, processes: int = 2
+    kind: str,
+    out: Path,
+    what: str = "appearance",
+    seed: int = 0,
+    groups: int = 25,
+    each: int | None = None,
+    processes: int = 2,
 ) -> None:
     """Write a data set. Raises `InputError` if `out` exists and is not empty.
 
     kind: `"ucf101"`, `"hmdb51"` or `"kinetics600"`, the layout. what: what tells the classes, `"appearance"`,
-    `"motion"` or `"actions"`. In each split, every third group is in the test list; the actions of a group are those of
-    one person.
-    each: videos of each of 4 classes in a group, of 2 s (0: two). Actions: how often a person goes through `TIMES` of
-    the 5 classes (0: once), in videos of 1 to 6 s.
+    `"motion"` or `"actions"`. groups: a third of them is in the test list of each split. For actions, a group is a
+    person.
+    each: videos of each of 4 classes in a group, of 2 s (2 if not given); for actions, how often a person makes
+    `VIDEOS_OF_EACH` of the 5 classes (once if not given), in videos of 1 to 4 s.
     """
     if kind not in LAYOUTS:
         raise InputError(f"cannot make {kind!r}: choose one of {', '.join(LAYOUTS)}")
@@ -53,7 +59,7 @@ def make(
         f"{'drawn people' if what == 'actions' else f'{what} of moving pictures, no actions'}.\n"
     )
     draw = {"appearance": appearance, "motion": motion, "actions": actions}[what]
-    counts = [time * (each or 1) for time in TIMES] if what == "actions" else [each or 2] * len(NAMES[what])
+    counts = [(each or 1) * count for count in VIDEOS_OF_EACH] if what == "actions" else [each or 2] * len(NAMES[what])
     videos = [
         GeneratedVideo(label, group, number)
         for label, count in enumerate(counts)
@@ -84,6 +90,7 @@ class GeneratedVideo:
     number: int
 
     def generator(self, seed: int) -> numpy.random.Generator:
+        """Make the generator of all that is random in this video."""
         return numpy.random.default_rng([seed, self.label, self.group, self.number])
 
     def part(self, split: int) -> str:
@@ -135,10 +142,11 @@ def motion(video: GeneratedVideo, seed: int, rate: float) -> Iterator[numpy.ndar
 
 
 def actions(video: GeneratedVideo, seed: int, rate: float) -> Iterator[numpy.ndarray]:
-    """Yield frames of what the person of a group does before a shelf that all persons of the set share."""
-    shop = shop_of(numpy.random.default_rng([seed]), LINES, COLUMNS)
-    of_person = numpy.random.default_rng([seed, video.group])
-    return people(video.label, video.generator(seed), of_person, shop, rate)
+    """Yield frames of what the person of a group does at the shelf that all persons of the set share."""
+    for_shop, for_person = (numpy.random.default_rng([seed, n, 0, 0, 1]) for n in (0, 1 + video.group))
+    shop = shop_of(for_shop, LINES, COLUMNS)
+    person = Person.drawn(for_person, LINES, COLUMNS)
+    return frames_of_action(video.label, video.generator(seed), person, shop, rate)
 
 
 # The layouts ----------------------------------------------------------------------------------------------------------

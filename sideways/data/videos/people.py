@@ -1,7 +1,8 @@
-"""People before a shelf, seen from the ceiling, drawn with NumPy: five actions that pass through the same poses.
+"""People at a shelf, seen from the ceiling, drawn with NumPy: five actions that pass through the same poses.
 
-Whoever reaches out and whoever draws the hand back shows the same poses in the opposite order. A hand that stays in the
-shelf is the end of the one and the beginning of the other; a hand that holds a product, or hangs down, is the rest.
+Reaching out and drawing back show the same poses in opposite order. Searching is the pose in which reaching ends.
+Examining and looking are the poses in which it begins: a hand before the chest, with or without a product, or hanging
+down. Videos of all actions are equally long, so that no length tells an action.
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ from dataclasses import dataclass
 import numpy
 
 ACTIONS = ("reach", "retract", "search", "examine", "look")
-TIMES = (3, 3, 1, 1, 1)  # how often each person does each of them
-SECONDS = ((1.0, 2.2), (1.0, 2.2), (1.0, 4.0), (1.5, 6.0), (1.5, 6.0))  # the shortest and the longest video of each
-FULL = {"reach": 0.25, "retract": 0.7}  # how often the hand holds a product
-SHELF = 15  # lines of the picture
+VIDEOS_OF_EACH = (3, 3, 1, 1, 1)  # videos of each action that a person makes
+SECONDS = (1.0, 4.0)  # the shortest and the longest video
+WITH_PRODUCT = {"reach": 0.25, "retract": 0.7}  # the share of videos in which the hand holds a product
+SHELF = 15  # lines of the picture, at its top
 HEAD, SHOULDER, LIMB, UPPER_ARM, FOREARM, HAND = 3.6, 3.2, 1.7, 8.0, 8.5, 1.9  # radii and lengths in pixels
 Point = numpy.ndarray  # (line, column)
 
 
 @dataclass(frozen=True)
 class Person:
-    """A person: place, size, colours and the preferred hand (0: the left one)."""
+    """A person: place, size, colours and the preferred hand (0: the left one, 1: the right one)."""
 
     place: Point
     size: float
@@ -34,8 +35,8 @@ class Person:
 
     @classmethod
     def drawn(cls, generator: numpy.random.Generator, lines: int, columns: int) -> Person:
-        """Draw a person at random, for pictures of this size."""
-        place = numpy.array([0.54 * lines, 0.5 * columns]) + generator.normal(0, (1.5, 4.0))
+        """Choose a person at random, for pictures of this size."""
+        place = numpy.array([0.45 * lines, 0.5 * columns]) + generator.normal(0, (1.5, 4.0))
         size = generator.uniform(0.9, 1.12)
         shirt = generator.uniform(20, 240, 3)
         skin = generator.uniform(0.4, 1.0) * numpy.array([235.0, 185.0, 150.0])
@@ -71,26 +72,21 @@ class Pose:
     aside: float = 0.0  # pixels to the right of the person's place
 
 
-def people(
-    label: int, generator: numpy.random.Generator, of_person: numpy.random.Generator, shop: numpy.ndarray, rate: float
+def frames_of_action(
+    label: int, generator: numpy.random.Generator, person: Person, shop: numpy.ndarray, rate: float
 ) -> Iterator[numpy.ndarray]:
-    """Yield frames (H, W, 3) uint8 of a person who does this action.
-
-    shop: the floor and the shelf, (H, W, 3). of_person: draws the person, the same in each of their videos.
-    """
-    lines, columns, _ = shop.shape
-    person = Person.drawn(of_person, lines, columns)
+    """Yield frames (H, W, 3) uint8 of this person, who does this action in this shop (H, W, 3)."""
     place = person.place + generator.normal(0, (0.8, 4.0))
     product = Product(generator.uniform(1.2, 2.6), generator.uniform(1.0, 1.8), generator.uniform(0, 255, 3))
     light = generator.normal(1, 0.04)
-    count = round(generator.uniform(*SECONDS[label]) * rate)
+    count = round(generator.uniform(*SECONDS) * rate)
     for pose in poses(label, person, count, rate, generator):
-        picture = drawn(shop, person, place, pose, product) * light + generator.normal(0, 3, shop.shape)
+        picture = render(shop, person, place, pose, product) * light + generator.normal(0, 3, shop.shape)
         yield numpy.clip(picture, 0, 255).astype(numpy.uint8)
 
 
 def shop_of(generator: numpy.random.Generator, lines: int, columns: int) -> numpy.ndarray:
-    """Draw a floor of tiles and a shelf of products, (lines, columns, 3) float64."""
+    """Make a floor of tiles and a shelf of products, (lines, columns, 3) float64."""
     tiles = generator.uniform(0.85, 1.0, (-(-lines // 10), -(-columns // 10)))
     shop = numpy.kron(tiles, numpy.ones((10, 10)))[:lines, :columns, None] * numpy.array([170.0, 165.0, 158.0])
     shop[:SHELF] = generator.uniform(60, 200, 3)
@@ -111,83 +107,118 @@ def poses(label: int, person: Person, count: int, rate: float, generator: numpy.
     action = ACTIONS[label]
     hand = person.hand if generator.random() < 0.8 else 1 - person.hand
     side = (-1, 1)[hand]
-    down, held = numpy.array([1.0, 9.0 * side]), numpy.array([6.0, 2.0 * side])  # places of a hand
-    mirror = numpy.array([1.0, -1.0])
-    shelf = numpy.array([generator.uniform(13.0, 15.5), side * generator.uniform(-2, 8)])
-    turn = generator.normal(0, 0.22)
-    lifted, full = generator.random() < 0.45, generator.random() < FULL.get(action, 0.0)
-    start = held if lifted or full or action == "examine" else down
-    other = mirror * (held if generator.random() < 0.3 else down)
-    both = action == "examine" and generator.random() < 0.6
-    late, long, lean = generator.uniform(0, 0.15), generator.uniform(0.6, 0.9), generator.uniform(1, 4)
+    mirror = numpy.array([1.0, -1.0])  # from the place of one hand to that of the other
+    at_hip, at_chest = numpy.array([1.0, 9.0 * side]), numpy.array([6.0, 2.0 * side])
+    in_shelf = numpy.array([generator.uniform(12.5, 15.0), side * generator.uniform(0, 8)])
+    turn = generator.normal(0, 0.15)
+    from_chest = generator.random() < 0.45
+    holds_product = generator.random() < WITH_PRODUCT.get(action, float(action == "examine"))
+    start = at_chest if from_chest or holds_product else at_hip
+    resting = mirror * (at_chest if generator.random() < 0.3 else at_hip)
+    both_hold = action == "examine" and generator.random() < 0.6
+    delay, duration = generator.uniform(0, 0.15), generator.uniform(0.6, 0.9)  # of the movement; 1: the whole video
+    lean = generator.uniform(2, 4)
     pace, width, phase = generator.uniform(0.3, 1.4), generator.uniform(0.5, 2.0), generator.uniform(0, 2 * numpy.pi)
     walk = generator.normal(0, 6) if action == "look" and generator.random() < 0.35 else 0.0  # pixels per second
-    tremor = _tremor(generator, count, 5)
+    tremor = _tremor(generator, count, 5, rate)
     for i in range(count):
         beat = phase + 2 * numpy.pi * pace * i / rate
         circle = width * numpy.array([0.6 * numpy.cos(beat), numpy.sin(beat)])
         time = {"reach": i / count, "retract": 1 - (i + 1) / count}.get(action)
-        out = float(action == "search") if time is None else _smooth(time, late, long)  # 0: the hand is at its start
-        acting = (1 - out) * start + out * shelf + (circle if action in ("search", "examine") else 0)
-        second = mirror * held + circle if both else other + 0.3 * tremor[i, 1]
-        hands = (second, acting + 0.3 * tremor[i, 0])
+        extension = float(action == "search") if time is None else _smooth((time - delay) / duration)
+        acting = (1 - extension) * start + extension * in_shelf + 0.3 * tremor[i, 0]
+        other = mirror * at_chest if both_hold else resting + 0.3 * tremor[i, 1]
+        if action in ("search", "examine"):
+            acting, other = acting + circle, other + circle * both_hold
         yield Pose(
-            hands if hand else hands[::-1],
-            lean=out * lean + 0.2 * tremor[i, 2],
-            turn=turn + 0.03 * tremor[i, 3] + 0.25 * side * out,
+            (other, acting) if hand else (acting, other),
+            lean=extension * lean + 0.2 * tremor[i, 2],
+            turn=turn + 0.03 * tremor[i, 3] - 0.2 * side * extension,
             look=0.1 * tremor[i, 4] + (0.5 * numpy.sin(0.5 * beat) if action == "look" else 0),
             bow=2.2 if action == "examine" else 1.0,
-            holding=hand if full or action == "examine" else None,
+            holding=hand if holds_product else None,
             aside=walk * i / rate,
         )
 
 
-def _smooth(time: float, late: float, long: float) -> float:
-    """Go from 0 to 1 within a part `long` of the time, after a part `late` of it."""
-    x = min(max((time - late) / long, 0.0), 1.0)
+def _smooth(time: float) -> float:
+    """Go from 0 to 1 while the time does, slowly at both ends."""
+    x = min(max(time, 0.0), 1.0)
     return x * x * (3 - 2 * x)
 
 
-def _tremor(generator: numpy.random.Generator, count: int, channels: int) -> numpy.ndarray:
-    """Slow random motion of variance about 1, (count, channels)."""
-    steps = generator.normal(0, 1, (count + 24, channels))
-    kernel = numpy.hanning(26)[1:-1]
+def _tremor(generator: numpy.random.Generator, count: int, channels: int, rate: float) -> numpy.ndarray:
+    """Random motion of variance about 1 that changes within a second, (count, channels)."""
+    kernel = numpy.hanning(round(rate) + 2)[1:-1]
     kernel /= numpy.sqrt((kernel**2).sum())
+    steps = generator.normal(0, 1, (count + len(kernel), channels))
     return numpy.stack([numpy.convolve(steps[:, k], kernel, "valid")[:count] for k in range(channels)], axis=-1)
 
 
 # The pictures --------------------------------------------------------------------------------------------------------
 
 
-def drawn(shop: numpy.ndarray, person: Person, place: Point, pose: Pose, product: Product) -> numpy.ndarray:
-    """Draw a person into the shop, (H, W, 3) float64, from the lowest part to the highest."""
-    picture, size = shop.copy(), person.size
-    ahead = numpy.array([-numpy.cos(pose.turn), numpy.sin(pose.turn)])
-    right = numpy.array([numpy.sin(pose.turn), numpy.cos(pose.turn)])
-    chest = place + size * (pose.lean * ahead) + numpy.array([0.0, pose.aside])
-    hips = place + numpy.array([2.0 * size, pose.aside])
-    _paint(picture, hips + 2, chest + 2, 8.0 * size, 0.75 * shop.mean((0, 1)), soft=3.0, strength=0.35)  # the shadow
-    _paint(picture, hips, hips + 0.2 * right, 4.5 * size, person.shirt * 0.6)
-    shoulders = [chest + side * 6.5 * size * right for side in (-1, 1)]
-    for side, shoulder, (forward, aside) in zip((-1, 1), shoulders, pose.hands, strict=True):
-        hand = chest + size * (forward * ahead + aside * right)
-        elbow, hand = _arm(shoulder, hand, size, 0.4 * side * right - 0.1 * ahead)
+@dataclass(frozen=True)
+class Body:
+    """Where the parts of a body are in the picture. arms: elbow and hand of the left and of the right arm."""
+
+    ahead: Point  # a step of a pixel in the direction of the body
+    right: Point
+    hips: Point
+    shoulders: tuple[Point, Point]
+    arms: tuple[tuple[Point, Point], tuple[Point, Point]]
+    head: Point
+    face: Point
+
+    @classmethod
+    def of(cls, person: Person, place: Point, pose: Pose) -> Body:
+        size = person.size
+        ahead = numpy.array([-numpy.cos(pose.turn), numpy.sin(pose.turn)])
+        right = numpy.array([numpy.sin(pose.turn), numpy.cos(pose.turn)])
+        chest = place + size * pose.lean * ahead + numpy.array([0.0, pose.aside])
+        shoulders = chest - 6.5 * size * right, chest + 6.5 * size * right
+        arms = []
+        for side, shoulder, (forward, aside) in zip((-1, 1), shoulders, pose.hands, strict=True):
+            hand = chest + size * (forward * ahead + aside * right)
+            arms.append(_arm(shoulder, hand, size, 0.4 * side * right - 0.1 * ahead))
+        head = chest + size * pose.bow * ahead
+        look = pose.turn + pose.look
+        return cls(
+            ahead=ahead,
+            right=right,
+            hips=place + numpy.array([2.0 * size, pose.aside]),
+            shoulders=shoulders,
+            arms=(arms[0], arms[1]),
+            head=head,
+            face=head + 1.2 * numpy.array([-numpy.cos(look), numpy.sin(look)]),
+        )
+
+
+def render(shop: numpy.ndarray, person: Person, place: Point, pose: Pose, product: Product) -> numpy.ndarray:
+    """Paint a person into the shop, (H, W, 3) float64, from the lowest part to the highest."""
+    picture, size, body = shop.copy(), person.size, Body.of(person, place, pose)
+    left, right = body.shoulders
+    shade = 0.75 * shop.mean((0, 1))
+    _paint(picture, body.hips + 2, (left + right) / 2 + 2, 8.0 * size, shade, edge=3.0, strength=0.35)
+    _paint(picture, body.hips, body.hips, 4.5 * size, person.shirt * 0.6)
+    for number, (shoulder, (elbow, hand)) in enumerate(zip(body.shoulders, body.arms, strict=True)):
         _paint(picture, shoulder, elbow, LIMB * size, person.sleeves)
         _paint(picture, elbow, hand, LIMB * size, person.sleeves * 0.95)
-        if pose.holding == (side + 1) // 2:
-            at = hand + 1.5 * ahead
-            _paint(picture, at - product.length * right, at + product.length * right, product.radius, product.colour)
+        if pose.holding == number:
+            middle, half = hand + 1.5 * body.ahead, product.length * body.right
+            _paint(picture, middle - half, middle + half, product.radius, product.colour)
         _paint(picture, hand, hand, HAND * size, person.skin)
-    _paint(picture, shoulders[0], shoulders[1], SHOULDER * size, person.shirt)
-    nose = numpy.array([-numpy.cos(pose.turn + pose.look), numpy.sin(pose.turn + pose.look)])
-    head = chest + size * pose.bow * ahead
-    _paint(picture, head + 1.2 * nose, head + 1.2 * nose, HEAD * size, person.skin)
-    _paint(picture, head, head, HEAD * size, person.hair)
+    _paint(picture, left, right, SHOULDER * size, person.shirt)
+    _paint(picture, body.face, body.face, HEAD * size, person.skin)
+    _paint(picture, body.head, body.head, HEAD * size, person.hair)
     return picture
 
 
 def _arm(shoulder: Point, hand: Point, size: float, outwards: Point) -> tuple[Point, Point]:
-    """Return (elbow, hand): the hand is drawn nearer if the arm does not reach so far."""
+    """Return (elbow, hand). A hand that is wanted too far away, or too near, is put where the arm can reach.
+
+    outwards: the side to which the elbow bends.
+    """
     upper, fore = UPPER_ARM * size, FOREARM * size
     reach = numpy.clip(numpy.hypot(*(hand - shoulder)), abs(upper - fore) + 1.0, upper + fore - 0.1)
     along = (hand - shoulder) / max(numpy.hypot(*(hand - shoulder)), 1e-9)
@@ -203,11 +234,14 @@ def _paint(
     end: Point,
     radius: float,
     colour: numpy.ndarray,
-    soft: float = 1.0,
+    edge: float = 1.0,
     strength: float = 1.0,
 ) -> None:
-    """Paint all pixels that are nearer than `radius` to the line from start to end. soft: pixels of the edge."""
-    margin = radius + soft
+    """Paint all pixels that are nearer than `radius` to the line from start to end.
+
+    edge: pixels in which the colour fades. strength: of the colour, 1 covers what was there.
+    """
+    margin = radius + edge
     top, left = numpy.maximum(numpy.floor(numpy.minimum(start, end) - margin), 0).astype(int)
     bottom, right = numpy.ceil(numpy.maximum(start, end) + margin).astype(int)
     part = picture[top : max(bottom, top), left : max(right, left)]
@@ -216,5 +250,5 @@ def _paint(
     y, x = lines - start[0], columns - start[1]
     along = numpy.clip((y * step[0] + x * step[1]) / max(step @ step, 1e-9), 0, 1)
     distance = numpy.hypot(y - along * step[0], x - along * step[1])
-    cover = strength * numpy.clip((radius - distance) / soft + 0.5, 0, 1)[..., None]
+    cover = strength * numpy.clip((radius - distance) / edge + 0.5, 0, 1)[..., None]
     part += cover * (colour - part)

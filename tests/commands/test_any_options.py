@@ -90,6 +90,14 @@ def test_any_options_give_a_config_or_a_line(configs, recipe, chosen):
         errors.encode("utf-8")  # any terminal can show it
 
 
+def test_the_recipe_follows_from_the_data_if_none_is_named(configs, tmp_path):
+    for name in ("train/a/0.avi", "test/a/0.avi"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    rules = {data: configs(*data)[0][0].rule for data in ((), ("--data", f"folder:{tmp_path}"))}
+    assert list(rules.values()) == ["sideways", "delayed"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -10,7 +10,7 @@ from sideways.data.videos.make import make
 from sideways.errors import Interrupted
 from sideways.studies.claims import recognition
 from sideways.studies.claims.check import CLAIMS, check_claims
-from sideways.studies.claims.claim import OURS, Claim, Finding, recipe
+from sideways.studies.claims.claim import OURS, Claim, Finding, Lab, recipe
 from sideways.studies.claims.verdict import HOLDS, NOT_HERE, NOT_RUN, Check, at_chance, judged
 
 
@@ -175,6 +175,24 @@ def test_a_made_set_is_not_real_even_if_the_user_names_it(tmp_path):
     assert not recognition.is_real(data)
     (tmp_path / "made" / "made.txt").unlink()
     assert recognition.is_real(data)
+
+
+def test_a_claim_that_was_stopped_finds_its_made_set_again_and_makes_anew_what_was_not_finished(tmp_path, monkeypatch):
+    made = []
+
+    def begins_and_may_stop(kind, out, *_, **__):
+        made.append(out)
+        assert not out.exists()
+        out.mkdir(parents=True)
+        if len(made) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(recognition, "make", begins_and_may_stop)
+    lab = Lab(tmp_path, "quick")
+    with pytest.raises(KeyboardInterrupt):
+        recognition.made_set(lab)
+    assert recognition.made_set(lab) == recognition.made_set(lab) == f"ucf101:{tmp_path / 'sets' / 'ucf101'}"
+    assert len(made) == 2 and (tmp_path / "sets" / "ucf101").is_dir()
 
 
 def test_the_help_lists_every_claim_with_its_verdict_and_the_minutes_of_its_last_check(tmp_path, monkeypatch, capsys):

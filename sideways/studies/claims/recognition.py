@@ -6,6 +6,7 @@ files on, and stands in for a data set of the user's.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,7 @@ def _on_doom(lab: Lab) -> dict[str, Config]:
 def _on_videos(lab: Lab, data: str) -> dict[str, Config]:
     """The arms on a data set of videos, which are decoded once for all runs."""
     chosen = (CHAIN, SKIP) if lab.effort == "quick" else tuple(ON_VIDEOS)
-    clips, options = lab.pick(40, 80, 240), {"data": data, "cache": str(lab.directory / "clips")}
+    clips, options = lab.pick(40, 80, 480), {"data": data, "cache": str(lab.directory / "clips")}
     return {arm: recipe(f"videos-small-{ON_VIDEOS[arm]}", clips=clips, task_options=options) for arm in chosen}
 
 
@@ -130,7 +131,7 @@ def words_for(data: str) -> str:
     """A data set in words."""
     if data == DOOM:
         return "motion of a player of Doom, other maps"
-    return data if is_real(data) else f"made textures, in the layout of {kind_of(data)}"
+    return data if is_real(data) else f"a made set, in the layout of {kind_of(data)}"
 
 
 def kind_of(data: str) -> str:
@@ -150,10 +151,14 @@ def check_data(data_sets: Sequence[str]) -> None:
 
 
 def made_set(lab: Lab) -> str:
-    """Make a small data set, whose classes only motion tells."""
+    """Make a small data set, whose classes only motion tells, unless a run that was stopped has made it already."""
     groups, each = lab.pick((9, 1), (25, 2), (25, 2))
     folder: Path = lab.directory / "sets" / STAND_IN
-    make(STAND_IN, folder, "motion", seed=1, groups=groups, each=each)
+    if not folder.exists():
+        begun = folder.with_name(f"{STAND_IN}.begun")
+        shutil.rmtree(begun, ignore_errors=True)
+        make(STAND_IN, begun, "motion", seed=1, groups=groups, each=each)
+        begun.rename(folder)
     return f"{STAND_IN}:{folder}"
 
 

@@ -2,7 +2,7 @@
 
 Reaching out and drawing back show the same poses in opposite order. Searching is the pose in which reaching ends.
 Examining and looking are the poses in which it begins: a hand before the chest, with or without a product, or hanging
-down. Videos of all actions are equally long, so that no length tells an action.
+down. The videos of every action last 1 to 4 s, so that no length tells an action.
 """
 
 from __future__ import annotations

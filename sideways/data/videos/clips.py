@@ -54,8 +54,8 @@ class VideoClips(Task):
 
     data: kind and folder of the data set, such as `"ucf101:/path"`. split: the number of the official split.
     length: frames T of a clip, `stride` frames apart at `fps` frames per second. Videos of any rate are resampled.
-    loop: whether a video that is too short begins anew within its clip. Else its last frame stays: a jump back is a
-        motion too, and may look like another class, as that of a hand which has reached out.
+    loop: whether a video that is too short begins anew within its clip. Else its last frame stays, since a jump
+        back to the start looks like a motion, perhaps like that of another class.
     short_side: pixels to which the shorter side is scaled. size: height and width of the crop from the scaled frame, at
         a random position in training and in the middle in evaluation. grey: whether to make frames of one channel.
     flip: whether to mirror half of the training clips; wrong if left and right tell classes apart.

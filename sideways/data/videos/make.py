@@ -2,7 +2,7 @@
 
 The classes are of three kinds. Classes of appearance are patterns, which a single frame shows: stripes, checks, discs
 or rings. Classes of motion are directions, which no single frame shows: a random texture glides to the right, down,
-left or up. Classes of actions are what people do before a shelf (see `people`): as in a small set of one's own, there
+left or up. Classes of actions are what people do at a shelf (see `people`): as in a small set of one's own, there
 are few persons, few videos, more of some classes than of others, and poses that classes share.
 """
 
@@ -59,7 +59,9 @@ def make(
         f"{'drawn people' if what == 'actions' else f'{what} of moving pictures, no actions'}.\n"
     )
     draw = {"appearance": appearance, "motion": motion, "actions": actions}[what]
-    counts = [(each or 1) * count for count in VIDEOS_OF_EACH] if what == "actions" else [each or 2] * len(NAMES[what])
+    if each is None:
+        each = 1 if what == "actions" else 2
+    counts = [each * count for count in (VIDEOS_OF_EACH if what == "actions" else [1] * len(NAMES[what]))]
     videos = [
         GeneratedVideo(label, group, number)
         for label, count in enumerate(counts)

@@ -56,11 +56,13 @@ class Product:
 
 @dataclass(frozen=True)
 class Pose:
-    """One moment: both hands and the product, as seen from the body, and where body and head point.
+    """One moment of an action, as seen from the body.
 
     hands: the left and the right one, pixels ahead of the shoulders and to the right of the middle.
-    lean: pixels that the shoulders are ahead of their place. turn, look: of body and head, radians. bow: pixels that
-    the head is ahead of the shoulders. holding: the hand that holds a product, or None.
+    lean: pixels that the shoulders are ahead of their place. bow: pixels that the head is ahead of the shoulders.
+    aside: pixels that the body is to the right of the person's place.
+    turn, look: angles of the body, and of the head against the body, in radians, to the right.
+    holding: the number of the hand that holds a product, or None.
     """
 
     hands: tuple[Point, Point]
@@ -69,7 +71,7 @@ class Pose:
     look: float = 0.0
     bow: float = 1.0
     holding: int | None = None
-    aside: float = 0.0  # pixels to the right of the person's place
+    aside: float = 0.0
 
 
 def frames_of_action(
@@ -160,9 +162,12 @@ def _tremor(generator: numpy.random.Generator, count: int, channels: int, rate: 
 
 @dataclass(frozen=True)
 class Body:
-    """Where the parts of a body are in the picture. arms: elbow and hand of the left and of the right arm."""
+    """A body in the picture: the places of its parts, and steps of a pixel ahead and to the right, as the body sees it.
 
-    ahead: Point  # a step of a pixel in the direction of the body
+    shoulders, arms: the left one and the right one. An arm is the places of its elbow and of its hand.
+    """
+
+    ahead: Point
     right: Point
     hips: Point
     shoulders: tuple[Point, Point]
@@ -172,6 +177,7 @@ class Body:
 
     @classmethod
     def of(cls, person: Person, place: Point, pose: Pose) -> Body:
+        """Place the parts of this person, who stands at `place` in this pose."""
         size = person.size
         ahead = numpy.array([-numpy.cos(pose.turn), numpy.sin(pose.turn)])
         right = numpy.array([numpy.sin(pose.turn), numpy.cos(pose.turn)])

@@ -10,6 +10,7 @@ from sideways.data import probe
 from sideways.data.videos.check import check
 from sideways.data.videos.datasets import open_set, splits_of
 from sideways.data.videos.make import make
+from sideways.training.options import FOR_VIDEOS
 
 
 @pytest.fixture(scope="module", params=["ucf101", "hmdb51", "kinetics600"])
@@ -89,3 +90,11 @@ def test_check_shows_the_test_list_of_kinetics600_and_demands_nothing(tmp_path, 
     output = capsys.readouterr().out
     assert "split 1, test.csv" in output and "(no label)" in output and "1 of 2 listed videos are there" in output
     assert "missing: juggling/v_000000_000010" in output and "0 of 0 listed videos are there" in output
+
+
+def test_the_command_that_makes_a_set_names_the_one_that_trains_on_it(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sideways.data.videos.make.make", lambda *_: None)
+    for what, flipped in (("actions", True), ("motion", False), ("appearance", True)):
+        assert main(["data", "make", "ucf101", str(tmp_path), "--what", what]) == 0
+        command = capsys.readouterr().out.splitlines()[-1].split()
+        assert command[:3] == ["sideways", "train", FOR_VIDEOS] and ("task_options.flip=true" in command) == flipped

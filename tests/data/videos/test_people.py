@@ -1,4 +1,4 @@
-"""People before a shelf: what their videos show is what their names say, and poses are shared by actions."""
+"""People at a shelf: what their videos show is what their names say, and poses are shared by actions."""
 
 from dataclasses import replace
 
@@ -7,7 +7,6 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from sideways.commands.main import main
 from sideways.data.videos.datasets import open_set
 from sideways.data.videos.ffmpeg import probe
 from sideways.data.videos.make import LAYOUTS, GeneratedVideo, actions, make
@@ -25,10 +24,16 @@ from sideways.data.videos.people import (
     render,
     shop_of,
 )
-from sideways.training.options import FOR_VIDEOS
 
 LABELS = st.integers(0, len(ACTIONS) - 1)
 SEEDS = st.integers(0, 2**31)
+HAND_IN_SHELF = {  # whether a hand is there at the beginning and at the end
+    "reach": (False, True),
+    "retract": (True, False),
+    "search": (True, True),
+    "examine": (False, False),
+    "look": (False, False),
+}
 SHIRT, SKIN, FLOOR = np.array([0.0, 0, 255]), np.array([255.0, 0, 0]), np.full((60, 80, 3), 100.0)
 
 
@@ -38,15 +43,6 @@ def hand_that_acts(label, seed, count=30):
     person = Person.drawn(generator, 60, 80)
     hands = np.array([pose.hands for pose in poses(label, person, count, 25.0, generator)])  # (count, 2, 2)
     return hands[:, hands[..., 0].max(axis=0).argmax(), 0]
-
-
-HAND_IN_SHELF = {  # whether a hand is there at the beginning and at the end
-    "reach": (False, True),
-    "retract": (True, False),
-    "search": (True, True),
-    "examine": (False, False),
-    "look": (False, False),
-}
 
 
 def recorded(patch, name, function):
@@ -113,7 +109,7 @@ def test_an_arm_has_its_length_wherever_the_hand_is_wanted(points, size):
 
 @settings(max_examples=10)
 @given(LABELS, SEEDS)
-def test_a_video_has_its_length_and_shows_a_person_before_the_shelf_that_all_videos_share(label, seed):
+def test_a_video_has_its_length_and_shows_a_person_at_the_shelf_that_all_videos_share(label, seed):
     with pytest.MonkeyPatch.context() as patch:
         shops = recorded(patch, "shop_of", shop_of)
         frames = np.stack(list(actions(GeneratedVideo(label, seed % 7, 0), seed, 5.0))).astype(float)
@@ -143,22 +139,13 @@ def test_the_length_of_a_video_does_not_tell_its_action():
 
 
 @pytest.mark.parametrize("kind", LAYOUTS)
-def test_a_set_of_actions_holds_out_persons_and_has_more_videos_of_some_classes(tmp_path, kind, capsys, monkeypatch):
+def test_a_set_of_actions_holds_out_persons_and_has_more_videos_of_some_classes(tmp_path, kind, monkeypatch):
     monkeypatch.setattr("sideways.data.videos.make.SCALE", 1)
     make(kind, tmp_path / "set", "actions", groups=3)
     videos = open_set(f"{kind}:{tmp_path / 'set'}")
     assert len(videos.classes) == 5 and not videos.missing
     counts = [[video.label for video in part] for part in (videos.train, videos.test)]
-    times = {name: count for name, count in zip(ACTIONS, VIDEOS_OF_EACH, strict=True)}
-    for name, count in times.items():
+    for name, count in zip(ACTIONS, VIDEOS_OF_EACH, strict=True):
         label = next(k for k, text in enumerate(videos.classes) if name in text.lower())
         assert [part.count(label) for part in counts] == [2 * count, count]
     assert all(1.0 <= probe(video.path).duration <= 4.1 for video in videos.train)
-
-
-def test_the_command_that_makes_a_set_names_the_one_that_trains_on_it(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("sideways.data.videos.make.make", lambda *_: None)
-    for what, flipped in (("actions", True), ("motion", False), ("appearance", True)):
-        assert main(["data", "make", "ucf101", str(tmp_path), "--what", what]) == 0
-        command = capsys.readouterr().out.splitlines()[-1].split()
-        assert command[:3] == ["sideways", "train", FOR_VIDEOS] and ("task_options.flip=true" in command) == flipped

@@ -33,6 +33,7 @@ GUESS = (
     '<div class="guess"><label>Your guess'
     '<textarea rows="2" placeholder="It stays on this page, and is gone when you leave."></textarea></label></div>'
 )
+NO_PICTURE = "<pre>&lt;IPython.core.display.Image object&gt;</pre>"  # what nbconvert makes of an animation
 SUMMARIES = {"reveal": "See what comes out", "answer": "See the answer"}
 
 
@@ -62,7 +63,7 @@ def _from_root(markdown: str) -> str:
 
 @event_priority(50)  # before formulas.py
 def on_page_content(content: str, page: Any, **kwargs: Any) -> str:
-    """Fold a notebook's answers, and put a text box in the place of each cell for a guess."""
+    """Show a notebook's animations, fold its answers, and put a text box in the place of each cell for a guess."""
     if not page.file.src_uri.endswith(".ipynb"):
         return content
     cells = json.loads(Path(page.file.abs_src_path).read_text(encoding="utf-8"))["cells"]
@@ -70,10 +71,21 @@ def on_page_content(content: str, page: Any, **kwargs: Any) -> str:
     if len(starts) != len(cells):
         raise PluginError(f"{page.file.src_uri} has {len(cells)} cells, and {len(starts)} on its page")
     parts = [content[a:b] for a, b in zip(starts, [*starts[1:], len(content)], strict=True)]
+    parts = [_animated(cell, part) for cell, part in zip(cells, parts, strict=True)]
     shown = [content[: starts[0]]]
     for kind, group in groupby(zip(cells, parts, strict=True), lambda pair: _kind(pair[0])):
         shown.append(_show(kind, [part for _, part in group]))
     return LINK.sub(_lead, "".join(shown))
+
+
+def _animated(cell: dict[str, Any], part: str) -> str:
+    """Put the animations of a cell where nbconvert, which knows no GIF, has put a text."""
+    for output in cell.get("outputs", []):
+        if gif := "".join(output.get("data", {}).get("image/gif", "")).strip():
+            width = output["metadata"].get("image/gif", {}).get("width", "")
+            size = f' width="{width}"' if width else ""
+            part = part.replace(NO_PICTURE, f'<img src="data:image/gif;base64,{gif}" alt="animation"{size}>', 1)
+    return part
 
 
 def _kind(cell: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ import argparse
 import html
 import importlib
 import inspect
+import json
 import re
 import runpy
 from html.parser import HTMLParser
@@ -217,6 +218,19 @@ def test_the_page_of_the_claims_has_every_claim_with_its_words_and_the_verdict_o
 def test_every_notebook_is_a_page():
     notebooks = sorted((ROOT / "tutorials").glob("[0-9]*.ipynb"))
     assert all((SITE / "tutorials" / path.name).with_suffix(".html").exists() for path in notebooks)
+
+
+def test_every_animation_of_a_notebook_is_on_its_page():
+    shown = 0
+    for path in sorted((ROOT / "tutorials").glob("[0-9]*.ipynb")):
+        page = (SITE / "tutorials" / path.name).with_suffix(".html").read_text(encoding="utf-8")
+        assert "IPython.core.display" not in page
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        for output in (output for cell in cells for output in cell.get("outputs", [])):
+            if gif := "".join(output.get("data", {}).get("image/gif", "")).strip():
+                assert f'<img src="data:image/gif;base64,{gif}"' in page
+                shown += 1
+    assert shown >= 2
 
 
 def test_every_module_that_the_pages_name_can_be_imported():

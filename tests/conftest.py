@@ -25,7 +25,7 @@ COMPUTES = (  # tests that every backend runs
     "backend", "layers", "network", "rules", "mpi/test_device.py", "test_losses_and_optimizers.py", "test_models.py",
     "training/test_frames_ahead.py",
 )  # fmt: skip
-STANDIN = "STANDIN_INCLUDE" in os.environ  # the real CuPy over a stand-in: see `tests/standin`
+STANDIN = "STANDIN_FLAGS" in os.environ  # the real CuPy over a stand-in: see `tests/standin`
 DOUBLE = "double"  # tests of the double itself, and tests that read its clock
 EXAMPLES = {"numpy": 100, "double": 10, "cupy": 20}  # of each property; the double is about five times slower
 

@@ -32,9 +32,11 @@ API Status hiprtcAddNameExpression(Program *, const char *) { return 1; }
 API Status hiprtcGetLoweredName(Program *, const char *, const char **) { return 1; }
 
 API Status hiprtcCompileProgram(Program *program, int count, const char **options) {
+    // Names within the folder are always the same: CuPy finds a kernel of an earlier process in its cache only if the
+    // compiler makes the same bytes of the same code again.
     char base[] = "/tmp/standin-XXXXXX";
-    close(mkstemp(base));
-    const string path = base, code = path + ".cpp", library = path + ".so", log = path + ".log";
+    const string folder = mkdtemp(base), code = folder + "/kernel.cpp", library = folder + "/kernel.so";
+    const string log = folder + "/log";
     std::ofstream out(code);
     out << "#include \"device.h\"\n" << program->source << "\n";
     const std::regex kernel("__global__\\s+void\\s+(\\w+)\\s*\\(");
@@ -43,9 +45,7 @@ API Status hiprtcCompileProgram(Program *program, int count, const char **option
     for (std::sregex_iterator found(text.begin(), text.end(), kernel), end; found != end; ++found)
         out << "STANDIN_KERNEL(" << (*found)[1] << ", " << waits << ")\n";
     out.close();
-    // A GPU may round a product and a sum at once; without that, results are easier to compare.
-    string command = "c++ -std=c++17 -O2 -w -ffp-contract=off -fPIC -shared -o " + library + " " + code;
-    command += string(" -I") + getenv("STANDIN_INCLUDE");
+    string command = "cd " + folder + " && c++ -shared -o kernel.so kernel.cpp " + getenv("STANDIN_FLAGS");
     for (int i = 0; i < count; i++)
         if (!strncmp(options[i], "-I", 2) || !strncmp(options[i], "-D", 2)) command += string(" '") + options[i] + "'";
     const bool failed = system((command + " > " + log + " 2>&1").c_str()) != 0;
@@ -53,7 +53,8 @@ API Status hiprtcCompileProgram(Program *program, int count, const char **option
     const string body = contents(library);
     const size_t size = body.size();
     program->code = "standin\n" + string((const char *)&size, sizeof size) + body;
-    for (const string &file : {path, code, library, log}) unlink(file.c_str());
+    for (const string &file : {code, library, log}) unlink(file.c_str());
+    rmdir(folder.c_str());
     return failed ? 6 : 0;
 }
 

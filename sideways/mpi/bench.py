@@ -195,7 +195,7 @@ def pipeline(learner: Learner, options: argparse.Namespace) -> dict[str, object]
         "seconds_per_tick": float(numpy.median(seconds)),
         "spread": float(numpy.ptp(seconds)),
         "allowed": learner.possible_speed_up,
-        "slow_down": learner.slow_down(ticks),
+        "slow_down": None if options.emulate_ms else learner.slow_down(ticks),  # emulated devices share nothing
         "biggest_message_bytes": 4 * options.batch * biggest,
         "ping_pong_seconds": seconds_of_ping_pong(4 * options.batch * biggest),
     }

@@ -54,9 +54,10 @@ def pipeline(ranks: Sequence[int], arguments: Sequence[str], path: str | None) -
         "\nms/tick: median of five; a tick of blocked backpropagation takes one frame up and its gradient down. ideal:"
         "\nthe speed-up that the balance of the placement allows; reached: the share of it. side by side: the time of a"
         "\ntick of the whole network in one process, while as many processes as there are ranks do the same beside each"
-        "\nother, over its time alone: the ranks share the machine's memory and caches; of that: the share reached if"
-        "\nthe ideal tick is longer by this factor. ping-pong: one way, a bare message as large as the largest"
-        "\nactivation. 'Sideways is': frames/s of Sideways' fastest row over frames/s of this row."
+        "\nother, over its time alone: the ranks share the machine's memory and caches (emulated devices share nothing,"
+        "\nand are not asked); of that: the share reached if the ideal tick is longer by this factor. ping-pong: one"
+        "\nway, a bare message as large as the largest activation. 'Sideways is': frames/s of Sideways' fastest row"
+        "\nover frames/s of this row."
         f"\n{MARKED}\n{reason or PYTORCH}"
     )
     write_json(path, [*results, *peers])

@@ -33,26 +33,54 @@ def mean_cosines(rule: Rule, clips: Iterable[tuple[Frames, Frames]]) -> tuple[di
 
     The two values may differ in sign: the chance features of a batch are in both its gradients, and cancel in the mean.
     """
-    own_cosines: dict[str, list[float]] = {}
-    pseudo_sums: UnitGradients = {}
+    return mean_cosines_of([rule], clips)[0]
+
+
+def mean_cosines_of(
+    rules: Sequence[Rule], clips: Iterable[tuple[Frames, Frames]]
+) -> list[tuple[dict[str, float], dict[str, float]]]:
+    """Return for each rule what `mean_cosines` returns, with the exact gradient of each batch computed only once.
+
+    The rules must share their network, loss and target_delay.
+    """
+    own_cosines: list[dict[str, list[float]]] = [{} for _ in rules]
+    pseudo_sums: list[UnitGradients] = [{} for _ in rules]
     exact_sums: UnitGradients = {}
     for frames, targets in clips:
-        pseudo, exact = pseudo_and_exact(rule, frames, targets)
-        for name in (name for name in exact if exact[name]):
-            own_cosines.setdefault(name, []).append(cosine(pseudo[name], exact[name]))
-            _add(pseudo_sums.setdefault(name, {}), pseudo[name])
+        exact = exact_gradients(rules[0], frames, targets)
+        names = [name for name in exact if exact[name]]
+        for name in names:
             _add(exact_sums.setdefault(name, {}), exact[name])
-    names = [name for name in rule.network.units if name in own_cosines]
-    of_means = {name: cosine(pseudo_sums[name], exact_sums[name]) for name in names}
-    return of_means, {name: float(numpy.mean(own_cosines[name])) for name in names}
+        for rule, own, sums in zip(rules, own_cosines, pseudo_sums, strict=True):
+            pseudo = pseudo_gradients(rule, frames, targets)
+            for name in names:
+                own.setdefault(name, []).append(cosine(pseudo[name], exact[name]))
+                _add(sums.setdefault(name, {}), pseudo[name])
+    units = [name for name in rules[0].network.units if name in exact_sums]
+    return [
+        (
+            {name: cosine(sums[name], exact_sums[name]) for name in units},
+            {name: float(numpy.mean(own[name])) for name in units},
+        )
+        for own, sums in zip(own_cosines, pseudo_sums, strict=True)
+    ]
 
 
 def pseudo_and_exact(rule: Rule, frames: Frames, targets: Frames) -> tuple[UnitGradients, UnitGradients]:
-    """The mean pseudo-gradients over a clip with frozen parameters, and `bptt`'s gradients. The rule stays as is."""
+    """Return `pseudo_gradients` and `exact_gradients`."""
+    return pseudo_gradients(rule, frames, targets), exact_gradients(rule, frames, targets)
+
+
+def pseudo_gradients(rule: Rule, frames: Frames, targets: Frames) -> UnitGradients:
+    """The mean pseudo-gradients over a clip with frozen parameters. The rule stays as it is."""
     assert isinstance(rule, Sideways)
     frozen = type(rule)(copy.deepcopy(rule.network), rule.loss, target_delay=rule.target_delay)
-    pseudo = mean_gradients(frozen, list(zip(frames, targets, strict=True)))
-    return pseudo, bptt(rule.network, rule.loss, frames, targets, rule.target_delay).gradients
+    return mean_gradients(frozen, list(zip(frames, targets, strict=True)))
+
+
+def exact_gradients(rule: Rule, frames: Frames, targets: Frames) -> UnitGradients:
+    """The gradients of `bptt` over a clip, for the network, loss and target_delay of a rule, which stays as it is."""
+    return bptt(rule.network, rule.loss, frames, targets, rule.target_delay).gradients
 
 
 def mean_gradients(frozen: Sideways, clip: list[tuple[Array, Any]]) -> UnitGradients:

@@ -75,10 +75,10 @@ def test_claims_measure_the_networks_of_runs_on_the_device(run):
     trained = load_trained(find(run))
     assert all(is_on_device(array) for unit in trained.network.units.values() for array in unit.parameters.values())
     clips = range(3, 5)
-    means, _ = aligned.measure(trained.config, trained.network, clips)
+    ((means, _),) = aligned.measure(trained.config, trained.network, clips)
     sw.use_backend("numpy")
     at_home = load_trained(find(run), "numpy")
-    assert aligned.measure(at_home.config, at_home.network, clips)[0] == means
+    assert aligned.measure(at_home.config, at_home.network, clips)[0][0] == means
 
 
 def test_the_doctor_names_gpus_and_the_mpi_with_memory_and_what_follows_from_them(tmp_path):

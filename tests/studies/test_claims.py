@@ -33,7 +33,7 @@ DOOM = {"maps": ["map12"], "held_out_maps": ["map26"], "places": 1, "held_out_pl
 class Tiny(Lab):
     """A lab whose runs have two short clips of two samples, and one seed (three for the claim about their spread)."""
 
-    def train(self, arms, seeds, group=""):
+    def train_groups(self, groups):
         def shrunk(c):
             every = {name: min(getattr(c, name), 1) for name in ("evaluate_every", "cosine_every")}
             often = 18 if c.checkpoint_every else 0
@@ -43,10 +43,12 @@ class Tiny(Lab):
             small = replace(c, clips=2, batch=2, evaluation_clips=1, checkpoint_every=often, task_options=task, **every)
             return replace(small, model_options=c.model_options | {"width": 2}) if c.model.startswith("vgg5") else small
 
-        return super().train(
-            {arm: shrunk(config) for arm, config in arms.items()},
-            seeds[: 3 if self.directory.name == "stable" else 1],
-            group,
+        count = 3 if self.directory.name == "stable" else 1
+        return super().train_groups(
+            {
+                group: ({arm: shrunk(config) for arm, config in arms.items()}, seeds[:count])
+                for group, (arms, seeds) in groups.items()
+            }
         )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy
 
 from sideways.network import Network
-from sideways.rules.diagnostics import mean_cosines
+from sideways.rules.diagnostics import mean_cosines_of
 from sideways.rules.sideways import Sideways
 from sideways.studies.claims.claim import OURS, ArmResults, Claim, Finding, Lab, recipe
 from sideways.studies.claims.compensation import Compensated
@@ -33,6 +33,7 @@ from sideways.training.several import run_calls
 
 FAINT = 0.1  # a smaller |cosine| of a single seed has no clear sign
 TICKS = 18  # of a clip
+Cosines = tuple[dict[str, float], dict[str, float]]  # by unit: of the mean gradients, and of single batches
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def aligned(lab: Lab) -> Finding:
     measured = measured_cosines(lab, runs, fresh)
     figure, axes = panels(4)
     if runs[FIRST].finished:
-        _draw_training(axes[:2], runs[FIRST].directories[0], fresh)
+        _draw_training(axes[:2], lab, runs[FIRST].directories[0], fresh)
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
     _draw_signs(axes[2], measured)
     _draw_compensation(axes[3], measured)
@@ -167,36 +168,54 @@ def cosines_of_run(
 ) -> dict[str, tuple[Prediction, float, float, float]]:
     """Unit → (prediction, cosine of the means, of single batches, of the means with the displacement undone)."""
     trained = load_trained(listed(directory)[0])
-    means, single = measure(trained.config, trained.network, clips)
-    compensated, _ = measure(trained.config, trained.network, clips, Compensated)
+    (means, single), (compensated, _) = measure(trained.config, trained.network, clips, (Sideways, Compensated))
     found = predictions(trained.network, case.merge, case.speed if case in WAVES else None)
     show(1, case.name)
     return {unit: (one, means[unit], single[unit], compensated[unit]) for unit, one in found.items()}
 
 
-def _draw_training(axes: Sequence[Any], directory: Path, clips: range) -> None:
+def _draw_training(axes: Sequence[Any], lab: Lab, directory: Path, clips: range) -> None:
     """Draw the cosines over the training of one run: of the mean gradients, and of single batches."""
-    trained = {int(path.name[-8:]) // TICKS: load_trained(path) for path in listed(directory)}
-    config = next(iter(trained.values())).config
-    networks = {0: _fresh(config)} | {clip: one.network for clip, one in trained.items()}
-    measured = [measure(config, network, clips) for network in networks.values()]
+    checkpoints = listed(directory)
+    trained_clips = [0, *(int(path.name[-8:]) // TICKS for path in checkpoints)]
+    calls = [partial(cosines_untrained, checkpoints[0], clips)]
+    calls += [partial(cosines_of_checkpoint, path, clips) for path in checkpoints]
+    measured = run_calls(calls, len(calls), "network", lab.processes, "aligned, over training")
     titles = (f"Mean gradients of {len(clips)} batches", "Each batch alone")
     for axis, part, words in zip(axes, (0, 1), titles, strict=True):
-        lines = [Curve(unit, list(networks), [pair[part][unit] for pair in measured]) for unit in measured[0][0]]
-        title = f"{words}\n{FIRST} per frame, seed {config.seed}"
+        lines = [Curve(unit, trained_clips, [pair[part][unit] for pair in measured]) for unit in measured[0][0]]
+        title = f"{words}\n{FIRST} per frame, {directory.name.replace('-', ' ')}"
         draw_lines(axis, lines, "training clips (batches)", "cosine to the exact gradient", title, ylim=(-1.05, 1.05))
         axis.axhline(0, color="grey", linewidth=0.8)
         axis.get_legend().remove()
 
 
+def cosines_of_checkpoint(path: Path, clips: range, show: ShowProgress) -> Cosines:
+    """The cosines of the pseudo-gradients of a checkpoint."""
+    trained = load_trained(path)
+    (cosines,) = measure(trained.config, trained.network, clips)
+    show(1, path.name)
+    return cosines
+
+
+def cosines_untrained(path: Path, clips: range, show: ShowProgress) -> Cosines:
+    """The cosines of the network from which the run of a checkpoint began."""
+    config = load_trained(path).config
+    task = build_task(config)
+    (cosines,) = measure(config, build_network(config, task.frame_shape, len(task.classes)), clips)
+    show(1, "before training")
+    return cosines
+
+
 def measure(
-    config: Config, network: Network, clips: range, kind: type[Sideways] = Sideways
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Call `mean_cosines` on training batches with these numbers. kind: the rule that makes the gradients."""
+    config: Config, network: Network, clips: range, kinds: Sequence[type[Sideways]] = (Sideways,)
+) -> list[Cosines]:
+    """Call `mean_cosines_of` on training batches with these numbers. kinds: the rules that make the gradients."""
     with session(config):
-        task, rule = build_task(config), make_rule(config, network, rules={"sideways": kind})
+        task = build_task(config)
+        rules = [make_rule(config, network, rules={"sideways": kind}) for kind in kinds]
         batches = (task.clip("train", number, config.batch) for number in clips)
-        return mean_cosines(rule, ((batch.frames, batch.targets) for batch in batches))
+        return mean_cosines_of(rules, ((batch.frames, batch.targets) for batch in batches))
 
 
 def counts(measured: Iterable[Measured]) -> tuple[int, int, int, int]:
@@ -288,12 +307,6 @@ def _draw_quadrants(axes: Any, x: Sequence[float], y: Sequence[float], x_label: 
     axes.axhline(0, color="grey", linewidth=0.8)
     axes.axvline(0, color="grey", linewidth=0.8)
     axes.set(xlabel=x_label, ylabel=y_label, ylim=(-1.05, 1.05))
-
-
-def _fresh(config: Config) -> Network:
-    """The network as it was before training."""
-    task = build_task(config)
-    return build_network(config, task.frame_shape, len(task.classes))
 
 
 CLAIM = Claim("Pseudo-gradients point in the direction of the exact gradient.", OURS, aligned)

@@ -26,6 +26,7 @@ from sideways.training.several import finished_result, is_of, try_many
 
 T = TypeVar("T")
 Rows = list[dict[str, str]]
+Group = tuple[Mapping[str, Config], range]  # arms by name, and their seeds
 EFFORTS = ("quick", "normal", "full")
 
 CVPR2020 = "Sideways, CVPR 2020"
@@ -87,21 +88,29 @@ class Lab:
         subfolder, for an experiment that has several groups of arms. Runs write no plots and no report, which would
         take a short run seconds.
         """
-        configs = {(arm, seed): replace(config, seed=seed) for arm, config in arms.items() for seed in seeds}
-        keys = {run: _key(config.to_tables()) for run, config in configs.items()}
+        return self.train_groups({group: (arms, seeds)})[group]
+
+    def train_groups(self, groups: Mapping[str, Group]) -> dict[str, dict[str, ArmResults]]:
+        """Train several groups of arms, as `train` does one, without a pause in which one group's last run is alone."""
+        keys: dict[tuple[str, str, int], str] = {}
         jobs: dict[str, tuple[Config, Path]] = {}
-        for (arm, seed), config in configs.items():
-            key = keys[arm, seed]
-            folder = self.directory / "runs" / folder_name(group) / folder_name(arm) / f"seed-{seed}"
-            if key not in self.results and key not in jobs and not self._found(key, config, folder):
-                jobs[key] = (config, folder)
+        for group, (arms, seeds) in groups.items():
+            for arm, seed in ((arm, seed) for arm in arms for seed in seeds):
+                config = replace(arms[arm], seed=seed)
+                keys[group, arm, seed] = key = _key(config.to_tables())
+                folder = self.directory / "runs" / folder_name(group) / folder_name(arm) / f"seed-{seed}"
+                if key not in self.results and key not in jobs and not self._found(key, config, folder):
+                    jobs[key] = (config, folder)
         if jobs:
             jobs = dict(sorted(jobs.items(), key=lambda job: _work(job[1][0]), reverse=True))  # no long run comes last
             outcomes = try_many(list(jobs.values()), self.processes, self.directory.name, report=False)
             self.results.update(zip(jobs, outcomes, strict=True))
         return {
-            arm: ArmResults([self.results[keys[arm, seed]] for seed in seeds], partial(chance_of, config))
-            for arm, config in arms.items()
+            group: {
+                arm: ArmResults([self.results[keys[group, arm, seed]] for seed in seeds], partial(chance_of, config))
+                for arm, config in arms.items()
+            }
+            for group, (arms, seeds) in groups.items()
         }
 
     def _found(self, key: str, config: Config, folder: Path) -> bool:
@@ -128,7 +137,8 @@ def _key(tables: Mapping[str, Any]) -> str:
 def _work(config: Config) -> float:
     """A rough measure of a run's time, to compare the arms of an experiment."""
     of_rule = {"bptt": 4, "delayed": 3 if config.learn_every == 1 else 1}
-    return config.clips * of_rule.get(config.rule, 2)
+    units, frames = config.model_options.get("middle", 2) + 3, config.task_options.get("length", 18)
+    return config.clips * frames * units * of_rule.get(config.rule, 2)
 
 
 @contextlib.contextmanager

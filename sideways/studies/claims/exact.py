@@ -15,6 +15,7 @@ from sideways.studies.claims.claim import (
     ArmResults,
     Claim,
     Finding,
+    Group,
     Lab,
     Rows,
     opened,
@@ -103,11 +104,13 @@ def stale_arms(clips: int) -> dict[str, Config]:
 def exact(lab: Lab) -> Finding:
     """Train every setting by every rule; compare accuracy, loss, time and memory. Then let weights grow stale."""
     seeds, share = lab.seeds_of(1, 3, 10), lab.pick(0.5, 1.0, 2.0)
-    runs = {name: lab.train(setting.arms(share), seeds, name) for name, setting in SETTINGS.items()}
+    groups: dict[str, Group] = {name: (setting.arms(share), seeds) for name, setting in SETTINGS.items()}
     bare = {arm: recipe(name, clips=round(share * SETTINGS[BARE].clips)) for arm, name in CHEAPER.items()}
-    cheaper = lab.train(bare, seeds, BARE)
+    groups[BARE] = (SETTINGS[BARE].arms(share) | bare, seeds)
     stale_clips = round(share * 100)
-    stale = lab.train(stale_arms(stale_clips), lab.seeds_of(2, 3, 20), STALE)
+    groups[STALE] = (stale_arms(stale_clips), lab.seeds_of(2, 3, 20))
+    runs = lab.train_groups(groups)
+    stale, cheaper = runs.pop(STALE), {arm: runs[BARE].pop(arm) for arm in CHEAPER}
     memory = megabytes(lab, runs | {BARE: runs[BARE] | cheaper, STALE: stale})
     rows: Rows = [
         _row(name, SETTINGS[name].depth, round(share * SETTINGS[name].clips), arm, results, memory[name][arm])

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy
 
-from sideways.studies.claims.claim import CVPR2021, ArmResults, Claim, Finding, Lab, Rows, opened, recipe
+from sideways.studies.claims.claim import CVPR2021, ArmResults, Claim, Finding, Group, Lab, Rows, opened, recipe
 from sideways.studies.claims.figures import Curve, draw_lines, draw_points, panels, save
 from sideways.studies.claims.verdict import Verdict, above, judged, spread
 from sideways.training.log import ShowProgress
@@ -50,10 +50,13 @@ def future(lab: Lab) -> Finding:
     ratios: dict[str, Ratios] = {}
     of_videos: dict[str, Qualities] = {}  # on each video
     pictures: list[Path] = []
+    sizes, seeds = {"clips": clips, "evaluation_clips": held_out}, lab.seeds_of(1, 3, 5)
+    groups: dict[str, Group] = {
+        task: ({arm: recipe(f"{task}-predictor-{end}", **sizes) for arm, end in ends.items()}, seeds) for task in TASKS
+    }
+    of_tasks = lab.train_groups(groups)
     for (task, words), panel in zip(TASKS.items(), axes, strict=False):
-        sizes = {"clips": clips, "evaluation_clips": held_out}
-        arms = {arm: recipe(f"{task}-predictor-{end}", **sizes) for arm, end in ends.items()}
-        runs = lab.train(arms, lab.seeds_of(1, 3, 5), task)
+        runs = of_tasks[task]
         measured = judge(lab, runs)
         qualities = compared(measured)
         ratios[task] = ratios_of(qualities)

@@ -7,6 +7,7 @@ Delayed, whose gradients belong to their frames, should not need a smooth stream
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,8 @@ class Measured:
 def smooth(lab: Lab) -> Finding:
     """Train a chain by three rules at each speed, on waves and on video; compare losses, accuracies and cosines."""
     seeds, clips = lab.seeds_of(2, 3, 10), lab.pick(40, 120, 250)
-    measured = {name: _measure(lab, name, stream, seeds, clips) for name, stream in STREAMS.items()}
+    runs = lab.train_groups({name: (_arms(stream, clips), seeds) for name, stream in STREAMS.items()})
+    measured = {name: _measured(stream, runs[name]) for name, stream in STREAMS.items()}
     title = f"{clips} clips, {counted(seeds)}"
     return Finding(
         verdict(SIDEWAYS, measured),
@@ -87,14 +89,16 @@ def smooth(lab: Lab) -> Finding:
     )
 
 
-def _measure(lab: Lab, name: str, stream: Stream, seeds: range, clips: int) -> Measured:
-    arms = {
+def _arms(stream: Stream, clips: int) -> dict[str, Config]:
+    return {
         f"{arm} {case}": _config(stream, arm, case, clips)
         for arm in VARIANTS
         for case in stream.cases
         if (arm, case) != (BACKPROP, SHUFFLED)
     }
-    runs = lab.train(arms, seeds, name)
+
+
+def _measured(stream: Stream, runs: Mapping[str, ArmResults]) -> Measured:
     cosine = {case: cosines(runs[f"{SIDEWAYS} {case}"]) for case in stream.cases}
     if not any(cosine.values()):
         raise DivergedError("every run of Sideways diverged")

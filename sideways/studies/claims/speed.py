@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy
+from threadpoolctl import threadpool_limits
 
 from sideways.losses import SoftmaxCrossEntropy
 from sideways.models import build_model
+from sideways.network import Network
 from sideways.optimizers import SGD
 from sideways.rules import Sideways
 from sideways.studies.bench import memory as bench_memory
@@ -17,6 +20,8 @@ from sideways.studies.bench.pipeline import measured
 from sideways.studies.claims.claim import CVPR2020, CVPR2021, Claim, Finding, Lab, Rows
 from sideways.studies.claims.figures import Curve, draw_lines, panels, save
 from sideways.studies.claims.verdict import Check, Verdict, judged
+from sideways.training.log import ShowProgress
+from sideways.training.several import run_calls
 
 UNITS = 8  # of the emulated pipeline
 METHODS = ("sideways", "backprop")
@@ -245,10 +250,9 @@ def parallel_verdict(ranks: Sequence[int], gains: dict[str, list[float]], real: 
 def memory(lab: Lab) -> Finding:
     """Measure the memory that each rule needs on longer and longer clips."""
     lengths, size = lab.pick((16, 64), (16, 64, 256), (16, 64, 256)), lab.pick(32, 56, 112)
-    results = bench_memory.measured(build_model("vgg8", (size, size, 3), 101), 1, lengths)
-    peaks: dict[str, list[int]] = {}
-    for result in results:
-        peaks.setdefault(result["rule"], []).append(result["peak"])
+    network = build_model("vgg8", (size, size, 3), 101)
+    calls = [partial(_peaks, network, lengths, rule) for rule in bench_memory.RULES]
+    peaks = dict(zip(bench_memory.RULES, run_calls(calls, len(calls), "rule", lab.processes, "memory"), strict=True))
     rows: Rows = [
         {"rule": rule, **{f"T = {t}, MB": f"{peak / 1e6:.1f}" for t, peak in zip(lengths, values, strict=True)}}
         for rule, values in peaks.items()
@@ -261,6 +265,14 @@ def memory(lab: Lab) -> Finding:
         "None.",
         [_memory_picture(lab, lengths, peaks, f"vgg8, one sample, frames of {size}×{size}")],
     )
+
+
+def _peaks(network: Network, lengths: Sequence[int], rule: str, show: ShowProgress) -> list[int]:
+    """The peaks of a rule, in bytes, for each length; on one thread, since another process measures another rule."""
+    with threadpool_limits(1, user_api="blas"):
+        results = bench_memory.measured(network, 1, lengths, [rule])
+    show(1, rule)
+    return [result["peak"] for result in results]
 
 
 def _memory_picture(lab: Lab, lengths: Sequence[int], peaks: dict[str, list[int]], title: str) -> Path:

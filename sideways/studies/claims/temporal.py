@@ -9,6 +9,7 @@ from sideways.studies.claims.claim import (
     ArmResults,
     Claim,
     Finding,
+    Group,
     Lab,
     Rows,
     recipe,
@@ -34,18 +35,20 @@ CONTROLS = (SHORTCUT, FROZEN)  # on the pan only at full effort
 
 def temporal(lab: Lab) -> Finding:
     """Train chains and skip networks, by Sideways and exactly, on the direction of motion; compare accuracies."""
+    on_pan = lab.pick([SKIP, CHAIN, BPTT], [arm for arm in ARMS if arm not in CONTROLS], list(ARMS))
+    clips = {"waves": lab.pick(100, WAVES_CLIPS, 250), "pan": lab.pick(150, PAN_CLIPS, 300)}
+    groups: dict[str, Group] = {
+        "waves": ({arm: _config("waves", arm, clips["waves"]) for arm in ARMS}, lab.seeds_of(2, 3, 10)),
+        "pan": ({arm: _config("pan", arm, clips["pan"]) for arm in on_pan}, lab.seeds_of(1, 3, 10)),
+    }
+    results = lab.train_groups(groups)
     rows: Rows = []
     figure, axes = panels(2, width=5.2)
-    results = {}
-    for task, label, panel in zip(("waves", "pan"), ("moving waves", "pan over real video"), axes, strict=True):
-        seeds = lab.seeds_of(2, 3, 10) if task == "waves" else lab.seeds_of(1, 3, 10)
-        clips = lab.pick(100, WAVES_CLIPS, 250) if task == "waves" else lab.pick(150, PAN_CLIPS, 300)
-        on_pan = lab.pick([SKIP, CHAIN, BPTT], [arm for arm in ARMS if arm not in CONTROLS], list(ARMS))
-        arms = {arm: _config(task, arm, clips) for arm in (on_pan if task == "pan" else ARMS)}
-        results[task] = runs = lab.train(arms, seeds, task)
-        rows += [_row(label, arm, runs[arm], clips, arms[arm].batch) for arm in arms]
+    for task, label, panel in zip(groups, ("moving waves", "pan over real video"), axes, strict=True):
+        (arms, seeds), runs = groups[task], results[task]
+        rows += [_row(label, arm, runs[arm], clips[task], arms[arm].batch) for arm in arms]
         chance = {"chance": 0.25}
-        title = f"Direction of {label}:\n{clips} clips, {counted(seeds)}"
+        title = f"Direction of {label}:\n{clips[task]} clips, {counted(seeds)}"
         draw_points(panel, {arm: run.accuracies for arm, run in runs.items()}, "held-out accuracy", title, chance, ARMS)
         panel.set_xlim(0, 1.02)
     waves = {arm: run.accuracies for arm, run in results["waves"].items()}

@@ -174,6 +174,7 @@ def in_long_rows(x: Array, y: Array) -> tuple[Array, Array]:
     return x.reshape(-1, repeats * channels), long_y.reshape(-1)
 
 
+@cache
 def _row_length(rows: int, channels: int) -> int:
     """The most rows, a power of two, that divide all rows and together have at most LONG numbers."""
     length = 1

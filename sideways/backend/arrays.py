@@ -24,6 +24,7 @@ Shape = tuple[int, ...]
 
 BACKENDS = ("numpy", "cupy")
 PRECISIONS = ("float32", "tf32")
+AS_ON_DEVICE = "SIDEWAYS_AS_ON_DEVICE" in os.environ  # see `for_host`
 _chosen: ModuleType | None = None
 _tf32 = False
 
@@ -210,7 +211,7 @@ def for_host(array: Array = None) -> bool:
     With `SIDEWAYS_AS_ON_DEVICE=1` none do: the host takes those of a GPU, so that tests can compare the last bits.
     """
     on_host = not on_device() if array is None else isinstance(array, numpy.ndarray)
-    return on_host and "SIDEWAYS_AS_ON_DEVICE" not in os.environ
+    return on_host and not AS_ON_DEVICE
 
 
 def finite(values: Any) -> bool:

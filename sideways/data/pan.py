@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
@@ -15,6 +16,26 @@ from sideways.data.videos.ffmpeg import read_frames, shipped_clips
 from sideways.errors import InputError
 
 BLANK = 8.0  # grey levels of 255: a crop with a smaller standard deviation shows too little, and is drawn again
+
+
+@lru_cache(maxsize=4)
+def _first_frames(path: Path, lines: int, count: int, version: tuple[int, int]) -> numpy.ndarray:
+    """The first `count` frames of a video in grey, scaled to `lines` lines: (frames, height, width) uint8, read-only.
+
+    The last few videos are kept, since the runs of a study show the same ones. version: see `_version`.
+    """
+    video = numpy.stack(list(islice(read_frames(path, lines, grey=True), count)))[..., 0]
+    video.setflags(write=False)
+    return video
+
+
+def _version(path: Path) -> tuple[int, int]:
+    """Two numbers that differ when a file was written anew: its time (ns) and its size; zeros if there is no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_size
 
 
 class _Crops(Task):
@@ -68,9 +89,8 @@ class _Crops(Task):
 
     def open(self, splits: Sequence[str] = ()) -> None:
         for path in self.paths[len(self.videos) :]:
-            video = numpy.stack(list(islice(read_frames(located(path), self.lines, grey=True), self.most_frames)))[
-                ..., 0
-            ]
+            place = located(path)
+            video = _first_frames(place, self.lines, self.most_frames, _version(place))
             video = video[: round(len(video) * self.used)]
             (frames, height, width), size = video.shape, self.frame_shape[0]
             if min(height, width) - size - 1 - 2 * self.margin <= 0:
@@ -93,12 +113,12 @@ class _Crops(Task):
 
         Corners may lie between pixels: grey levels are then interpolated bilinearly.
         """
-        size, ticks = self.frame_shape[0], numpy.arange(self.length)
+        extent = self.frame_shape[0] + 1
         whole = numpy.floor(corners).astype(int)
         fraction_x, fraction_y = (corners - whole).T[:, :, None, None]
-        columns = whole[:, 0, None, None] + numpy.arange(size + 1)
-        rows = whole[:, 1, None, None] + numpy.arange(size + 1)[:, None]
-        pixels = self.videos[video][first + ticks[:, None, None], rows, columns].astype(numpy.float32)
+        pixels = numpy.empty((self.length, extent, extent), numpy.float32)
+        for t, (x, y) in enumerate(whole.tolist()):
+            pixels[t] = self.videos[video][first + t, y : y + extent, x : x + extent]
         mixed_in_x = pixels[:, :, :-1] * (1 - fraction_x) + pixels[:, :, 1:] * fraction_x
         return mixed_in_x[:, :-1] * (1 - fraction_y) + mixed_in_x[:, 1:] * fraction_y
 

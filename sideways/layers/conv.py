@@ -82,6 +82,7 @@ class Conv2D(Layer):
         self.kernel, self.stride = pair(kernel, "kernel"), pair(stride, "stride")
         self.windows = Windows(self.kernel, self.stride, padding)
         self.init = check_scheme(init)
+        self._algorithms: dict[tuple[Shape, bool, bool], Im2col | Winograd] = {}  # those in use, see `algorithm`
         self._forwards = 0  # the number of forward passes so far; the last one left the scratch
         self._scratch: Any = None
 
@@ -102,6 +103,12 @@ class Conv2D(Layer):
 
     def algorithm(self, shape: Shape) -> Im2col | Winograd:
         """The algorithm for a batch of this shape (N, H, W, C)."""
+        key = shape, tf32(), for_host()
+        if key not in self._algorithms:
+            self._algorithms[key] = self._best_algorithm(*key)
+        return self._algorithms[key]
+
+    def _best_algorithm(self, shape: Shape, in_tf32: bool, on_host: bool) -> Im2col | Winograd:
         ho, wo = self.windows.output(shape[1:])
         pixels, weights = shape[0] * ho * wo, self.inputs * self.outputs
         wide = min(self.inputs, self.outputs) >= MIN_CHANNELS and pixels * weights >= MIN_PRODUCTS
@@ -109,9 +116,9 @@ class Conv2D(Layer):
         many = pixels >= MIN_PIXELS and 2 * ho * wo >= tiles * STEP * STEP  # tiles of y are at least half full
         # Winograd's algorithm computes 3×3 convolutions of stride 1 alone, and pays for many channels and pixels.
         # With the rounding of TensorFloat-32 its intermediate values would lose too many digits.
-        if not tf32() and self.kernel == (3, 3) and self.stride == (1, 1) and wide and many:
+        if not in_tf32 and self.kernel == (3, 3) and self.stride == (1, 1) and wide and many:
             return Winograd(self.windows)
-        most = 4 * MOST_WEIGHTS if self.outputs <= FEW_OUTPUTS and for_host() else MOST_WEIGHTS
+        most = 4 * MOST_WEIGHTS if self.outputs <= FEW_OUTPUTS and on_host else MOST_WEIGHTS
         few, overlap = weights <= min(most, pixels / 4), self.kernel[1] > self.stride[1]
         return Im2col(self.windows, together=2 if few and overlap and wo % 2 == 0 else 1)
 

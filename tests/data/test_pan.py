@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sideways import InputError
-from sideways.data import make_task
+from sideways.data import make_task, pan, write_video
 from sideways.data.pan import Pan, WhichClip
+from tests.data.conftest import LOSSLESS
 from tests.data.test_synthetic import STEP, overlap
 
 often = settings(max_examples=30, deadline=None, derandomize=True)
@@ -222,3 +223,21 @@ def test_the_title_of_a_crop_is_the_name_of_its_video(tasks):
     assert task.titles("test", 3, 6) == [task.names[label] for label in clip.targets[0]]
     assert task.titles("test", 3, 6, slice(2, 4)) == task.titles("test", 3, 6)[2:4]
     assert tasks("pan").titles("test", 3, 6) == [""] * 6
+
+
+def test_a_video_is_decoded_once_for_several_tasks_and_again_when_it_was_written_anew(tmp_path, monkeypatch):
+    path, decoded = tmp_path / "film.avi", []
+    read = pan.read_frames
+    monkeypatch.setattr(
+        pan, "read_frames", lambda *arguments, **options: decoded.append(1) or read(*arguments, **options)
+    )
+    seen = []
+    for level, seed in ((40, 0), (40, 1), (200, 2)):
+        if level not in seen:
+            write_video(path, [numpy.full((48, 64, 3), level, numpy.uint8)] * 60, **LOSSLESS)
+        task = WhichClip(seed, length=9, videos=[path], size=8, lines=48)
+        task.open()
+        seen.append(int(task.videos[0].mean().round()))
+    assert seen == [40, 40, 200] and len(decoded) == 2
+    with pytest.raises(ValueError, match="read-only"):
+        task.videos[0][0] = 0

@@ -4,16 +4,13 @@ import hashlib
 import json
 import shutil
 from dataclasses import replace
-from functools import cache, partial
-from itertools import islice
+from functools import partial
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 import sideways.training.run
-from sideways.data import pan
-from sideways.data.videos.ffmpeg import read_frames
 from sideways.errors import DivergedError
 from sideways.models import build_model
 from sideways.studies.claims import aligned, claim, exact, future, recognition, sign_law, speed
@@ -70,12 +67,6 @@ def kept(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def decoded():
-    """A function like `read_frames` that decodes the first frames of each film once."""
-    return cache(lambda path, lines, grey: list(islice(read_frames(path, lines, grey=grey), 100)))
-
-
-@pytest.fixture(scope="module")
 def measured():
     """A function like `aligned.measure` that takes two batches, and measures each network once."""
     results, measure = {}, aligned.measure
@@ -98,11 +89,10 @@ def quickly(monkeypatch):
 
 
 @pytest.fixture
-def tiny(tmp_path, monkeypatch, quickly, kept, decoded, measured):
+def tiny(tmp_path, monkeypatch, quickly, kept, measured):
     """A function that runs one experiment without plotting its single runs."""
     monkeypatch.setattr(claim, "try_many", kept)
     monkeypatch.setattr(frames_ahead, "plot_prediction", lambda path, *arguments: path.touch())
-    monkeypatch.setattr(pan, "read_frames", decoded)
     monkeypatch.setattr(aligned, "measure", measured)
     monkeypatch.setattr(aligned, "CASES", {case: aligned.CASES[case] for case in (aligned.FIRST, DEEPER, ON_VIDEO)})
     few = (exact.BARE, "pan", "pan, add", "bands, chain of 5", "bands, chain of 8")

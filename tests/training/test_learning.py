@@ -1,13 +1,11 @@
 """Learning: every rule, optimizer and schedule learns an easy task, and Skip-Sideways the direction of motion."""
 
 from dataclasses import replace
-from functools import cache
 
 import numpy
 import pytest
 
 from sideways.data import write_video
-from sideways.data.videos.ffmpeg import read_frames
 from sideways.training.build import build_network, build_task
 from sideways.training.config import Config
 from sideways.training.recipes import load_recipe
@@ -17,16 +15,9 @@ from tests.training.runs import TINY, lines, parameters
 pytestmark = pytest.mark.usefixtures("undrawn", "quickly")
 
 
-@pytest.fixture(scope="module")
-def decoded():
-    """A function like `read_frames` that decodes each film once."""
-    return cache(lambda path, lines, grey: list(read_frames(path, lines, grey=grey)))
-
-
 @pytest.fixture
-def quickly(monkeypatch, decoded):
-    """Let runs share the decoded films, and measure no memory."""
-    monkeypatch.setattr("sideways.data.pan.read_frames", decoded)
+def quickly(monkeypatch):
+    """Let runs measure no memory."""
     monkeypatch.setattr("sideways.training.run._memory_of_clip", lambda trainer: None)
 
 

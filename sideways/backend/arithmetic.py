@@ -46,6 +46,8 @@ def matmul(x: Array, y: Array) -> Array:
 def _product(x: Array, y: Array, shape: Shape, in_tf32: bool) -> Array:
     """The matrix product x y, of this shape."""
     out = empty(x, shape)
+    if isinstance(x, numpy.ndarray):
+        return numpy.matmul(x, y, out=out)
     if (recording := recorder()) is not None:
         return recording.product(x, y, out, in_tf32)
     with products_in_tf32() if in_tf32 else nullcontext():

@@ -14,4 +14,5 @@ class Leaky(Pan):
 
     def crop(self, video, first, corners):
         moving = numpy.ptp(corners, axis=0) > 1e-9
-        return super().crop(video, first, numpy.where(moving, corners, numpy.floor(corners)))
+        corners = numpy.where(moving, corners, numpy.floor(corners))
+        return super().crop(video, first, numpy.maximum(corners, 0))  # whole pixels may lie left of the margin

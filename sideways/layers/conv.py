@@ -82,7 +82,7 @@ class Conv2D(Layer):
         self.kernel, self.stride = pair(kernel, "kernel"), pair(stride, "stride")
         self.windows = Windows(self.kernel, self.stride, padding)
         self.init = check_scheme(init)
-        self._algorithms: dict[tuple[Shape, bool, bool], Im2col | Winograd] = {}  # those in use, see `algorithm`
+        self._algorithms: dict[tuple[Shape, bool, bool], Im2col | Winograd] = {}  # see `algorithm`
         self._forwards = 0  # the number of forward passes so far; the last one left the scratch
         self._scratch: Any = None
 
@@ -102,7 +102,7 @@ class Conv2D(Layer):
         return dx, {"weight": weight, "bias": bias}
 
     def algorithm(self, shape: Shape) -> Im2col | Winograd:
-        """The algorithm for a batch of this shape (N, H, W, C)."""
+        """The algorithm for a batch of this shape (N, H, W, C), chosen once."""
         key = shape, tf32(), for_host()
         if key not in self._algorithms:
             self._algorithms[key] = self._best_algorithm(*key)

@@ -20,8 +20,8 @@ class Windows:
         if padding not in ("same", "valid"):
             raise InputError(f"unknown padding {padding!r}: choose 'same' or 'valid'")
         self.kernel, self.stride, self.padding = kernel, stride, padding
-        self._outputs: dict[Shape, tuple[int, int]] = {}  # shape of an image → what `output` returns
-        self._margins: dict[Shape, Margins] = {}  # … and what `margins` returns
+        self._outputs: dict[Shape, tuple[int, int]] = {}  # shape of an image → (Ho, Wo), once computed
+        self._margins: dict[Shape, Margins] = {}  # shape of an image → its margins, once computed
 
     @property
     def overlap(self) -> bool:
@@ -37,25 +37,24 @@ class Windows:
 
         Raises `InputError` if a window without padding is larger than the image.
         """
-        if shape in self._outputs:
-            return self._outputs[shape]
+        if shape not in self._outputs:
+            self._outputs[shape] = self._output(shape)
+        return self._outputs[shape]
+
+    def _output(self, shape: Shape) -> tuple[int, int]:
         h, w, _ = check_image(shape)
         (kh, kw), (sh, sw) = self.kernel, self.stride
         if self.padding == "same":
-            rows, columns = -(-h // sh), -(-w // sw)
-        elif h < kh or w < kw:
+            return -(-h // sh), -(-w // sw)
+        if h < kh or w < kw:
             raise InputError(f"a window of {self.kernel} does not fit into {(h, w)}; padding='same' would")
-        else:
-            rows, columns = (h - kh) // sh + 1, (w - kw) // sw + 1
-        self._outputs[shape] = rows, columns
-        return rows, columns
+        return (h - kh) // sh + 1, (w - kw) // sw + 1
 
     def margins(self, shape: Shape) -> Margins:
         """The padding around an image of this shape."""
-        if shape in self._margins:
-            return self._margins[shape]
-        self._margins[shape] = margins = self._margins_of(shape)
-        return margins
+        if shape not in self._margins:
+            self._margins[shape] = self._margins_of(shape)
+        return self._margins[shape]
 
     def _margins_of(self, shape: Shape) -> Margins:
         if self.padding == "valid":

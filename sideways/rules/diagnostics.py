@@ -67,12 +67,12 @@ def mean_cosines_of(
 
 
 def pseudo_and_exact(rule: Rule, frames: Frames, targets: Frames) -> tuple[UnitGradients, UnitGradients]:
-    """Return `pseudo_gradients` and `exact_gradients`."""
+    """Return what `pseudo_gradients` and `exact_gradients` return."""
     return pseudo_gradients(rule, frames, targets), exact_gradients(rule, frames, targets)
 
 
 def pseudo_gradients(rule: Rule, frames: Frames, targets: Frames) -> UnitGradients:
-    """The mean pseudo-gradients over a clip with frozen parameters. The rule stays as it is."""
+    """The mean pseudo-gradients over a clip with frozen parameters: unit → key → array. The rule stays as it is."""
     assert isinstance(rule, Sideways)
     frozen = type(rule)(copy.deepcopy(rule.network), rule.loss, target_delay=rule.target_delay)
     return mean_gradients(frozen, list(zip(frames, targets, strict=True)))

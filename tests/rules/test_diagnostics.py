@@ -33,7 +33,7 @@ def test_cosines_of_several_rules_are_those_of_gradients_averaged_by_hand(case, 
 
     exact = [graphs.bptt(network, loss, *clip, network.depth - 1).gradients for clip in clips]
     for kind, (of_means, single) in zip(kinds, found, strict=True):
-        pseudo = []  # for each clip: unit → its gradients of all ticks
+        pseudo = []  # for each clip: unit → the mean of its gradients over the ticks
         for clip in clips:
             ticks = [tick.gradients for tick in graphs.run(kind(network, loss), *clip)]
             pseudo.append({name: np.mean([flat(t[name]) for t in ticks if name in t], axis=0) for name in of_means})

@@ -19,7 +19,6 @@ from sideways.training.memory import of_clip, table
 PARTS = ("saved", "messages", "inputs", "waiting", "scratch", "peak")
 HEAD = ("rule", "T", *(f"{part} MB" for part in PARTS), "bptt / this")
 DEPTH_HEAD = ("rule", "depth", "inputs kB", "peak kB", "inputs kB per unit", "peak kB per unit")
-RULES = ("Sideways", "Delayed, n = 1", "Delayed, n = 2D-1", "backprop", "bptt")
 CLASSES = 101
 DEPTHS = (4, 8, 16)
 SIZE, WIDTH = 32, 16  # of the frames and of the units of the chains
@@ -65,17 +64,19 @@ def of_chains(depths: Sequence[int], batch: int) -> list[dict[str, Any]]:
     ]
 
 
-def measured(
-    network: Network, batch: int, lengths: Sequence[int], names: Sequence[str] = RULES
-) -> list[dict[str, Any]]:
-    """Measure rules on each length: a dictionary with the rule, T, and the bytes that `of_clip` counts."""
+def measured(network: Network, batch: int, lengths: Sequence[int], only: str = "") -> list[dict[str, Any]]:
+    """Measure each rule on each length: a dictionary with the rule, T, and the bytes that `of_clip` counts.
+
+    only: the name of a rule, to measure no other.
+    """
     random = numpy.random.default_rng(0)
     frame = random.normal(size=(batch, *network.input_shape)).astype(numpy.float32)
     labels = numpy.arange(batch) % 10
     return [
-        {"rule": name, "T": length, **of_clip(rules(network)[name], [frame] * length, [labels] * length)}
+        {"rule": name, "T": length, **of_clip(rule, [frame] * length, [labels] * length)}
         for length in lengths
-        for name in names
+        for name, rule in rules(network).items()
+        if only in ("", name)
     ]
 
 
@@ -83,14 +84,13 @@ def rules(network: Network) -> dict[str, Rule]:
     """The rules by their names in the tables."""
     loss = SoftmaxCrossEntropy()
     stream: dict[str, Any] = {"update_every": "clip", "boundary": "stream"}
-    built = (
-        Sideways(network, loss, **stream),
-        Delayed(network, loss, **stream),
-        Delayed(network, loss, learn_every=2 * network.depth - 1, **stream),
-        Backprop(network, loss, update_every="clip"),
-        BPTT(network, loss),
-    )
-    return dict(zip(RULES, built, strict=True))
+    return {
+        "Sideways": Sideways(network, loss, **stream),
+        "Delayed, n = 1": Delayed(network, loss, **stream),
+        "Delayed, n = 2D-1": Delayed(network, loss, learn_every=2 * network.depth - 1, **stream),
+        "backprop": Backprop(network, loss, update_every="clip"),
+        "bptt": BPTT(network, loss),
+    }
 
 
 def _by_rule(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -91,7 +91,7 @@ class Lab:
         return self.train_groups({group: (arms, seeds)})[group]
 
     def train_groups(self, groups: Mapping[str, Group]) -> dict[str, dict[str, ArmResults]]:
-        """Train several groups of arms, as `train` does one, without a pause in which one group's last run is alone."""
+        """Train several groups of arms as `train` does one, all in one pool: no core waits for a group's last run."""
         keys: dict[tuple[str, str, int], str] = {}
         jobs: dict[str, tuple[Config, Path]] = {}
         for group, (arms, seeds) in groups.items():

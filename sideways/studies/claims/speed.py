@@ -251,8 +251,9 @@ def memory(lab: Lab) -> Finding:
     """Measure the memory that each rule needs on longer and longer clips."""
     lengths, size = lab.pick((16, 64), (16, 64, 256), (16, 64, 256)), lab.pick(32, 56, 112)
     network = build_model("vgg8", (size, size, 3), 101)
-    calls = [partial(_peaks, network, lengths, rule) for rule in bench_memory.RULES]
-    peaks = dict(zip(bench_memory.RULES, run_calls(calls, len(calls), "rule", lab.processes, "memory"), strict=True))
+    rules = list(bench_memory.rules(network))
+    calls = [partial(_peaks, network, lengths, rule) for rule in rules]
+    peaks = dict(zip(rules, run_calls(calls, len(calls), "rule", lab.processes, "memory"), strict=True))
     rows: Rows = [
         {"rule": rule, **{f"T = {t}, MB": f"{peak / 1e6:.1f}" for t, peak in zip(lengths, values, strict=True)}}
         for rule, values in peaks.items()
@@ -270,7 +271,7 @@ def memory(lab: Lab) -> Finding:
 def _peaks(network: Network, lengths: Sequence[int], rule: str, show: ShowProgress) -> list[int]:
     """The peaks of a rule, in bytes, for each length; on one thread, since another process measures another rule."""
     with threadpool_limits(1, user_api="blas"):
-        results = bench_memory.measured(network, 1, lengths, [rule])
+        results = bench_memory.measured(network, 1, lengths, rule)
     show(1, rule)
     return [result["peak"] for result in results]
 

@@ -1,7 +1,4 @@
-"""The double's `cupy.ElementwiseKernel`: the kernel's own code, compiled by this machine's C++ compiler.
-
-`source` also writes the code for NVRTC, so that a test can compile it for GPUs that are not there.
-"""
+"""The double's `cupy.ElementwiseKernel`: the kernel's own code, compiled by this machine's C++ compiler."""
 
 from __future__ import annotations
 
@@ -27,10 +24,7 @@ C_TYPES = {
     "float32": "float", "float64": "double", "int32": "int", "int64": "long long", "uint64": "unsigned long long",
     "bool": "bool",
 }  # fmt: skip
-HOST = '#include <cmath>\n#include <cstddef>\n#include <algorithm>\nusing namespace std;\nextern "C" void kernel'
-DEVICE = 'typedef long long ptrdiff_t;\nextern "C" __global__ void kernel'
-LOOP = "for (ptrdiff_t i = 0; i < n; i++)"
-THREAD = "for (ptrdiff_t i = blockIdx.x * (ptrdiff_t)blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x)"
+HEAD = '#include <cmath>\n#include <cstddef>\n#include <algorithm>\nusing namespace std;\nextern "C" void kernel'
 # A GPU may round a product and a sum at once; without that a kernel has the bits of NumPy's steps.
 FLAGS = ["-x", "c++", "-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC"]
 
@@ -49,8 +43,8 @@ def parsed(declarations: str) -> list[Parameter]:
     return [Parameter(match[2], match[3], bool(match[1])) for match in found]
 
 
-def source(inputs: list[Parameter], outputs: list[Parameter], code: str, dtype: str, device: bool = False) -> str:
-    """The C++ code of a kernel: a loop over the elements, for the processor or for the threads of a GPU."""
+def source(inputs: list[Parameter], outputs: list[Parameter], code: str, dtype: str, scalars: set[Parameter]) -> str:
+    """The C++ code of a kernel: a loop over the elements."""
     declared, bound = ["ptrdiff_t n"], []
     for parameter in (*inputs, *outputs):
         c_type = C_TYPES[dtype if parameter.dtype == "T" else parameter.dtype]
@@ -58,11 +52,11 @@ def source(inputs: list[Parameter], outputs: list[Parameter], code: str, dtype: 
             declared.append(f"const {c_type} *{parameter.name}")
         else:
             constant = "const " if parameter in inputs else ""
+            index = "0" if parameter in scalars else "i"
             declared.append(f"{constant}{c_type} *{parameter.name}_all")
-            bound.append(f"{constant}{c_type} &{parameter.name} = {parameter.name}_all[i];")
-    head = (DEVICE if device else HOST).replace("void kernel", f"void {'sideways' if device else 'kernel'}")
-    loop = THREAD if device else LOOP
-    return f"typedef {C_TYPES[dtype]} T;\n{head}({', '.join(declared)}) {{ {loop} {{ {' '.join(bound)}\n{code}\n}} }}\n"
+            bound.append(f"{constant}{c_type} &{parameter.name} = {parameter.name}_all[{index}];")
+    loop = f"for (ptrdiff_t i = 0; i < n; i++) {{ {' '.join(bound)}\n{code}\n}}"
+    return f"typedef {C_TYPES[dtype]} T;\n{HEAD}({', '.join(declared)}) {{ {loop} }}\n"
 
 
 @functools.cache
@@ -110,7 +104,9 @@ class ElementwiseKernel:
     def _run(self, given: dict[Parameter, Any], dtype: str, shape: tuple[int, ...]) -> None:
         values = [self._values(p, a, dtype, shape) for p, a in given.items()]
         pointers = [ctypes.c_void_p(array.ctypes.data) for array in values]
-        compiled(source(self.inputs, self.outputs, self.code, dtype))(ctypes.c_ssize_t(math.prod(shape)), *pointers)
+        scalars = {p for p, a in given.items() if not isinstance(a, ndarray)}
+        kernel = compiled(source(self.inputs, self.outputs, self.code, dtype, scalars))
+        kernel(ctypes.c_ssize_t(math.prod(shape)), *pointers)
 
     def _dtype(self, given: dict[Parameter, Any]) -> str:
         found = {a.dtype.name for p, a in given.items() if p.dtype == "T" and isinstance(a, ndarray)}
@@ -119,12 +115,12 @@ class ElementwiseKernel:
         return found.pop()
 
     def _values(self, parameter: Parameter, argument: Any, dtype: str, shape: tuple[int, ...]) -> numpy.ndarray:
-        """The memory that the kernel reads or writes: that of an output, else a copy, repeated along missing axes."""
+        """The memory that the kernel reads or writes: a scalar's, or an array's, repeated along missing axes."""
         expected = dtype if parameter.dtype == "T" else parameter.dtype
         if not isinstance(argument, ndarray):
             if parameter.raw or not isinstance(argument, Scalar):
                 raise TypeError(f"{self.name}: Unsupported type {type(argument)} for {parameter.name}")
-            return numpy.full(shape, argument, expected)
+            return numpy.array(argument, expected)
         if argument.dtype.name != expected:
             raise TypeError(f"{self.name}: Type is mismatched: {parameter.name} is {argument.dtype}, not {expected}")
         values = argument._values
@@ -132,4 +128,4 @@ class ElementwiseKernel:
             if values.shape != shape or not values.flags.c_contiguous:
                 raise ValueError(f"{self.name}: the output {parameter.name} has shape {values.shape}, not {shape}")
             return values
-        return numpy.array(values if parameter.raw else numpy.broadcast_to(values, shape), order="C")
+        return numpy.ascontiguousarray(values if parameter.raw else numpy.broadcast_to(values, shape))

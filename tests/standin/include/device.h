@@ -4,8 +4,10 @@
 #include <ucontext.h>
 
 #include <algorithm>
+#include <cassert>
 #include <climits>
 #include <cmath>
+#include <complex>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>

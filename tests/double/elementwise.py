@@ -93,12 +93,11 @@ class ElementwiseKernel:
         given = dict(zip(parameters, arguments, strict=True))
         dtype = self._dtype(given)
         shape = numpy.broadcast_shapes(*[a.shape for p, a in given.items() if not p.raw and isinstance(a, ndarray)])
-        out = arguments[len(self.inputs) :]
-        reads = [a._memory for a in arguments[: len(self.inputs)] if isinstance(a, ndarray)]
-        raw = [a._memory for p, a in given.items() if p.raw]
-        if any(array._memory is memory for array in out for memory in raw):
+        read = {p: given[p] for p in self.inputs if isinstance(given[p], ndarray)}
+        written = [given[p] for p in self.outputs]
+        if any(_crosses(array, p.raw, other) for p, array in read.items() for other in written):
             raise Hazard(f"{self.name} writes into an array that its other threads read")
-        clock.work(self.name, reads, [array._memory for array in out])
+        clock.work(self.name, [array._memory for array in read.values()], [array._memory for array in written])
         clock.do(partial(self._run, given, dtype, shape))
 
     def _run(self, given: dict[Parameter, Any], dtype: str, shape: tuple[int, ...]) -> None:
@@ -129,3 +128,11 @@ class ElementwiseKernel:
                 raise ValueError(f"{self.name}: the output {parameter.name} has shape {values.shape}, not {shape}")
             return values
         return numpy.ascontiguousarray(values if parameter.raw else numpy.broadcast_to(values, shape))
+
+
+def _crosses(read: ndarray, raw: bool, written: ndarray) -> bool:
+    """Whether a thread may read what another writes: all but an array that is read and written element by element."""
+    if read._memory is not written._memory:
+        return False
+    a, b = read._values, written._values
+    return raw or (a.__array_interface__ != b.__array_interface__ and numpy.shares_memory(a, b))

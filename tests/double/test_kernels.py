@@ -143,6 +143,14 @@ def test_the_double_refuses_what_a_kernel_of_cupy_would_refuse_or_get_wrong():
         kernel(x, y)
     with pytest.raises(Hazard, match="other threads read"):
         kernel(x, 2, x)
+    doubled = ElementwiseKernel("T x", "T y", "y = 2 * x;", "doubled")
+    line = cupy.ones(6, "float32")
+    for read, written in ((line[1:], line[:-1]), (line[:1], line), (line[::-1], line)):
+        with pytest.raises(Hazard, match="other threads read"):
+            doubled(read, written)
+    doubled(line, line)  # each thread reads its own element before it writes it
+    doubled(line[3:], line[:3])
+    assert np.array_equal(line.get(), [4, 4, 4, 2, 2, 2])
     with pytest.raises(RuntimeError, match="error"):
         ElementwiseKernel("T x", "T y", "y = no_such_name;", "wrong")(x, y)
 
